@@ -1,0 +1,76 @@
+package admin
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"path"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+
+	duoflowv1 "github.com/duoflow/duoflow/proto/duoflow/v1"
+)
+
+// guard stands before every call: who asks, may they, is the request well formed; and it keeps the log.
+type guard struct {
+	log  *slog.Logger
+	open bool // the listener has no TLS
+}
+
+func (g *guard) unary(
+	ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler,
+) (any, error) {
+	began := time.Now()
+	verb := strings.ToLower(path.Base(info.FullMethod))
+	who, err := callerOf(ctx, g.open)
+	if err == nil {
+		err = permit(who, verb, needs(info.FullMethod, request))
+	}
+	if err == nil {
+		err = check(request)
+	}
+	if err != nil {
+		g.record(ctx, slog.LevelWarn, who, verb, err, began)
+		return nil, statusError(err)
+	}
+	response, err := handle(ctx, request)
+	g.record(ctx, levelOf(info.FullMethod), who, verb, err, began)
+	if err != nil {
+		return nil, statusError(err)
+	}
+	return response, nil
+}
+
+func permit(who caller, verb string, need role) error {
+	if who.role >= need {
+		return nil
+	}
+	return &Problem{
+		Kind: duoflowv1.Problem_KIND_DENIED,
+		What: fmt.Sprintf("%s needs the role %s, the certificate of %q is a %s", verb, need, who.name, who.role),
+		Mend: fmt.Sprintf("use a certificate whose OU is %s", need),
+	}
+}
+
+// levelOf keeps what dashboards poll out of the log, and in it what changes the cluster.
+func levelOf(method string) slog.Level {
+	if needed[method] == viewer {
+		return slog.LevelDebug
+	}
+	return slog.LevelInfo
+}
+
+func (g *guard) record(
+	ctx context.Context, level slog.Level, who caller, verb string, err error, began time.Time,
+) {
+	attrs := []slog.Attr{
+		slog.String("caller", who.name), slog.String("peer", who.addr), slog.String("verb", verb),
+		slog.Duration("took", time.Since(began)),
+	}
+	if err != nil {
+		attrs = append(attrs, slog.Any("err", err))
+	}
+	g.log.LogAttrs(ctx, level, "operator request", attrs...)
+}

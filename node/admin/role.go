@@ -1,0 +1,93 @@
+package admin
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+
+	duoflowv1 "github.com/duoflow/duoflow/proto/duoflow/v1"
+)
+
+// role orders what callers may do; a larger one may do all that a smaller one may.
+type role int
+
+const (
+	viewer role = iota + 1
+	operator
+	admin
+)
+
+// roleNames are the words of a certificate's OU.
+var roleNames = map[string]role{"viewer": viewer, "operator": operator, "admin": admin}
+
+func (r role) String() string {
+	switch r {
+	case viewer:
+		return "viewer"
+	case operator:
+		return "operator"
+	case admin:
+		return "admin"
+	}
+	return fmt.Sprintf("role(%d)", int(r))
+}
+
+// needed is the smallest role per verb. A verb that is missing here needs an admin.
+var needed = map[string]role{
+	duoflowv1.Admin_Status_FullMethodName:     viewer,
+	duoflowv1.Admin_History_FullMethodName:    viewer,
+	duoflowv1.Admin_Version_FullMethodName:    viewer,
+	duoflowv1.Admin_Doctor_FullMethodName:     operator,
+	duoflowv1.Admin_Switchover_FullMethodName: operator,
+	duoflowv1.Admin_Failover_FullMethodName:   operator,
+}
+
+// needs is the smallest role that may make the request.
+func needs(method string, request any) role {
+	if failover, ok := request.(*duoflowv1.FailoverRequest); ok && failover.GetForce() {
+		return admin
+	}
+	if r, ok := needed[method]; ok {
+		return r
+	}
+	return admin
+}
+
+// caller is who asks.
+type caller struct {
+	name string // CN of the certificate; "local" on a listener without TLS
+	addr string
+	role role
+}
+
+// callerOf reads who asks from the verified certificate of the connection. open says that the
+// listener has no TLS.
+func callerOf(ctx context.Context, open bool) (caller, error) {
+	p, ok := peer.FromContext(ctx)
+	if !ok {
+		return caller{}, status.Error(codes.Unauthenticated, "the connection is unknown")
+	}
+	if open {
+		return caller{name: "local", addr: p.Addr.String(), role: admin}, nil
+	}
+	info, ok := p.AuthInfo.(credentials.TLSInfo)
+	if !ok || len(info.State.VerifiedChains) == 0 {
+		return caller{}, status.Error(codes.Unauthenticated, "a client certificate of the cluster's authority is needed")
+	}
+	leaf := info.State.VerifiedChains[0][0]
+	return caller{name: leaf.Subject.CommonName, addr: p.Addr.String(), role: roleOf(leaf)}, nil
+}
+
+// roleOf is the largest role the certificate names; a viewer when it names none.
+func roleOf(certificate *x509.Certificate) role {
+	largest := viewer
+	for _, unit := range certificate.Subject.OrganizationalUnit {
+		largest = max(largest, roleNames[unit])
+	}
+	return largest
+}

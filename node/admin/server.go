@@ -1,0 +1,184 @@
+package admin
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+
+	duoflowv1 "github.com/duoflow/duoflow/proto/duoflow/v1"
+)
+
+const (
+	maxRequestBytes  = 64 << 10 // the largest request is a few hundred bytes
+	maxResponseBytes = 4 << 20  // what a gRPC client accepts by default; a full history stays below
+	maxStreams       = 64       // calls in flight per connection
+	handshakeTimeout = 5 * time.Second
+	keepaliveIdle    = 10 * time.Second // a silent connection is probed after this time
+	keepaliveTimeout = 5 * time.Second  // and closed when the probe is not answered within this
+	keepaliveMinimum = 5 * time.Second  // clients that probe more often are disconnected
+	drainTimeout     = 2 * time.Second  // calls in flight may take this long when Run is told to end
+)
+
+// Node is what the service asks of the node it stands for. Every method must return soon after its
+// context ends, because Run waits for calls in flight. An error that is, or wraps, a *Problem reaches
+// the caller as it is; context errors become KIND_TIMEOUT and all others KIND_FAILED. Their text is
+// shown to the caller, so it must hold no secret. Requests arrive validated: names are well formed,
+// Job is set where it must be.
+type Node interface {
+	Status(context.Context, *duoflowv1.StatusRequest) (*duoflowv1.StatusResponse, error)
+	// Switchover and Failover return when the request is accepted, or with Wait when it is completed.
+	// The context already ends after TimeoutMs.
+	Switchover(context.Context, *duoflowv1.SwitchoverRequest) (*duoflowv1.TransferResponse, error)
+	Failover(context.Context, *duoflowv1.FailoverRequest) (*duoflowv1.TransferResponse, error)
+	History(context.Context, *duoflowv1.HistoryRequest) (*duoflowv1.HistoryResponse, error)
+	Doctor(context.Context, *duoflowv1.DoctorRequest) (*duoflowv1.DoctorResponse, error)
+}
+
+// Config of a Server.
+type Config struct {
+	// Listen is host:port; port 0 takes a free one.
+	Listen string
+	// TLS must require and verify client certificates. nil means no TLS, which New accepts only
+	// when Listen is a loopback address; every caller is then an admin.
+	TLS *tls.Config
+	// Node answers. Required.
+	Node Node
+	// Version of the program, as the Version verb tells it. Required.
+	Version string
+	// Logger gets one line per request: reads at debug, changes at info, refusals at warn. nil discards.
+	Logger *slog.Logger
+}
+
+// Server is the operators' service of one node.
+type Server struct {
+	config Config
+	log    *slog.Logger
+	addr   atomic.Value // string, set when Run listens
+}
+
+// New checks the configuration and starts nothing. All problems are reported at once.
+func New(config Config) (*Server, error) {
+	errs := []error{checkListen(config.Listen, config.TLS), checkTLS(config.TLS)}
+	if config.Node == nil {
+		errs = append(errs, errors.New("Node is missing"))
+	}
+	if config.Version == "" {
+		errs = append(errs, errors.New("Version is missing"))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, fmt.Errorf("admin configuration: %w", err)
+	}
+	if config.TLS != nil {
+		config.TLS = config.TLS.Clone()
+		config.TLS.MinVersion = tls.VersionTLS13
+	}
+	log := config.Logger
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Server{config: config, log: log}, nil
+}
+
+func checkListen(listen string, tlsConfig *tls.Config) error {
+	host, _, err := net.SplitHostPort(listen)
+	if err != nil {
+		return fmt.Errorf("Listen %q: %w", listen, err)
+	}
+	if tlsConfig != nil || host == "localhost" {
+		return nil
+	}
+	if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
+		return fmt.Errorf("Listen %q: only a loopback address may be served without TLS; configure tls", listen)
+	}
+	return nil
+}
+
+func checkTLS(config *tls.Config) error {
+	if config == nil {
+		return nil
+	}
+	if config.ClientAuth != tls.RequireAndVerifyClientCert {
+		return fmt.Errorf("TLS: ClientAuth is %v, must be %v", config.ClientAuth, tls.RequireAndVerifyClientCert)
+	}
+	if config.ClientCAs == nil {
+		return errors.New("TLS: ClientCAs is missing; the system's authorities must not name operators")
+	}
+	return nil
+}
+
+// Addr is the address the server listens on; "" until Run has begun to listen.
+func (s *Server) Addr() string {
+	addr, _ := s.addr.Load().(string)
+	return addr
+}
+
+// Run serves until ctx ends, then lets calls in flight finish for a short time, cancels the rest and
+// waits for them. It returns nil after ctx ended, else why it cannot serve.
+func (s *Server) Run(ctx context.Context) error {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", s.config.Listen)
+	if err != nil {
+		return fmt.Errorf("listen for operators: %w", err)
+	}
+	// "localhost" is only a name: what it resolved to is what counts.
+	if s.config.TLS == nil && !listener.Addr().(*net.TCPAddr).IP.IsLoopback() {
+		listener.Close()
+		return fmt.Errorf("listen for operators: %s is not a loopback address and TLS is off", listener.Addr())
+	}
+	s.addr.Store(listener.Addr().String())
+	return s.serve(ctx, listener)
+}
+
+func (s *Server) serve(ctx context.Context, listener net.Listener) error {
+	server := grpc.NewServer(s.options()...)
+	duoflowv1.RegisterAdminServer(server, &service{node: s.config.Node, version: s.config.Version})
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve operators: %w", err)
+	case <-ctx.Done():
+	}
+	stop(server)
+	if err := <-served; err != nil {
+		return fmt.Errorf("serve operators: %w", err)
+	}
+	return nil
+}
+
+// stop returns when no handler runs any more.
+func stop(server *grpc.Server) {
+	timer := time.AfterFunc(drainTimeout, server.Stop)
+	defer timer.Stop()
+	server.GracefulStop()
+}
+
+func (s *Server) options() []grpc.ServerOption {
+	transport := insecure.NewCredentials()
+	if s.config.TLS != nil {
+		transport = credentials.NewTLS(s.config.TLS)
+	}
+	guard := &guard{log: s.log, open: s.config.TLS == nil}
+	return []grpc.ServerOption{
+		grpc.Creds(transport),
+		grpc.UnaryInterceptor(guard.unary),
+		grpc.MaxRecvMsgSize(maxRequestBytes),
+		grpc.MaxSendMsgSize(maxResponseBytes),
+		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.ConnectionTimeout(handshakeTimeout),
+		grpc.WaitForHandlers(true),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveIdle, Timeout: keepaliveTimeout}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{
+			MinTime: keepaliveMinimum, PermitWithoutStream: true,
+		}),
+	}
+}

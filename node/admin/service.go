@@ -1,0 +1,69 @@
+package admin
+
+import (
+	"context"
+	"runtime"
+	"time"
+
+	duoflowv1 "github.com/duoflow/duoflow/proto/duoflow/v1"
+)
+
+// service hands requests that the guard has let through to the node.
+type service struct {
+	duoflowv1.UnimplementedAdminServer
+	node    Node
+	version string
+}
+
+func (s *service) Status(
+	ctx context.Context, request *duoflowv1.StatusRequest,
+) (*duoflowv1.StatusResponse, error) {
+	return s.node.Status(ctx, request)
+}
+
+func (s *service) Switchover(
+	ctx context.Context, request *duoflowv1.SwitchoverRequest,
+) (*duoflowv1.TransferResponse, error) {
+	ctx, cancel := limit(ctx, request.GetTimeoutMs())
+	defer cancel()
+	return s.node.Switchover(ctx, request)
+}
+
+func (s *service) Failover(
+	ctx context.Context, request *duoflowv1.FailoverRequest,
+) (*duoflowv1.TransferResponse, error) {
+	ctx, cancel := limit(ctx, request.GetTimeoutMs())
+	defer cancel()
+	return s.node.Failover(ctx, request)
+}
+
+func (s *service) History(
+	ctx context.Context, request *duoflowv1.HistoryRequest,
+) (*duoflowv1.HistoryResponse, error) {
+	if request.GetLimit() == 0 {
+		request.Limit = defaultHistory
+	}
+	return s.node.History(ctx, request)
+}
+
+func (s *service) Doctor(
+	ctx context.Context, request *duoflowv1.DoctorRequest,
+) (*duoflowv1.DoctorResponse, error) {
+	return s.node.Doctor(ctx, request)
+}
+
+func (s *service) Version(
+	context.Context, *duoflowv1.VersionRequest,
+) (*duoflowv1.VersionResponse, error) {
+	return &duoflowv1.VersionResponse{
+		Version: s.version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
+	}, nil
+}
+
+// limit ends the context after millis; 0 leaves it to the call's own deadline.
+func limit(ctx context.Context, millis uint64) (context.Context, context.CancelFunc) {
+	if millis == 0 {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, time.Duration(millis)*time.Millisecond)
+}
