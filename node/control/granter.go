@@ -1,0 +1,252 @@
+package control
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/duoflow/duoflow/node/lease"
+)
+
+// GranterConfig is what a Granter is made of.
+type GranterConfig struct {
+	Job  lease.JobName
+	Self lease.NodeID
+	// Follow names the job whose active node this one must run on; empty: none.
+	Follow lease.JobName
+	// Priority orders candidates, higher first; absent is 0. NoFailover are nodes that are never granted the job.
+	Priority   map[lease.NodeID]int
+	NoFailover map[lease.NodeID]bool
+	Timing     Timing
+}
+
+// peer is what this node knows of another, or of itself, from beats.
+type peer struct {
+	id      lease.NodeID
+	said    Report
+	heardAt Instant
+	// gone: connection closed and redial refused since the last beat.
+	gone bool
+	// blindSince is when it was first said, without a break since, not to reach the metastore; 0 when it does.
+	blindSince Instant
+}
+
+// Granter decides for one job, on the node that is raft leader; elsewhere it only listens, so that it knows enough
+// the moment it leads. One goroutine owns it.
+type Granter struct {
+	cfg GranterConfig
+	now Instant
+
+	leading bool
+	// since is when this node began to lead: before that it was nobody's business to hear the holder.
+	since Instant
+	view  lease.Job
+	// followed is the job named by cfg.Follow.
+	followed lease.Job
+	nodes    []lease.Node
+	// peers is sorted by id.
+	peers []peer
+
+	// proposed is the epoch of a proposal that has not been answered; 0 when none is out.
+	proposed lease.Epoch
+	// silences and failures are when, in the calm window, silence cost a holder the job, and the job's lives failed.
+	silences, failures []Instant
+	suspicion          Suspicion
+}
+
+// Suspicion is why the leader wants the job elsewhere. The zero value is trust.
+type Suspicion struct {
+	Cause  lease.Cause
+	Detail string
+	// Unheard is how long the holder has not been heard; 0 when that is not the point.
+	Unheard time.Duration
+}
+
+// NewGranter returns a granter that does not lead.
+func NewGranter(cfg GranterConfig) *Granter {
+	return &Granter{cfg: cfg, view: lease.Job{Name: cfg.Job, Phase: lease.Vacant}}
+}
+
+// Suspicion returns the leader's present opinion of the holder.
+func (g *Granter) Suspicion() Suspicion { return g.suspicion }
+
+// Step takes one input at one instant and returns the proposals it leads to, at most one at a time.
+func (g *Granter) Step(now Instant, in Input) []Effect {
+	if now < g.now {
+		panic(fmt.Sprintf("control: granter of %s: time went from %d back to %d", g.cfg.Job, g.now, now))
+	}
+	g.now = now
+	g.note(in)
+	if !g.leading {
+		g.suspicion = Suspicion{}
+		return nil
+	}
+	g.suspicion = g.suspect()
+	if g.proposed != 0 {
+		return nil
+	}
+	return g.decide()
+}
+
+func (g *Granter) note(in Input) {
+	switch in := in.(type) {
+	case Leading:
+		if in.On != g.leading {
+			g.leading, g.since, g.proposed = in.On, g.now, 0
+		}
+	case Members:
+		g.nodes = in.Nodes
+	case Lease:
+		g.noteLease(in.Job)
+	case Beat:
+		g.peer(in.From).hear(in.Said, g.now)
+	case Lost:
+		p := g.peer(in.Node)
+		p.gone = p.gone || in.Refused
+	case Proposed:
+		g.proposed = 0
+	}
+}
+
+func (p *peer) hear(said Report, now Instant) {
+	p.said, p.heardAt, p.gone = said, now, false
+	switch {
+	case said.Healthy:
+		p.blindSince = 0
+	case p.blindSince == 0:
+		p.blindSince = now
+	}
+}
+
+func (g *Granter) noteLease(j lease.Job) {
+	if j.Name == g.cfg.Follow {
+		g.followed = j
+	}
+	if j.Name != g.cfg.Job {
+		return
+	}
+	if n := len(j.History); n > 0 && (j.Epoch != g.view.Epoch || j.Phase != g.view.Phase) {
+		g.remember(j.History[n-1])
+	}
+	g.view = j
+	if p := g.peer(j.Holder); stands(j) && p.said.Token == j.Token {
+		p.said.State = Standby // its next beat will say so too
+	}
+}
+
+// stands: a release is the holder's word that it is standby again, unless it is leaving.
+func stands(j lease.Job) bool {
+	n := len(j.History)
+	return j.Phase == lease.Released && n > 0 && j.History[n-1].Cause != lease.CauseShutdown
+}
+
+// remember keeps the instants that damping needs.
+func (g *Granter) remember(e lease.Entry) {
+	switch e.Cause {
+	case lease.CauseSilent:
+		g.silences = append(g.recent(g.silences), g.now)
+	case lease.CauseExited, lease.CauseHung, lease.CauseStartFailed:
+		g.failures = append(g.recent(g.failures), g.now)
+	default: // the other causes are somebody's decision, or proof: nothing to grow calmer about
+	}
+}
+
+func (g *Granter) recent(at []Instant) []Instant {
+	return slices.DeleteFunc(at, func(t Instant) bool { return g.now.Since(t) > g.cfg.Timing.CalmWindow })
+}
+
+func (g *Granter) peer(id lease.NodeID) *peer {
+	i, ok := slices.BinarySearchFunc(g.peers, id, func(p peer, id lease.NodeID) int {
+		switch {
+		case p.id < id:
+			return -1
+		case p.id > id:
+			return 1
+		}
+		return 0
+	})
+	if !ok {
+		g.peers = slices.Insert(g.peers, i, peer{id: id})
+	}
+	return &g.peers[i]
+}
+
+// decide returns the proposal the present situation calls for.
+func (g *Granter) decide() []Effect {
+	if row, ahead := g.rowAhead(); ahead {
+		return g.propose(row.Epoch, lease.Command{Observe: &lease.Observe{
+			Job: g.cfg.Job, Epoch: row.Epoch, Node: row.Node, Token: row.Token,
+		}})
+	}
+	reason, wanted := g.wanted()
+	if !wanted {
+		return nil
+	}
+	to, ok := g.pick()
+	if !ok {
+		return nil
+	}
+	next := g.nextEpoch()
+	grant := &lease.Grant{
+		Job: g.cfg.Job, Expect: g.view.Epoch, Next: next, Node: to.id, Token: to.said.Token,
+		Cause: reason.Cause, Detail: reason.Detail,
+	}
+	if reason.Unheard > 0 {
+		grant.Detect = lease.Timing{Name: "detect", Took: reason.Unheard}
+	}
+	return g.propose(next, lease.Command{Grant: grant})
+}
+
+func (g *Granter) propose(epoch lease.Epoch, c lease.Command) []Effect {
+	g.proposed = epoch
+	return []Effect{{Kind: Propose, Epoch: epoch, Command: &c}}
+}
+
+// rowAhead returns the highest fence row anyone has seen when it is beyond the log: somebody took the fence without
+// quorum, or the log was lost.
+func (g *Granter) rowAhead() (Row, bool) {
+	var top Row
+	for i := range g.peers {
+		if r := g.peers[i].said.Row; r.Epoch > top.Epoch && r.Token.Valid() {
+			top = r
+		}
+	}
+	return top, top.Epoch > g.view.Epoch
+}
+
+// nextEpoch is beyond everything anyone has ever seen, so that a wiped cluster or a restored database still moves on.
+func (g *Granter) nextEpoch() lease.Epoch {
+	top := g.view.Epoch
+	for i := range g.peers {
+		top = max(top, g.peers[i].said.Row.Epoch, g.peers[i].said.HighestRole)
+	}
+	return top + 1
+}
+
+// wanted says whether somebody should be granted the job now, and why.
+func (g *Granter) wanted() (Suspicion, bool) {
+	switch g.view.Phase {
+	case lease.Granted:
+		return g.suspicion, g.suspicion.Cause != ""
+	case lease.Released:
+		return g.wantedAgain()
+	}
+	// Nobody ever had it: give every node the time to come up, so that the order of candidates counts.
+	settled := g.now.Since(g.since) > 2*g.cfg.Timing.Silence
+	return Suspicion{Cause: lease.CauseFirst, Detail: "the job was never granted"}, settled
+}
+
+func (g *Granter) wantedAgain() (Suspicion, bool) {
+	if g.view.Move != nil {
+		return Suspicion{Cause: lease.CauseSwitchover, Detail: "an operator asked"}, true
+	}
+	why := Suspicion{Cause: lease.CauseRestart, Detail: fmt.Sprintf("%s released epoch %d", g.view.Holder, g.view.Epoch)}
+	failures := g.recent(g.failures)
+	g.failures = failures
+	if len(failures) < 2 {
+		return why, true
+	}
+	t := g.cfg.Timing
+	calm := doubled(t.RestartMin, len(failures)-2, t.RestartMax)
+	return why, g.now.Since(failures[len(failures)-1]) >= calm
+}

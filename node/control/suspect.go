@@ -1,0 +1,57 @@
+package control
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/duoflow/duoflow/node/lease"
+)
+
+// suspect is the leader's opinion of the present holder. Proof comes before silence: a refused redial or a new life
+// needs no waiting, silence needs the whole detection time.
+//
+// A blind holder is given twice the detection time: a metastore that is gone for everybody is noticed by one node
+// before the other, and moving the job from blind to blind helps nobody.
+//
+// No rule here touches safety. A wrong suspicion costs one clean failover, for the fence is taken either way.
+func (g *Granter) suspect() Suspicion {
+	if g.view.Phase != lease.Granted {
+		return Suspicion{}
+	}
+	h := *g.peer(g.view.Holder)
+	unheard := g.now.Since(max(h.heardAt, g.since))
+	heard := h.heardAt != 0
+	switch {
+	case g.view.Move != nil && g.view.Move.Now:
+		return Suspicion{Cause: lease.CauseFailover, Detail: "an operator asked"}
+	case h.gone:
+		return Suspicion{lease.CauseGone, fmt.Sprintf("%s: connection closed and redial refused", h.id), unheard}
+	case heard && h.said.Token != g.view.Token:
+		return Suspicion{Cause: lease.CauseReborn, Detail: fmt.Sprintf("%s: its daemon has restarted", h.id)}
+	case unheard > g.silence():
+		return Suspicion{lease.CauseSilent, fmt.Sprintf("%s: not heard for %s", h.id, unheard.Round(time.Millisecond)), unheard}
+	case heard && h.said.Goodbye && h.said.State == Left:
+		return Suspicion{Cause: lease.CauseGoodbye, Detail: fmt.Sprintf("%s: its daemon is leaving", h.id)}
+	case h.blindSince != 0 && g.now.Since(h.blindSince) > 2*g.cfg.Timing.Silence && h.said.State != Stopping:
+		return Suspicion{Cause: lease.CauseBlind, Detail: fmt.Sprintf("%s: cannot reach the metastore", h.id)}
+	}
+	return g.suspectFollower(h.id)
+}
+
+func (g *Granter) suspectFollower(holder lease.NodeID) Suspicion {
+	if g.cfg.Follow == "" || g.followed.Phase != lease.Granted || g.followed.Holder == holder {
+		return Suspicion{}
+	}
+	return Suspicion{
+		Cause:  lease.CauseFollow,
+		Detail: fmt.Sprintf("%s is on %s", g.cfg.Follow, g.followed.Holder),
+	}
+}
+
+// silence is the detection time now: doubled for each failover by silence over the second in the calm window, so
+// that a flaky link or a starved host settles down instead of bouncing the job.
+func (g *Granter) silence() time.Duration {
+	g.silences = g.recent(g.silences)
+	d := g.cfg.Timing.Silence
+	return doubled(d, len(g.silences)-1, 8*d)
+}

@@ -1,0 +1,169 @@
+package lease
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Outcome is what became of a command. A refusal is not an error: it is how two proposers who saw the same epoch
+// are told apart, and every node comes to the same one.
+type Outcome struct {
+	Accepted bool
+	// Job is the job the command spoke of; empty for Configure.
+	Job JobName
+	// Why says why it was refused; empty when accepted.
+	Why string
+}
+
+// Apply carries out one command. It panics when the result would break an invariant: a node that went on from
+// there could disagree with the others for ever.
+func (s *State) Apply(c Command) Outcome {
+	if err := c.validate(); err != nil {
+		return Outcome{Why: err.Error()}
+	}
+	if c.Configure != nil {
+		return s.configure(*c.Configure)
+	}
+	i, ok := s.find(c.job())
+	if !ok {
+		return refuse(c.job(), "no such job")
+	}
+	before := s.Jobs[i].clone()
+	out := s.applyTo(&s.Jobs[i], c)
+	s.mustHold(before, s.Jobs[i])
+	return out
+}
+
+func (c Command) job() JobName {
+	switch {
+	case c.Grant != nil:
+		return c.Grant.Job
+	case c.Release != nil:
+		return c.Release.Job
+	case c.Observe != nil:
+		return c.Observe.Job
+	case c.Ask != nil:
+		return c.Ask.Job
+	case c.Report != nil:
+		return c.Report.Job
+	}
+	return ""
+}
+
+func (s *State) applyTo(j *Job, c Command) Outcome {
+	switch {
+	case c.Grant != nil:
+		return s.grant(j, *c.Grant)
+	case c.Release != nil:
+		return release(j, *c.Release)
+	case c.Observe != nil:
+		return s.observe(j, *c.Observe)
+	case c.Ask != nil:
+		return s.ask(j, *c.Ask)
+	default:
+		return report(j, *c.Report)
+	}
+}
+
+func (s *State) configure(c Configure) Outcome {
+	nodes := slices.Clone(c.Nodes)
+	slices.SortFunc(nodes, func(a, b Node) int { return cmp(a.ID, b.ID) })
+	nodes = slices.CompactFunc(nodes, func(a, b Node) bool { return a.ID == b.ID })
+	// A holder cannot be made a witness under its own feet (I7): move the job away first.
+	next := State{Nodes: nodes}
+	for _, j := range s.Jobs {
+		if broken := next.witnessNeverHolds(j); broken != "" {
+			return refuse(j.Name, "%s", broken)
+		}
+	}
+	s.Nodes = nodes
+	for _, name := range c.Jobs {
+		if i, ok := s.find(name); !ok {
+			s.Jobs = slices.Insert(s.Jobs, i, Job{Name: name, Phase: Vacant})
+		}
+	}
+	return Outcome{Accepted: true}
+}
+
+func (s *State) grant(j *Job, g Grant) Outcome {
+	if g.Expect != j.Epoch {
+		return refuse(j.Name, "epoch is %d, the grant expected %d", j.Epoch, g.Expect)
+	}
+	if g.Next <= j.Epoch {
+		return refuse(j.Name, "next epoch %d does not exceed %d", g.Next, j.Epoch)
+	}
+	n, ok := s.Node(g.Node)
+	if !ok {
+		return refuse(j.Name, "no such node: %s", g.Node)
+	}
+	if n.Witness {
+		return refuse(j.Name, "%s is a witness", g.Node)
+	}
+	j.Epoch, j.Holder, j.Token, j.Phase, j.Move = g.Next, g.Node, g.Token, Granted, nil
+	entry := Entry{Kind: KindGrant, Epoch: g.Next, Node: g.Node, Cause: g.Cause, Detail: g.Detail, At: g.At}
+	if g.Detect.Took > 0 {
+		entry.Phases = []Timing{g.Detect}
+	}
+	j.record(entry)
+	return accept(j.Name)
+}
+
+func release(j *Job, r Release) Outcome {
+	if j.Phase != Granted || j.Epoch != r.Epoch || j.Token != r.Token {
+		return refuse(j.Name, "epoch %d is not held by that life", r.Epoch)
+	}
+	j.Phase = Released
+	j.record(Entry{Kind: KindRelease, Epoch: r.Epoch, Node: j.Holder, Cause: r.Cause, Detail: r.Detail, At: r.At})
+	return accept(j.Name)
+}
+
+func (s *State) observe(j *Job, o Observe) Outcome {
+	if o.Epoch <= j.Epoch {
+		return refuse(j.Name, "epoch is %d, nothing new in %d", j.Epoch, o.Epoch)
+	}
+	if n, ok := s.Node(o.Node); ok && n.Witness {
+		return refuse(j.Name, "%s is a witness", o.Node)
+	}
+	j.Epoch, j.Holder, j.Token, j.Phase, j.Move = o.Epoch, o.Node, o.Token, Granted, nil
+	j.record(Entry{Kind: KindObserve, Epoch: o.Epoch, Node: o.Node, Cause: CauseForced, At: o.At})
+	return accept(j.Name)
+}
+
+func (s *State) ask(j *Job, a Ask) Outcome {
+	if a.Epoch != j.Epoch {
+		return refuse(j.Name, "epoch is %d, the request was made for %d", j.Epoch, a.Epoch)
+	}
+	if a.Move.To != "" {
+		n, ok := s.Node(a.Move.To)
+		if !ok {
+			return refuse(j.Name, "no such node: %s", a.Move.To)
+		}
+		if n.Witness {
+			return refuse(j.Name, "%s is a witness and never runs a job", a.Move.To)
+		}
+		if j.Phase == Granted && j.Holder == a.Move.To {
+			return refuse(j.Name, "%s holds it already", a.Move.To)
+		}
+	}
+	move := a.Move
+	j.Move = &move
+	return accept(j.Name)
+}
+
+func report(j *Job, r Report) Outcome {
+	for i := len(j.History) - 1; i >= 0; i-- {
+		e := &j.History[i]
+		if e.Epoch == r.Epoch && e.Kind != KindRelease {
+			// A fresh slice: a clone of the job may share the old one.
+			e.Phases = append(slices.Clone(e.Phases), r.Phases...)
+			return accept(j.Name)
+		}
+	}
+	return refuse(j.Name, "epoch %d is not in the history", r.Epoch)
+}
+
+func accept(job JobName) Outcome { return Outcome{Accepted: true, Job: job} }
+
+func refuse(job JobName, format string, args ...any) Outcome {
+	return Outcome{Job: job, Why: fmt.Sprintf(format, args...)}
+}

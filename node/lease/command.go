@@ -1,0 +1,164 @@
+package lease
+
+import (
+	"fmt"
+	"regexp"
+)
+
+// Command is one entry of the log. Exactly one field is set.
+type Command struct {
+	Configure *Configure `json:"configure,omitempty"`
+	Grant     *Grant     `json:"grant,omitempty"`
+	Release   *Release   `json:"release,omitempty"`
+	Observe   *Observe   `json:"observe,omitempty"`
+	Ask       *Ask       `json:"ask,omitempty"`
+	Report    *Report    `json:"report,omitempty"`
+}
+
+// Configure states the members and the jobs of the cluster. Jobs that are already known keep their epochs; a job
+// that is left out keeps them too, for an epoch is never forgotten (invariant I1).
+type Configure struct {
+	Nodes []Node    `json:"nodes"`
+	Jobs  []JobName `json:"jobs"`
+}
+
+// Grant gives the next epoch of a job to one life of one node.
+type Grant struct {
+	Job JobName `json:"job"`
+	// Expect is the epoch the proposer saw; the grant is refused when the job has moved on since.
+	Expect Epoch `json:"expect"`
+	// Next is greater than Expect; it skips numbers when the metastore has seen higher ones.
+	Next   Epoch  `json:"next"`
+	Node   NodeID `json:"node"`
+	Token  Token  `json:"token"`
+	Cause  Cause  `json:"cause"`
+	Detail string `json:"detail,omitempty"`
+	At     int64  `json:"at,omitempty"`
+	// Detect is how long the proposer had not heard the old holder when it decided; 0 when that is not the cause.
+	Detect Timing `json:"detect"`
+}
+
+// Release says that the process tree of the epoch is empty on its holder.
+type Release struct {
+	Job    JobName `json:"job"`
+	Epoch  Epoch   `json:"epoch"`
+	Token  Token   `json:"token"`
+	Cause  Cause   `json:"cause"`
+	Detail string  `json:"detail,omitempty"`
+	At     int64   `json:"at,omitempty"`
+}
+
+// Observe lets the log catch up with a fence row that is ahead of it.
+type Observe struct {
+	Job   JobName `json:"job"`
+	Epoch Epoch   `json:"epoch"`
+	Node  NodeID  `json:"node"`
+	Token Token   `json:"token"`
+	At    int64   `json:"at,omitempty"`
+}
+
+// Ask records an operator's wish to move a job. It is refused when the epoch has changed since the operator looked.
+type Ask struct {
+	Job   JobName `json:"job"`
+	Epoch Epoch   `json:"epoch"`
+	Move  Move    `json:"move"`
+}
+
+// Report adds measured phases to the history entry of the grant of an epoch.
+type Report struct {
+	Job    JobName  `json:"job"`
+	Epoch  Epoch    `json:"epoch"`
+	Phases []Timing `json:"phases"`
+}
+
+// maxText bounds free text in a command, in bytes, so that one bad caller cannot bloat every node's log.
+const maxText = 1024
+
+// maxPhases bounds a Report.
+const maxPhases = 32
+
+var (
+	nameForm  = regexp.MustCompile(`^[a-z][a-z0-9-]{0,15}$`)
+	tokenForm = regexp.MustCompile(`^[0-9a-f]{32}$`)
+)
+
+// ValidName reports whether s may name a node or a job.
+func ValidName(s string) bool { return nameForm.MatchString(s) }
+
+// Valid reports whether t has the form of a life's token.
+func (t Token) Valid() bool { return tokenForm.MatchString(string(t)) }
+
+// validate refuses commands that no correct node sends, whatever the state: they were damaged or forged.
+func (c Command) validate() error {
+	switch {
+	case c.Configure != nil:
+		return c.Configure.validate()
+	case c.Grant != nil:
+		g := c.Grant
+		return firstError(validLife(g.Job, g.Node, g.Token), validText(g.Detail))
+	case c.Release != nil:
+		r := c.Release
+		return firstError(validJob(r.Job), validToken(r.Token), validText(r.Detail))
+	case c.Observe != nil:
+		return validLife(c.Observe.Job, c.Observe.Node, c.Observe.Token)
+	case c.Ask != nil:
+		return validJob(c.Ask.Job)
+	case c.Report != nil:
+		if len(c.Report.Phases) > maxPhases {
+			return fmt.Errorf("report of %d phases: at most %d", len(c.Report.Phases), maxPhases)
+		}
+		return validJob(c.Report.Job)
+	}
+	return fmt.Errorf("command is empty")
+}
+
+func (c Configure) validate() error {
+	for _, n := range c.Nodes {
+		if !ValidName(string(n.ID)) {
+			return fmt.Errorf("node name %q: want %s", n.ID, nameForm)
+		}
+	}
+	for _, j := range c.Jobs {
+		if err := validJob(j); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func validLife(job JobName, node NodeID, token Token) error {
+	if !ValidName(string(node)) {
+		return fmt.Errorf("node name %q: want %s", node, nameForm)
+	}
+	return firstError(validJob(job), validToken(token))
+}
+
+func validJob(job JobName) error {
+	if !ValidName(string(job)) {
+		return fmt.Errorf("job name %q: want %s", job, nameForm)
+	}
+	return nil
+}
+
+func validToken(token Token) error {
+	if !token.Valid() {
+		return fmt.Errorf("token: want 32 lower-case hexadecimal digits")
+	}
+	return nil
+}
+
+func validText(text string) error {
+	if len(text) > maxText {
+		return fmt.Errorf("text of %d bytes: at most %d", len(text), maxText)
+	}
+	return nil
+}
+
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
