@@ -40,6 +40,7 @@ func (g *guard) unary(
 	if err != nil {
 		return nil, statusError(err)
 	}
+	repair(response)
 	return response, nil
 }
 

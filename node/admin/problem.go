@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -46,10 +47,12 @@ func (p *Problem) GRPCStatus() *status.Status {
 	if !ok {
 		code = codes.Internal
 	}
-	plain := status.New(code, p.Error())
-	full, err := plain.WithDetails(&duoflowv1.Problem{Kind: p.Kind, What: p.What, Mend: p.Mend})
-	if err != nil { // only when the message cannot be marshalled, e.g. text that is no UTF-8
-		return plain
+	detail := &duoflowv1.Problem{Kind: p.Kind, What: p.What, Mend: p.Mend}
+	repair(detail)
+	text := (&Problem{What: detail.GetWhat(), Mend: detail.GetMend()}).Error()
+	full, err := status.New(code, text).WithDetails(detail)
+	if err != nil {
+		panic(fmt.Sprintf("marshal problem: %v", err)) // every field was made valid
 	}
 	return full
 }

@@ -33,7 +33,7 @@ const (
 // context ends, because Run waits for calls in flight. An error that is, or wraps, a *Problem reaches
 // the caller as it is; context errors become KIND_TIMEOUT and all others KIND_FAILED. Their text is
 // shown to the caller, so it must hold no secret. Requests arrive validated: names are well formed,
-// Job is set where it must be.
+// Job is set where it must be. A response belongs to the server once it is returned.
 type Node interface {
 	Status(context.Context, *duoflowv1.StatusRequest) (*duoflowv1.StatusResponse, error)
 	// Switchover and Failover return when the request is accepted, or with Wait when it is completed.

@@ -1,0 +1,72 @@
+package admin_test
+
+import (
+	"context"
+	"sync"
+
+	duoflowv1 "github.com/duoflow/duoflow/proto/duoflow/v1"
+)
+
+// fakeNode answers every verb, remembers what it was asked, and fails or hangs when told to.
+type fakeNode struct {
+	mu      sync.Mutex
+	asked   []any
+	fail    error
+	hang    bool          // until the context ends
+	hanging chan struct{} // told once per hanging call
+	status  *duoflowv1.StatusResponse
+	history *duoflowv1.HistoryResponse
+}
+
+func newFakeNode() *fakeNode {
+	return &fakeNode{
+		hanging: make(chan struct{}, 16),
+		status:  &duoflowv1.StatusResponse{Cluster: "prod", View: &duoflowv1.View{Authoritative: true}},
+		history: &duoflowv1.HistoryResponse{View: &duoflowv1.View{Authoritative: true}},
+	}
+}
+
+func (n *fakeNode) meet(ctx context.Context, request any) error {
+	n.mu.Lock()
+	n.asked = append(n.asked, request)
+	fail, hang := n.fail, n.hang
+	n.mu.Unlock()
+	if hang {
+		n.hanging <- struct{}{}
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return fail
+}
+
+func (n *fakeNode) calls() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.asked)
+}
+
+func (n *fakeNode) last() any {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.asked[len(n.asked)-1]
+}
+
+func (n *fakeNode) Status(ctx context.Context, r *duoflowv1.StatusRequest) (*duoflowv1.StatusResponse, error) {
+	return n.status, n.meet(ctx, r)
+}
+
+func (n *fakeNode) Switchover(ctx context.Context, r *duoflowv1.SwitchoverRequest) (*duoflowv1.TransferResponse, error) {
+	return &duoflowv1.TransferResponse{Accepted: true, Job: r.GetJob()}, n.meet(ctx, r)
+}
+
+func (n *fakeNode) Failover(ctx context.Context, r *duoflowv1.FailoverRequest) (*duoflowv1.TransferResponse, error) {
+	return &duoflowv1.TransferResponse{Accepted: true, Job: r.GetJob()}, n.meet(ctx, r)
+}
+
+func (n *fakeNode) History(ctx context.Context, r *duoflowv1.HistoryRequest) (*duoflowv1.HistoryResponse, error) {
+	return n.history, n.meet(ctx, r)
+}
+
+func (n *fakeNode) Doctor(ctx context.Context, r *duoflowv1.DoctorRequest) (*duoflowv1.DoctorResponse, error) {
+	return &duoflowv1.DoctorResponse{Mode: "fenced"}, n.meet(ctx, r)
+}
