@@ -1,0 +1,41 @@
+package web
+
+import "time"
+
+// JobView is one job as this node sees it.
+type JobView struct {
+	Name   string `json:"job"`              // as configured
+	State  string `json:"state"`            // of the job on this node, in the words of node/control
+	Active bool   `json:"active"`           // this node holds the job and runs it
+	Epoch  uint64 `json:"epoch"`            // current epoch of the job; 0 = never granted
+	Holder string `json:"holder"`           // node that holds it; empty = none
+	Unsafe string `json:"unsafe,omitempty"` // why the job is not fully fenced; empty = fenced
+}
+
+// View is what the node's loop published last.
+type View struct {
+	Node    string        `json:"node"`           // this node's name
+	Witness bool          `json:"witness"`        // it votes and never runs a job
+	Quorum  bool          `json:"quorum"`         // it is in touch with a majority
+	Ready   bool          `json:"ready"`          // knows a leader or is active, and reaches the metastore unless witness
+	Leader  string        `json:"leader"`         // raft leader; empty = unknown
+	Reason  string        `json:"reason"`         // why it is not ready; empty when it is
+	Age     time.Duration `json:"-"`              // since the loop published this; 0 = just now
+	Jobs    []JobView     `json:"jobs,omitempty"` // in the order of the configuration; empty on a witness
+}
+
+// staleAfter is the age at which a View says nothing any more. A healthy loop publishes many times a second; on an
+// overloaded host a check should not fail before the peers' own detection (0.15 to 2 s) would.
+const staleAfter = 2 * time.Second
+
+func (v View) stale() bool { return v.Age > staleAfter }
+
+// job finds the named job, or the first when name is empty.
+func (v View) job(name string) (JobView, bool) {
+	for _, j := range v.Jobs {
+		if name == "" || j.Name == name {
+			return j, true
+		}
+	}
+	return JobView{}, false
+}
