@@ -1,0 +1,167 @@
+package raftstore
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"go.etcd.io/raft/v3"
+)
+
+// Peer is one member of the cluster, this node included.
+type Peer struct {
+	ID   uint64 // raft id, not 0; unique, and of this node for all time
+	Name string // with TLS the peer's certificate must carry it as CN or as a DNS name
+	Addr string // host:port that its store listens on
+}
+
+// StateMachine is what the commands act on. It is called from one goroutine only.
+type StateMachine interface {
+	// Apply carries out one committed command. It must not fail: a refusal is an outcome like any
+	// other, and the same on every node.
+	Apply(index uint64, command []byte)
+	// Snapshot encodes the state as of the last applied command.
+	Snapshot() ([]byte, error)
+	// Restore replaces the state by that of a Snapshot, of this or another node.
+	Restore(snapshot []byte) error
+}
+
+// Observer hears what happens. Its methods are called from several goroutines and must not block.
+type Observer interface {
+	// Beat brings a beat of a peer. The payload belongs to the observer.
+	Beat(from uint64, payload []byte)
+	// PeerLost says that the connection to a peer closed. refused: dialling it again was refused,
+	// so its process is gone while its host is up. A loss may be reported as not refused first
+	// and as refused when that is known.
+	PeerLost(id uint64, refused bool)
+	// Leadership brings every change.
+	Leadership(Leadership)
+}
+
+// Leadership is what this node knows about the raft leader. It says nothing about who is active.
+type Leadership struct {
+	Term   uint64
+	Leader uint64 // 0 = unknown
+	Self   bool   // this node leads
+	Ready  bool   // Self, and the first entry of its own term is applied
+}
+
+// Config describes one store.
+type Config struct {
+	Cluster string // never empty; nodes of another cluster are refused
+	Self    uint64 // raft id of this node; must be in Peers
+	Peers   []Peer // every voter
+	Dir     string // of this store alone; made when missing
+	Listen  string // host:port for the peers; port 0 = any
+	// TLS is used for both directions: a certificate that serves as client and server, and the
+	// authority of the peers in RootCAs or ClientCAs. nil = plain connections, which is for
+	// loopback only and for the caller to judge.
+	TLS *tls.Config
+	// Tick is raft's unit of time; 0 = 10 ms.
+	Tick time.Duration
+	// HeartbeatTicks and ElectionTicks are in ticks; 0 = 3 and 30. Election >= 5 * heartbeat.
+	HeartbeatTicks, ElectionTicks int
+	// PreferredLeader is who should lead when it can (the witness); 0 = nobody in particular.
+	PreferredLeader uint64
+	// SnapshotEvery is the number of commands between snapshots, KeepEntries that of log entries
+	// kept behind one; 0 = 10 000 and 1 000.
+	SnapshotEvery, KeepEntries uint64
+	Logger                     *slog.Logger // nil = discard
+	Observer                   Observer     // nil = nobody hears
+}
+
+// fill sets the defaults.
+func (c *Config) fill() {
+	setDefault(&c.Tick, 10*time.Millisecond)
+	setDefault(&c.HeartbeatTicks, 3)
+	setDefault(&c.ElectionTicks, 30)
+	setDefault(&c.SnapshotEvery, 10_000)
+	setDefault(&c.KeepEntries, 1_000)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Observer == nil {
+		c.Observer = nobody{}
+	}
+}
+
+// setDefault replaces a zero value.
+func setDefault[T comparable](at *T, value T) {
+	var zero T
+	if *at == zero {
+		*at = value
+	}
+}
+
+// validate reports every problem at once.
+func (c *Config) validate() error {
+	problems := []error{c.validatePeers()}
+	add := func(bad bool, format string, args ...any) {
+		if bad {
+			problems = append(problems, fmt.Errorf(format, args...))
+		}
+	}
+	add(c.Cluster == "", "Cluster is empty")
+	add(c.Dir == "", "Dir is empty")
+	_, _, err := net.SplitHostPort(c.Listen)
+	add(err != nil, "Listen %q is not host:port", c.Listen)
+	add(c.Tick < time.Millisecond, "Tick %s is below 1ms", c.Tick)
+	add(c.HeartbeatTicks < 1, "HeartbeatTicks %d is below 1", c.HeartbeatTicks)
+	add(c.ElectionTicks < 5*c.HeartbeatTicks,
+		"ElectionTicks %d is below 5 * HeartbeatTicks %d", c.ElectionTicks, c.HeartbeatTicks)
+	return errors.Join(problems...)
+}
+
+// validatePeers checks the members and the ids that must be among them.
+func (c *Config) validatePeers() error {
+	var problems []error
+	ids, names := map[uint64]bool{}, map[string]bool{}
+	for _, p := range c.Peers {
+		if p.ID == raft.None || raft.IsLocalMsgTarget(p.ID) || ids[p.ID] {
+			problems = append(problems, fmt.Errorf("peer %q: id %x is reserved or used twice", p.Name, p.ID))
+		}
+		if p.Name == "" || names[p.Name] {
+			problems = append(problems, fmt.Errorf("peer %x: name %q is empty or used twice", p.ID, p.Name))
+		}
+		if _, _, err := net.SplitHostPort(p.Addr); err != nil {
+			problems = append(problems, fmt.Errorf("peer %q: address %q is not host:port", p.Name, p.Addr))
+		}
+		ids[p.ID], names[p.Name] = true, true
+	}
+	if !ids[c.Self] {
+		problems = append(problems, fmt.Errorf("Self %x is not in Peers", c.Self))
+	}
+	if c.PreferredLeader != 0 && !ids[c.PreferredLeader] {
+		problems = append(problems, fmt.Errorf("PreferredLeader %x is not in Peers", c.PreferredLeader))
+	}
+	return errors.Join(problems...)
+}
+
+// voters lists the raft ids of all peers.
+func (c *Config) voters() []uint64 {
+	ids := make([]uint64, 0, len(c.Peers))
+	for _, p := range c.Peers {
+		ids = append(ids, p.ID)
+	}
+	return ids
+}
+
+// name of a peer, for logs and errors.
+func (c *Config) name(id uint64) string {
+	for _, p := range c.Peers {
+		if p.ID == id {
+			return p.Name
+		}
+	}
+	return fmt.Sprintf("%x", id)
+}
+
+// nobody is the Observer of those who set none.
+type nobody struct{}
+
+func (nobody) Beat(uint64, []byte)   {}
+func (nobody) PeerLost(uint64, bool) {}
+func (nobody) Leadership(Leadership) {}

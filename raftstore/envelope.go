@@ -1,0 +1,90 @@
+package raftstore
+
+import (
+	"errors"
+	"fmt"
+
+	"go.etcd.io/raft/v3"
+	pb "go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
+
+	duoflowv1 "github.com/duoflow/duoflow/proto/duoflow/v1"
+)
+
+// maxEnvelopeBytes bounds one envelope, and with it a snapshot.
+const maxEnvelopeBytes = 64 << 20
+
+// errEnvelope is the root of all complaints about a received envelope.
+var errEnvelope = errors.New("refused envelope")
+
+// checkEnvelope compares the address on an envelope with this node. The texts go to the sender.
+func (c *Config) checkEnvelope(e *duoflowv1.PeerEnvelope) error {
+	switch {
+	case e.GetCluster() != c.Cluster:
+		return fmt.Errorf("%w: it is for cluster %q, this node is of cluster %q", errEnvelope, e.GetCluster(), c.Cluster)
+	case e.GetTo() != c.Self:
+		return fmt.Errorf("%w: it is for node %s, this is node %s; compare the nodes' addresses in the configurations",
+			errEnvelope, c.name(e.GetTo()), c.name(c.Self))
+	case e.GetFrom() == c.Self:
+		return fmt.Errorf("%w: it comes from a second node %s", errEnvelope, c.name(c.Self))
+	}
+	for _, p := range c.Peers {
+		if p.ID == e.GetFrom() {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: node %x is not in this node's configuration", errEnvelope, e.GetFrom())
+}
+
+// decodeRaft reads a raft message out of an envelope that checkEnvelope accepted. raft panics on some
+// messages that no sound peer sends; those are refused here.
+func decodeRaft(e *duoflowv1.PeerEnvelope) (*pb.Message, error) {
+	m := &pb.Message{}
+	if err := proto.Unmarshal(e.GetRaft(), m); err != nil {
+		return nil, fmt.Errorf("%w: raft message: %w", errEnvelope, err)
+	}
+	if m.GetFrom() != e.GetFrom() || m.GetTo() != e.GetTo() {
+		return nil, fmt.Errorf("%w: raft message from %x to %x in an envelope from %x to %x",
+			errEnvelope, m.GetFrom(), m.GetTo(), e.GetFrom(), e.GetTo())
+	}
+	switch m.GetType() {
+	case pb.MsgAppResp, pb.MsgVote, pb.MsgVoteResp, pb.MsgPreVote, pb.MsgPreVoteResp,
+		pb.MsgHeartbeat, pb.MsgHeartbeatResp, pb.MsgTimeoutNow:
+		return m, nil
+	case pb.MsgApp:
+		return m, checkEntries(m)
+	case pb.MsgProp:
+		return m, checkProposal(m)
+	case pb.MsgSnap:
+		if raft.IsEmptySnap(m.GetSnapshot()) {
+			return nil, fmt.Errorf("%w: snapshot message without a snapshot", errEnvelope)
+		}
+		return m, nil
+	default:
+		return nil, fmt.Errorf("%w: raft message of type %s", errEnvelope, m.GetType())
+	}
+}
+
+// checkEntries wants the entries of a MsgApp to follow each other and the index they are sent for.
+func checkEntries(m *pb.Message) error {
+	for i, entry := range m.GetEntries() {
+		if want := m.GetIndex() + 1 + uint64(i); entry.GetIndex() != want || entry.GetTerm() == 0 {
+			return fmt.Errorf("%w: entry of index %d term %d where index %d belongs",
+				errEnvelope, entry.GetIndex(), entry.GetTerm(), want)
+		}
+	}
+	return nil
+}
+
+// checkProposal wants at least one entry, and no change of configuration: peers do not propose those.
+func checkProposal(m *pb.Message) error {
+	if len(m.GetEntries()) == 0 {
+		return fmt.Errorf("%w: empty proposal", errEnvelope)
+	}
+	for _, entry := range m.GetEntries() {
+		if entry.GetType() != pb.EntryNormal || len(entry.GetData()) < commandHeader {
+			return fmt.Errorf("%w: proposal of type %s with %d bytes", errEnvelope, entry.GetType(), len(entry.GetData()))
+		}
+	}
+	return nil
+}

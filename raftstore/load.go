@@ -1,0 +1,124 @@
+package raftstore
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+
+	"go.etcd.io/bbolt"
+	pb "go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/duoflow/duoflow/raftstore/replica"
+)
+
+// ErrForeignDir is returned by Run for a data directory of another cluster or node, or of other voters.
+var ErrForeignDir = errors.New("data directory belongs to somebody else")
+
+// load reads and checks the whole file.
+func load(db *bbolt.DB, who owner) (*replica.Memory, error) {
+	var memory *replica.Memory
+	err := db.View(func(tx *bbolt.Tx) error {
+		for _, name := range [][]byte{bucketMeta, bucketState, bucketLog} {
+			if tx.Bucket(name) == nil {
+				return fmt.Errorf("%w: bucket %s is missing", errRecord, name)
+			}
+		}
+		if err := who.check(tx); err != nil {
+			return err
+		}
+		snapshot, hard := &pb.Snapshot{}, &pb.HardState{}
+		if err := getMessage(tx, keySnapshot, snapshot); err != nil {
+			return err
+		}
+		if err := who.checkVoters(snapshot); err != nil {
+			return err
+		}
+		if err := getMessage(tx, keyHard, hard); err != nil {
+			return err
+		}
+		entries, err := loadLog(tx)
+		if err != nil {
+			return err
+		}
+		memory, err = replica.NewMemory(snapshot, hard, entries)
+		return err
+	})
+	return memory, err
+}
+
+// check compares the owner that the file names with this one.
+func (who owner) check(tx *bbolt.Tx) error {
+	for _, fact := range []struct {
+		key        []byte
+		what, want string
+	}{
+		{keyFormat, "format", diskFormat},
+		{keyCluster, "cluster", who.cluster},
+		{keyNode, "node", who.node},
+	} {
+		got, err := get(tx, bucketMeta, fact.key)
+		if err != nil {
+			return err
+		}
+		if string(got) != fact.want {
+			return fmt.Errorf("%w: its %s is %q, this node's is %q; set data_dir to this node's own "+
+				"directory, or move this one away to start empty", ErrForeignDir, fact.what, got, fact.want)
+		}
+	}
+	return nil
+}
+
+// checkVoters compares the members that the snapshot names with the configured ones.
+func (who owner) checkVoters(snapshot *pb.Snapshot) error {
+	got := slices.Sorted(slices.Values(snapshot.GetMetadata().GetConfState().GetVoters()))
+	want := slices.Sorted(slices.Values(who.voters))
+	if !slices.Equal(got, want) {
+		return fmt.Errorf("%w: its voters are %x, the configuration names %x; to change the members stop "+
+			"every node, move every data directory away and start all with the same nodes", ErrForeignDir, got, want)
+	}
+	return nil
+}
+
+// loadLog reads every entry. That an entry sits under its own index is part of its checksum.
+func loadLog(tx *bbolt.Tx) ([]*pb.Entry, error) {
+	var entries []*pb.Entry
+	err := tx.Bucket(bucketLog).ForEach(func(key, record []byte) error {
+		payload, err := decodeRecord(bucketLog, key, record)
+		if err != nil {
+			return err
+		}
+		entry := &pb.Entry{}
+		if err := proto.Unmarshal(payload, entry); err != nil {
+			return fmt.Errorf("decode %s/%s: %w", bucketLog, keyText(key), err)
+		}
+		if len(key) != 8 || binary.BigEndian.Uint64(key) != entry.GetIndex() {
+			return fmt.Errorf("%w %s/%s: holds index %d", errRecord, bucketLog, keyText(key), entry.GetIndex())
+		}
+		entries = append(entries, entry)
+		return nil
+	})
+	return entries, err
+}
+
+// getMessage reads one message of bucket state.
+func getMessage(tx *bbolt.Tx, key []byte, m proto.Message) error {
+	payload, err := get(tx, bucketState, key)
+	if err != nil {
+		return err
+	}
+	if err := proto.Unmarshal(payload, m); err != nil {
+		return fmt.Errorf("decode %s/%s: %w", bucketState, keyText(key), err)
+	}
+	return nil
+}
+
+// get reads one record that must exist.
+func get(tx *bbolt.Tx, bucket, key []byte) ([]byte, error) {
+	record := tx.Bucket(bucket).Get(key)
+	if record == nil {
+		return nil, fmt.Errorf("%w %s/%s: missing", errRecord, bucket, keyText(key))
+	}
+	return decodeRecord(bucket, key, record)
+}

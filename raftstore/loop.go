@@ -1,0 +1,163 @@
+package raftstore
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	pb "go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
+)
+
+// loop owns the replica. Every wake takes in all that has come before it lets time pass, and at most
+// one tick per wake: ticks that were missed in a stall must not look like a silent leader.
+func (s *Store) loop(ctx context.Context) error {
+	defer close(s.ended)
+	ticker := time.NewTicker(s.cfg.Tick)
+	defer ticker.Stop()
+	alarm := time.NewTimer(time.Hour)
+	alarm.Stop()
+	defer alarm.Stop()
+	for {
+		if err := s.flush(alarm); err != nil {
+			return err
+		}
+		tick, ring := false, false
+		select {
+		case <-ctx.Done():
+			return nil
+		case m := <-s.inbox:
+			s.step(m)
+		case p := <-s.proposals:
+			p.result <- s.replica.Propose(p.data)
+		case call := <-s.control:
+			call(s)
+		case <-ticker.C:
+			tick = true
+		case <-alarm.C:
+			ring = true
+		}
+		s.drain()
+		if tick {
+			s.replica.Tick()
+		}
+		if ring {
+			s.replica.Wake()
+		}
+	}
+}
+
+// drain takes in what is waiting, without waiting itself.
+func (s *Store) drain() {
+	for range inboxSize {
+		select {
+		case m := <-s.inbox:
+			s.step(m)
+		case p := <-s.proposals:
+			p.result <- s.replica.Propose(p.data)
+		case call := <-s.control:
+			call(s)
+		default:
+			return
+		}
+	}
+}
+
+// step gives a peer's message to raft.
+func (s *Store) step(m *pb.Message) {
+	if err := s.replica.Step(m); err != nil {
+		s.log.Debug("useless raft message", "peer", s.cfg.name(m.GetFrom()), "err", err)
+	}
+}
+
+// flush carries out what raft has ready.
+func (s *Store) flush(alarm *time.Timer) error {
+	out, err := s.replica.Flush()
+	if err != nil {
+		return err
+	}
+	for _, m := range out.Messages {
+		if err := s.send(m); err != nil {
+			return err
+		}
+	}
+	if out.Wake > 0 {
+		alarm.Reset(out.Wake)
+	}
+	s.publish()
+	if out.Leadership != nil {
+		now := Leadership(*out.Leadership)
+		s.log.Info("raft leadership", "term", now.Term, "peer", s.leaderName(now.Leader), "ready", now.Ready)
+		s.cfg.Observer.Leadership(now)
+	}
+	return nil
+}
+
+// leaderName is the leader's name for logs.
+func (s *Store) leaderName(id uint64) string {
+	if id == 0 {
+		return "none"
+	}
+	return s.cfg.name(id)
+}
+
+// send queues a raft message for its peer, or tells raft that it is lost.
+func (s *Store) send(m *pb.Message) error {
+	payload, err := proto.Marshal(m)
+	if err != nil {
+		return fmt.Errorf("encode raft message: %w", err)
+	}
+	l, snapshot := s.links[m.GetTo()], m.GetType() == pb.MsgSnap
+	if l != nil && l.up.Load() && l.raft.push(outgoing{payload: payload, snapshot: snapshot}) {
+		return nil
+	}
+	s.replica.Unreachable(m.GetTo())
+	if snapshot {
+		s.replica.SnapshotSent(m.GetTo(), false)
+	}
+	return nil
+}
+
+// receive takes a message of a peer for the loop. When the loop is far behind it is dropped, as a
+// network may: waiting here would hold up the stream.
+func (s *Store) receive(m *pb.Message) {
+	select {
+	case s.inbox <- m:
+	default:
+		s.log.Debug("dropped raft message", "peer", s.cfg.name(m.GetFrom()), "reason", "inbox full")
+	}
+}
+
+// post has the loop make a call. It waits for room, but not for a loop that has ended.
+func (s *Store) post(call func(*Store)) {
+	select {
+	case s.control <- call:
+	case <-s.ended:
+	}
+}
+
+// commands takes the proposal's id off an entry before the state machine sees it, and completes the
+// proposal if it was made here.
+type commands struct{ store *Store }
+
+// Apply implements replica.Machine.
+func (c commands) Apply(index uint64, data []byte) {
+	if len(data) < commandHeader {
+		panic(fmt.Sprintf("entry at index %d has %d bytes, less than a proposal's id", index, len(data)))
+	}
+	c.store.machine.Apply(index, data[commandHeader:])
+	id := binary.BigEndian.Uint64(data)
+	c.store.mu.Lock()
+	defer c.store.mu.Unlock()
+	if applied, ok := c.store.waiters[id]; ok {
+		close(applied)
+		delete(c.store.waiters, id)
+	}
+}
+
+// Snapshot implements replica.Machine.
+func (c commands) Snapshot() ([]byte, error) { return c.store.machine.Snapshot() }
+
+// Restore implements replica.Machine.
+func (c commands) Restore(snapshot []byte) error { return c.store.machine.Restore(snapshot) }

@@ -1,0 +1,238 @@
+package raftstore
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+
+	pb "go.etcd.io/raft/v3/raftpb"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/duoflow/duoflow/raftstore/replica"
+)
+
+// Errors of Propose. With ErrNoLeader and ErrDropped the command is not and will not be applied;
+// with any other error the outcome is unknown.
+var (
+	ErrNoLeader = replica.ErrNoLeader
+	ErrDropped  = replica.ErrDropped
+	ErrStopped  = errors.New("the store has stopped")
+)
+
+const (
+	commandHeader   = 8       // bytes of the proposal's id before the command
+	maxCommandBytes = 1 << 20 // of one command
+	inboxSize       = 1024    // raft messages received and not yet stepped
+	proposalQueue   = 256     // proposals not yet offered to raft
+	controlQueue    = 64      // other calls for the loop
+)
+
+// Store is one node's member of the group. Make it with New, let it live with Run.
+type Store struct {
+	cfg     Config
+	machine StateMachine
+	log     *slog.Logger
+	links   map[uint64]*link
+	took    window
+
+	inbox     chan *pb.Message
+	proposals chan proposal
+	control   chan func(*Store)
+	ended     chan struct{} // closed when the loop ends
+	stopped   chan struct{} // closed when Run returns
+
+	replica *replica.Replica // of the loop only
+
+	mu      sync.Mutex
+	waiters map[uint64]chan struct{} // by proposal id; closed when applied here
+	status  replica.State
+	address string
+	started bool
+}
+
+// proposal is one command on its way to the loop.
+type proposal struct {
+	data   []byte
+	result chan error // capacity 1: what offering it to raft said
+}
+
+// New checks the configuration. It touches neither disk nor network.
+func New(cfg Config, machine StateMachine) (*Store, error) {
+	cfg.fill()
+	if machine == nil {
+		return nil, errors.New("raftstore: no state machine")
+	}
+	if err := errors.Join(cfg.validate(), validateTLS(cfg.TLS)); err != nil {
+		return nil, fmt.Errorf("raftstore configuration: %w", err)
+	}
+	s := &Store{
+		cfg: cfg, machine: machine,
+		log:       cfg.Logger.With("node", cfg.name(cfg.Self)),
+		links:     map[uint64]*link{},
+		inbox:     make(chan *pb.Message, inboxSize),
+		proposals: make(chan proposal, proposalQueue),
+		control:   make(chan func(*Store), controlQueue),
+		ended:     make(chan struct{}),
+		stopped:   make(chan struct{}),
+		waiters:   map[uint64]chan struct{}{},
+	}
+	for _, p := range cfg.Peers {
+		if p.ID != cfg.Self {
+			s.links[p.ID] = newLink(s, p)
+		}
+	}
+	return s, nil
+}
+
+// Run opens the data directory, listens, and takes part until ctx ends (nil) or something breaks. Any
+// error means that this process must end: what is durable is unknown after a failed write. It may be
+// called once.
+func (s *Store) Run(ctx context.Context) (err error) {
+	if err := s.begin(); err != nil {
+		return err
+	}
+	defer close(s.stopped)
+	disk, err := openDisk(s.cfg.Dir, s.owner(), &s.took)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, disk.Close()) }()
+	if s.replica, err = s.newReplica(disk); err != nil {
+		return err
+	}
+	listener, err := listen(s.cfg.Listen)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.address = listener.Addr().String()
+	s.mu.Unlock()
+	return s.serve(ctx, listener)
+}
+
+// begin refuses a second Run.
+func (s *Store) begin() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.started {
+		return errors.New("raftstore: Run was called twice")
+	}
+	s.started = true
+	return nil
+}
+
+// serve runs the loop, the server and the links until the first of them ends.
+func (s *Store) serve(ctx context.Context, listener net.Listener) error {
+	server := newServer(s)
+	group, running := errgroup.WithContext(ctx)
+	group.Go(func() error { return s.loop(running) })
+	group.Go(func() error {
+		if err := server.Serve(listener); err != nil && running.Err() == nil {
+			return fmt.Errorf("serve peers: %w", err)
+		}
+		return nil
+	})
+	group.Go(func() error { <-running.Done(); server.Stop(); return nil })
+	for _, l := range s.links {
+		group.Go(func() error { l.run(running); return nil })
+	}
+	return group.Wait()
+}
+
+// owner is what the data directory must belong to.
+func (s *Store) owner() owner {
+	node := fmt.Sprintf("%s (%016x)", s.cfg.name(s.cfg.Self), s.cfg.Self)
+	return owner{cluster: s.cfg.Cluster, node: node, voters: s.cfg.voters()}
+}
+
+// newReplica makes the raft member on top of a loaded disk.
+func (s *Store) newReplica(d *disk) (*replica.Replica, error) {
+	return replica.New(replica.Config{
+		ID: s.cfg.Self, Storage: d, Machine: commands{s},
+		HeartbeatTicks: s.cfg.HeartbeatTicks, ElectionTicks: s.cfg.ElectionTicks,
+		Preferred:     s.cfg.PreferredLeader,
+		SnapshotEvery: s.cfg.SnapshotEvery, KeepEntries: s.cfg.KeepEntries,
+		Logger: raftLogger{s.log},
+	})
+}
+
+// Propose replicates a command and waits until this node has applied it. nil = committed and applied
+// here. ErrNoLeader and ErrDropped: not in any log. Any other error, that of ctx included: unknown,
+// it may still be applied.
+func (s *Store) Propose(ctx context.Context, command []byte) error {
+	if len(command) > maxCommandBytes {
+		return fmt.Errorf("%w: command of %d bytes is longer than %d", ErrDropped, len(command), maxCommandBytes)
+	}
+	data := make([]byte, commandHeader, commandHeader+len(command))
+	if _, err := rand.Read(data); err != nil {
+		return fmt.Errorf("draw proposal id: %w", err)
+	}
+	id := binary.BigEndian.Uint64(data)
+	applied := s.await(id)
+	defer s.forget(id)
+	p := proposal{data: append(data, command...), result: make(chan error, 1)}
+	select {
+	case s.proposals <- p:
+	case <-ctx.Done():
+		return fmt.Errorf("propose: %w", ctx.Err())
+	case <-s.stopped:
+		return ErrStopped
+	}
+	return s.outcome(ctx, p, applied)
+}
+
+// outcome waits for what becomes of a proposal that the loop has.
+func (s *Store) outcome(ctx context.Context, p proposal, applied <-chan struct{}) error {
+	for {
+		select {
+		case err := <-p.result:
+			if err != nil {
+				return err
+			}
+		case <-applied:
+			return nil
+		case <-ctx.Done():
+			return fmt.Errorf("wait for proposal: %w", ctx.Err())
+		case <-s.stopped:
+			return ErrStopped
+		}
+	}
+}
+
+// await registers a waiter.
+func (s *Store) await(id uint64) <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	applied := make(chan struct{})
+	s.waiters[id] = applied
+	return applied
+}
+
+// forget ends a waiter.
+func (s *Store) forget(id uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.waiters, id)
+}
+
+// Broadcast sends a beat to every peer. It never blocks: a peer that is not connected, or takes its
+// beats too slowly, misses the oldest ones. The payload must not be changed afterwards.
+func (s *Store) Broadcast(payload []byte) {
+	for _, l := range s.links {
+		if l.up.Load() {
+			l.beats.push(outgoing{payload: payload})
+		}
+	}
+}
+
+// Addr is the address that the store listens on; "" before Run listens.
+func (s *Store) Addr() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.address
+}

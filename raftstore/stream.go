@@ -1,0 +1,155 @@
+package raftstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/keepalive"
+
+	duoflowv1 "github.com/duoflow/duoflow/proto/duoflow/v1"
+)
+
+// errConnUsed stops gRPC from dialling by itself: the link must see every dial.
+var errConnUsed = errors.New("connection is used up")
+
+// deliver is one stream to a peer.
+type deliver = grpc.BidiStreamingClient[duoflowv1.PeerEnvelope, duoflowv1.PeerReceipt]
+
+// serve uses one TCP connection until it breaks: a stream for raft and one for beats.
+func (l *link) serve(ctx context.Context, conn net.Conn) error {
+	defer conn.Close()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	client, err := l.client(conn)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	overdue := time.AfterFunc(helloTimeout, cancel)
+	raft, err := l.open(ctx, client)
+	if err != nil {
+		return err
+	}
+	beats, err := l.open(ctx, client)
+	if err != nil {
+		return err
+	}
+	if !overdue.Stop() {
+		return fmt.Errorf("peer said nothing for %s", helloTimeout)
+	}
+	l.opened()
+	ends := make(chan error, 4)
+	var running sync.WaitGroup
+	for _, end := range []func() error{
+		func() error { return l.send(ctx, raft, l.raft) },
+		func() error { return l.send(ctx, beats, l.beats) },
+		func() error { return closing(raft) },
+		func() error { return closing(beats) },
+	} {
+		running.Go(func() { ends <- end(); cancel() })
+	}
+	err = <-ends
+	running.Wait()
+	return err
+}
+
+// client wraps a TCP connection for gRPC.
+func (l *link) client(conn net.Conn) (*grpc.ClientConn, error) {
+	var used atomic.Bool
+	client, err := grpc.NewClient("passthrough:///"+l.peer.Addr,
+		grpc.WithTransportCredentials(clientCredentials(l.store.cfg.TLS, l.peer.Name)),
+		grpc.WithContextDialer(func(context.Context, string) (net.Conn, error) {
+			if used.Swap(true) {
+				return nil, errConnUsed
+			}
+			return conn, nil
+		}),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: pingEvery, Timeout: brokenAfter}),
+		grpc.WithInitialWindowSize(streamBytes),
+		grpc.WithInitialConnWindowSize(connBytes),
+		grpc.WithDefaultCallOptions(grpc.MaxCallSendMsgSize(maxEnvelopeBytes)),
+		grpc.WithDisableServiceConfig(),
+		grpc.WithDisableRetry(),
+		grpc.WithIdleTimeout(0),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("make peer client: %w", err)
+	}
+	return client, nil
+}
+
+// open starts one stream and waits until the peer has accepted it.
+func (l *link) open(ctx context.Context, client *grpc.ClientConn) (deliver, error) {
+	stream, err := duoflowv1.NewPeerClient(client).Deliver(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("open peer stream: %w", err)
+	}
+	if err := stream.Send(l.envelope()); err != nil {
+		return nil, closing(stream)
+	}
+	header, err := stream.Header()
+	if err != nil {
+		return nil, fmt.Errorf("open peer stream: %w", err)
+	}
+	if header == nil {
+		return nil, closing(stream)
+	}
+	return stream, nil
+}
+
+// closing waits for the end of a stream and returns why it ended; never nil.
+func closing(stream deliver) error {
+	for {
+		_, err := stream.Recv()
+		switch {
+		case err == io.EOF:
+			return errors.New("peer ended the stream")
+		case err != nil:
+			return fmt.Errorf("peer stream: %w", err)
+		}
+	}
+}
+
+// send moves what is queued into a stream until that ends.
+func (l *link) send(ctx context.Context, stream deliver, q *queue) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-q.filled:
+		}
+		items := q.takeAll()
+		for i, item := range items {
+			if err := stream.Send(l.fill(q, item.payload)); err != nil {
+				for _, unsent := range items[i:] {
+					l.report(unsent, false)
+				}
+				return fmt.Errorf("send to peer: %w", err)
+			}
+			l.report(item, true)
+		}
+	}
+}
+
+// envelope is an empty one to the peer.
+func (l *link) envelope() *duoflowv1.PeerEnvelope {
+	return &duoflowv1.PeerEnvelope{Cluster: l.store.cfg.Cluster, From: l.store.cfg.Self, To: l.peer.ID}
+}
+
+// fill wraps a payload of one of the two queues.
+func (l *link) fill(q *queue, payload []byte) *duoflowv1.PeerEnvelope {
+	e := l.envelope()
+	if q == l.beats {
+		e.Payload = &duoflowv1.PeerEnvelope_Beat{Beat: payload}
+	} else {
+		e.Payload = &duoflowv1.PeerEnvelope_Raft{Raft: payload}
+	}
+	return e
+}
