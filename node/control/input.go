@@ -44,7 +44,7 @@ type Row struct {
 
 // Fence is what the latest look at the metastore found.
 type Fence struct {
-	// Healthy: reachable within a second, and writable. Row and HighestRole are the last known ones otherwise.
+	// Healthy: reachable within a second, and writable. Row and HighestRole count only then.
 	Healthy bool
 	Row     Row
 	// HighestRole is the greatest epoch that has a role in the database; it may exceed the row's after a restore.

@@ -126,8 +126,11 @@ func (m *Machine) note(in Input) {
 	case Lease:
 		m.view = in.Job
 	case Fence:
-		m.fence = in
 		m.behind = m.countBehind(in)
+		if !in.Healthy {
+			in.Row, in.HighestRole = m.fence.Row, m.fence.HighestRole
+		}
+		m.fence = in
 	case Done:
 		m.waiting = false
 		if in.Outcome == Failed {

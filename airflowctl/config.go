@@ -1,0 +1,97 @@
+package airflowctl
+
+import (
+	"errors"
+	"log/slog"
+	"os/user"
+	"strconv"
+	"time"
+
+	"github.com/duoflow/duoflow/airflowctl/fence"
+)
+
+// Kind is what kind of program a job is.
+type Kind string
+
+const (
+	// Airflow is an Airflow scheduler, started through the warm-standby shim.
+	Airflow Kind = "airflow"
+	// Command is any program that connects to the database by service name.
+	Command Kind = "command"
+)
+
+// ErrSuperseded: another grant has the fence; this epoch is over and trying again is pointless.
+var ErrSuperseded = errors.New("superseded by another grant")
+
+// ErrRefused: it cannot work as things are; somebody must change something.
+var ErrRefused = errors.New("refused")
+
+// Config is one job on one host.
+type Config struct {
+	// Name of the job, Node of this host; both as in package node.
+	Name, Node string
+	Kind       Kind
+	// Python is the interpreter Airflow is installed for; only for Airflow.
+	Python string
+	// Command is the program and its arguments; only for Command.
+	Command []string
+	// Warm keeps an imported standby process ready; only for Airflow.
+	Warm bool
+	// User runs the process tree; empty: the daemon's own user.
+	User string
+	// Env is the whole environment the job starts from, `name=value` each.
+	Env []string
+	// Dir is the working directory; empty: Root.
+	Dir string
+	// Root is a directory of this job's own, for service files and output.
+	Root string
+	// FenceDSN logs in as this host's fencer; Group is the role an epoch is granted. DSN holds a password.
+	FenceDSN, Group string
+	// Observer is told what happens. It must not block.
+	Observer Observer
+	Logger   *slog.Logger
+}
+
+// Observer is told what happens to a job, from any goroutine.
+type Observer interface {
+	Health(h fence.Health)
+	Exited(epoch uint64, detail string)
+	Idle(epoch uint64, idle time.Duration)
+}
+
+// Status is what people may want to know about a job on this host.
+type Status struct {
+	// Warm: a standby process is imported and waits.
+	Warm bool
+	// Trees is how process trees are killed: cgroup, pidns or group (degraded).
+	Trees string
+	// MirroredAt is when the mirror rows were last written, on this host's clock; zero: never.
+	MirroredAt time.Time
+	// LastLines is the end of the output of the lives that ended here, by epoch.
+	LastLines map[uint64][]string
+}
+
+// service names the section of a life's service file.
+func (k Kind) service() string {
+	if k == Airflow {
+		return "airflow"
+	}
+	return "duoflow"
+}
+
+// owner returns the ids that the job's files are given to; -1 each for the daemon's own.
+func (c Config) owner() (uid, gid int, err error) {
+	if c.User == "" {
+		return -1, -1, nil
+	}
+	u, err := user.Lookup(c.User)
+	if err != nil {
+		return 0, 0, err
+	}
+	uid, err = strconv.Atoi(u.Uid)
+	if err != nil {
+		return 0, 0, err
+	}
+	gid, err = strconv.Atoi(u.Gid)
+	return uid, gid, err
+}

@@ -1,0 +1,160 @@
+package airflowctl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/duoflow/duoflow/airflowctl/airflow"
+	"github.com/duoflow/duoflow/airflowctl/fence"
+	"github.com/duoflow/duoflow/airflowctl/proc"
+)
+
+// Job is one job on this host. Use New, Run, and the verbs in the order package control decides on.
+type Job struct {
+	cfg    Config
+	logger *slog.Logger
+	fencer *fence.Fencer
+	trees  *proc.Forest
+	output *proc.JobLog
+	// cleared is closed once nothing of an earlier daemon is left; the first spare waits for it.
+	cleared chan struct{}
+	once    sync.Once
+	// lives joins the goroutines that watch a process each.
+	lives sync.WaitGroup
+
+	mu sync.Mutex
+	// current is the life that was given an epoch; nil while there is none.
+	current *life
+	// spare is the life that waits for one.
+	spare *life
+	// credentials are those of the epoch being taken over or run.
+	credentials fence.Credentials
+	// metastore is open, with the epoch's own role, from adoption until the life has ended.
+	metastore  *airflow.Metastore
+	mirroredAt time.Time
+	lastLines  map[uint64][]string
+}
+
+// The output of a job takes at most about outputBytes times outputFiles on disk.
+const (
+	outputBytes = 16 << 20
+	outputFiles = 5
+)
+
+// keptLines is how many lines of a finished life's output are shown, keptLives for how many lives.
+const (
+	keptLines = 20
+	keptLives = 10
+)
+
+// New checks the configuration, makes the job's directories and starts nothing.
+func New(cfg Config) (*Job, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if _, _, err := cfg.owner(); err != nil {
+		return nil, fmt.Errorf("job %s: user: %w", cfg.Name, err)
+	}
+	if err := os.MkdirAll(filepath.Join(cfg.Root, "lives"), 0o755); err != nil {
+		return nil, fmt.Errorf("make directory of job %s: %w", cfg.Name, err)
+	}
+	logger := cfg.Logger.With("job", cfg.Name)
+	fencer, err := fence.New(fence.Config{
+		Job: cfg.Name, DSN: cfg.FenceDSN, Group: cfg.Group, Observe: cfg.Observer.Health, Logger: cfg.Logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	trees, err := proc.New(proc.Config{Name: cfg.Node + "-" + cfg.Name, Logger: logger})
+	if err != nil {
+		return nil, err
+	}
+	output, err := proc.OpenJobLog(proc.JobLogConfig{
+		Dir: filepath.Join(cfg.Root, "output"), Base: cfg.Name, MaxBytes: outputBytes, Keep: outputFiles,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Job{
+		cfg: cfg, logger: logger, fencer: fencer, trees: trees, output: output,
+		cleared: make(chan struct{}), lastLines: map[uint64][]string{},
+	}, nil
+}
+
+// Run keeps the fencer connected, a standby process warm and an eye on the job's progress until ctx ends. It leaves
+// no process behind.
+func (j *Job) Run(ctx context.Context) error {
+	var joined sync.WaitGroup
+	joined.Go(func() { _ = j.fencer.Run(ctx) }) // returns nil when ctx ends, and only then
+	joined.Go(func() { j.keepSpare(ctx) })
+	joined.Go(func() { j.watchProgress(ctx) })
+	joined.Go(func() { j.collectRoles(ctx) })
+	joined.Wait()
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastKill)
+	defer cancel()
+	err := j.trees.Clear(end)
+	if err == nil {
+		j.lives.Wait()
+	}
+	return errors.Join(err, j.output.Close())
+}
+
+// lastKill bounds how long a stopping daemon waits for the kernel to reap killed processes.
+const lastKill = 10 * time.Second
+
+// Clear kills what earlier daemons have left of this job on this host, and removes their service files.
+func (j *Job) Clear(ctx context.Context) error {
+	if err := j.trees.Clear(ctx); err != nil {
+		return fmt.Errorf("clear job %s: %w", j.cfg.Name, err)
+	}
+	lives := filepath.Join(j.cfg.Root, "lives")
+	old, err := os.ReadDir(lives)
+	if err != nil {
+		return fmt.Errorf("clear job %s: %w", j.cfg.Name, err)
+	}
+	for _, entry := range old {
+		if err := os.RemoveAll(filepath.Join(lives, entry.Name())); err != nil {
+			return fmt.Errorf("clear job %s: %w", j.cfg.Name, err)
+		}
+	}
+	j.once.Do(func() { close(j.cleared) })
+	return nil
+}
+
+// Doctor performs a fence on a scratch role and reports what it found.
+func (j *Job) Doctor(ctx context.Context) (fence.Report, error) {
+	report, err := j.fencer.Doctor(ctx)
+	if err != nil {
+		return report, err
+	}
+	mode := j.trees.Mode()
+	finding := fence.Finding{Name: "process trees", OK: mode != proc.ModeGroup, Detail: string(mode)}
+	if !finding.OK {
+		finding.Mend = "give duoflowd a delegated cgroup v2 (systemd: Delegate=yes), or the right to make PID namespaces"
+	}
+	report.Findings = append(report.Findings, finding)
+	return report, nil
+}
+
+// Check reports whether the fencer has every right a takeover needs.
+func (j *Job) Check(ctx context.Context) (fence.Report, error) { return j.fencer.Check(ctx) }
+
+// Status returns what people may want to know.
+func (j *Job) Status() Status {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	last := make(map[uint64][]string, len(j.lastLines))
+	for epoch, lines := range j.lastLines {
+		last[epoch] = lines
+	}
+	return Status{
+		Warm:  j.spare != nil && j.spare.isWarm(),
+		Trees: string(j.trees.Mode()), MirroredAt: j.mirroredAt, LastLines: last,
+	}
+}

@@ -1,0 +1,156 @@
+package airflowctl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/duoflow/duoflow/airflowctl/fence"
+	"github.com/duoflow/duoflow/airflowctl/shim"
+)
+
+// importWithin bounds a cold start's imports, rowWithin the time from go to the scheduler's job row. Both were
+// measured at 2 to 3 s on two busy cores; these are for hosts that are much worse off.
+const (
+	importWithin = 2 * time.Minute
+	rowWithin    = time.Minute
+)
+
+// Start gives the credentials of the epoch to one process life and lets it run. A life that was started and failed
+// is never started again: an error means that this epoch is used up.
+func (j *Job) Start(ctx context.Context, claim fence.Claim) error {
+	j.mu.Lock()
+	credentials := j.credentials
+	j.mu.Unlock()
+	if j.cfg.Kind == Command {
+		return j.startCommand(claim, credentials)
+	}
+	l, err := j.takeSpare(ctx, claim.Epoch)
+	if err != nil {
+		return fmt.Errorf("start job %s: %w", j.cfg.Name, err)
+	}
+	if err := j.writeService(l.dir+"/service", credentials); err != nil {
+		return fmt.Errorf("start job %s: %w", j.cfg.Name, err)
+	}
+	if err := l.Send(shim.Go(claim.Epoch)); err != nil {
+		return fmt.Errorf("start job %s: %w", j.cfg.Name, err)
+	}
+	if err := l.await(ctx, l.running, rowWithin); err != nil {
+		return fmt.Errorf("start job %s: scheduler's job row: %w", j.cfg.Name, err)
+	}
+	return nil
+}
+
+func (j *Job) startCommand(claim fence.Claim, credentials fence.Credentials) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	l, err := j.newCommand(claim, credentials)
+	if err != nil {
+		return fmt.Errorf("start job %s: %w: %w", j.cfg.Name, ErrRefused, err)
+	}
+	l.epoch.Store(claim.Epoch)
+	j.current = l
+	return nil
+}
+
+// takeSpare makes the waiting life the current one, or starts one that will be warm in seconds.
+func (j *Job) takeSpare(ctx context.Context, epoch uint64) (*life, error) {
+	j.mu.Lock()
+	l := j.spare
+	j.spare = nil
+	if l == nil || l.over() {
+		fresh, err := j.newScheduler()
+		if err != nil {
+			j.mu.Unlock()
+			return nil, fmt.Errorf("%w: %w", ErrRefused, err)
+		}
+		l = fresh
+	}
+	l.epoch.Store(epoch)
+	j.current = l
+	j.mu.Unlock()
+	if err := l.await(ctx, l.warm, importWithin); err != nil {
+		return nil, fmt.Errorf("import Airflow: %w", err)
+	}
+	return l, nil
+}
+
+func (l *life) over() bool {
+	select {
+	case <-l.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// Stop ends the process tree of the epoch: SIGTERM, grace, kill. nil only when the tree is empty; a life that never
+// began is.
+func (j *Job) Stop(ctx context.Context, epoch uint64, grace time.Duration) error {
+	j.mu.Lock()
+	l := j.current
+	j.mu.Unlock()
+	if l != nil && l.epoch.Load() == epoch {
+		if err := l.Stop(ctx, grace); err != nil {
+			return fmt.Errorf("stop job %s: %w", j.cfg.Name, err)
+		}
+		j.bury(l)
+	}
+	j.closeMetastore()
+	return nil
+}
+
+// bury forgets a life whose tree is empty, keeps its last words, and takes its credentials off the disk.
+func (j *Job) bury(l *life) {
+	j.mu.Lock()
+	if j.current == l {
+		j.current = nil
+	}
+	j.lastLines[l.epoch.Load()] = l.said.Tail(keptLines)
+	for epoch := range j.lastLines {
+		if epoch+keptLives <= l.epoch.Load() {
+			delete(j.lastLines, epoch)
+		}
+	}
+	j.mu.Unlock()
+	if err := os.RemoveAll(l.dir); err != nil {
+		j.logger.Warn("remove service file", "err", err)
+	}
+}
+
+// lifeEnded tells the observer of the current life, and lets a spare that ended be replaced.
+func (j *Job) lifeEnded(l *life) {
+	j.mu.Lock()
+	spare := j.spare == l
+	if spare {
+		j.spare = nil
+	}
+	current, epoch := j.current == l, l.epoch.Load()
+	j.mu.Unlock()
+	switch {
+	case current:
+		j.cfg.Observer.Exited(epoch, l.last())
+	case spare:
+		j.logger.Warn("standby process ended", "reason", l.last())
+		if err := errors.Join(l.Kill(context.Background()), os.RemoveAll(l.dir)); err != nil {
+			j.logger.Warn("clean up standby", "err", err)
+		}
+	}
+}
+
+func (j *Job) noteJobRow(l *life, row int64) {
+	j.mu.Lock()
+	store := j.metastore
+	j.mu.Unlock()
+	j.logger.Info("scheduler runs", "epoch", l.epoch.Load(), "row", row)
+	if store == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if err := store.SetJob(ctx, row); err != nil {
+		j.logger.Warn("note job row", "err", err)
+	}
+}

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+
+	"github.com/duoflow/duoflow/node"
+)
+
+// version is set by the linker for releases.
+var version = ""
+
+// programVersion is version, else what the Go tool knows about the checkout.
+func programVersion() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "devel"
+}
+
+// Exit codes, as DESIGN section 9 lists them.
+const (
+	exitFailed = 1
+	exitUsage  = 2
+	exitUnsafe = 3
+)
+
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string { return e.err.Error() }
+func (e *exitError) Unwrap() error { return e.err }
+
+func exitCode(err error) int {
+	var coded *exitError
+	if errors.As(err, &coded) {
+		return coded.code
+	}
+	return exitUsage // everything else is cobra refusing the command line
+}
+
+func command() *cobra.Command {
+	var path, level, format string
+	var check bool
+	c := &cobra.Command{
+		Use:           "duoflowd --config FILE",
+		Short:         "One node of a duoflow cluster",
+		Example:       "  duoflowd --config /etc/duoflow/node.yaml\n  duoflowd --config node.yaml --check",
+		Version:       programVersion(),
+		Args:          cobra.NoArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			logger, err := newLogger(level, format)
+			if err != nil {
+				return &exitError{exitUsage, err}
+			}
+			cfg, err := node.LoadConfig(path)
+			if err != nil {
+				return &exitError{exitUsage, err}
+			}
+			if check {
+				return report(cmd, cfg)
+			}
+			return run(cmd.Context(), cfg, logger)
+		},
+	}
+	c.Flags().StringVar(&path, "config", "/etc/duoflow/node.yaml", "configuration file")
+	c.Flags().StringVar(&level, "log-level", "info", "debug, info, warn or error")
+	c.Flags().StringVar(&format, "log-format", "text", "text or json")
+	c.Flags().BoolVar(&check, "check", false, "check the configuration, say what is wrong, and end")
+	c.Flags().StringP("output", "o", "text", "of --check: text or json")
+	return c
+}
+
+func report(cmd *cobra.Command, cfg node.Config) error {
+	if output, _ := cmd.Flags().GetString("output"); output == "json" {
+		return json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]any{"ok": true, "cluster": cfg.Cluster, "node": cfg.Node})
+	}
+	_, err := fmt.Fprintf(cmd.OutOrStdout(), "configuration of node %s of cluster %s is sound\n", cfg.Node, cfg.Cluster)
+	return err
+}
+
+func newLogger(level, format string) (*slog.Logger, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, fmt.Errorf("--log-level: %w", err)
+	}
+	options := &slog.HandlerOptions{Level: l}
+	switch format {
+	case "text":
+		return slog.New(slog.NewTextHandler(os.Stderr, options)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(os.Stderr, options)), nil
+	}
+	return nil, fmt.Errorf("--log-format: %q; want text or json", format)
+}

@@ -1,0 +1,25 @@
+// Command duoflowd is one node of a duoflow cluster.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/duoflow/duoflow/airflowctl/proc"
+)
+
+func main() {
+	proc.MaybeInit() // returns, unless this process is the init of a job's process tree
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		<-ctx.Done()
+		stop() // a second signal ends the process at once; the kernel takes the jobs with it
+	}()
+	if err := command().ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "duoflowd:", err)
+		os.Exit(exitCode(err))
+	}
+}

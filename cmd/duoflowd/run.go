@@ -1,0 +1,213 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/duoflow/duoflow/airflowctl"
+	"github.com/duoflow/duoflow/gossip"
+	"github.com/duoflow/duoflow/node"
+	"github.com/duoflow/duoflow/node/admin"
+	"github.com/duoflow/duoflow/node/lease"
+	"github.com/duoflow/duoflow/node/web"
+	"github.com/duoflow/duoflow/raftstore"
+)
+
+// run makes the parts, joins them and runs them until ctx ends.
+func run(ctx context.Context, cfg node.Config, logger *slog.Logger) error {
+	secure, err := cfg.LoadTLS()
+	if err != nil {
+		return &exitError{exitUsage, err}
+	}
+	if cfg.InsecureLoopback {
+		logger.Warn("insecure_loopback: nobody is authenticated; for a demo on one machine only")
+	}
+	n, err := join(ctx, cfg, secure, logger)
+	if err != nil {
+		return err
+	}
+	operators, err := admin.New(admin.Config{
+		Listen: cfg.Listen.Admin, TLS: secure, Node: n.Operators(), Version: programVersion(), Logger: logger,
+	})
+	if err != nil {
+		return &exitError{exitUsage, err}
+	}
+	health, err := web.New(web.Config{
+		Listen: cfg.Listen.HTTP, TLS: secure, View: n.View, Registry: n.Registry(), Logger: logger,
+	})
+	if err != nil {
+		return &exitError{exitUsage, err}
+	}
+	return runAll(ctx, n, operators, health)
+}
+
+// runAll ends the surfaces only after the node, so that a stopping node can still be asked how far it is.
+func runAll(ctx context.Context, n *node.Node, operators *admin.Server, health *web.Server) error {
+	surfaces, stop := context.WithCancel(context.WithoutCancel(ctx))
+	group, grouped := errgroup.WithContext(ctx)
+	group.Go(func() error { return operators.Run(surfaces) })
+	group.Go(func() error { return health.Run(surfaces) })
+	group.Go(func() error {
+		defer stop()
+		return n.Run(grouped)
+	})
+	if err := group.Wait(); err != nil {
+		return &exitError{exitFailed, err}
+	}
+	return nil
+}
+
+// join makes the parts of a node. Everything that is wrong with this host is found here, before anything runs.
+func join(ctx context.Context, cfg node.Config, secure *tls.Config, logger *slog.Logger) (*node.Node, error) {
+	if err := os.MkdirAll(cfg.DataDir, 0o755); err != nil {
+		return nil, &exitError{exitFailed, fmt.Errorf("make data_dir: %w", err)}
+	}
+	wire := node.NewWire(cfg, logger)
+	log, err := newLog(cfg, secure, wire, logger)
+	if err != nil {
+		return nil, &exitError{exitUsage, err}
+	}
+	members, err := newGossip(cfg, logger)
+	if err != nil {
+		return nil, &exitError{exitUsage, err}
+	}
+	jobs, err := newJobs(ctx, cfg, wire, logger)
+	if err != nil {
+		return nil, err
+	}
+	parts := node.Parts{
+		Config: cfg, Version: programVersion(), Token: node.NewToken(), Wire: wire,
+		Log: log, Gossip: members, Logger: logger,
+	}
+	return node.New(parts.WithJobs(jobs))
+}
+
+func newLog(
+	cfg node.Config, secure *tls.Config, wire *node.Wire, logger *slog.Logger,
+) (*raftstore.Store, error) {
+	c := raftstore.Config{
+		Cluster: cfg.Cluster, Self: node.RaftID(lease.NodeID(cfg.Node)), Dir: filepath.Join(cfg.DataDir, "raft"),
+		Listen: cfg.Listen.Peer, TLS: secure, Logger: logger, Observer: wire,
+	}
+	c.Tick, c.HeartbeatTicks, c.ElectionTicks = cfg.RaftTiming()
+	for name, m := range cfg.Nodes {
+		id := node.RaftID(lease.NodeID(name))
+		c.Peers = append(c.Peers, raftstore.Peer{ID: id, Name: name, Addr: m.Peer})
+		if m.Witness {
+			c.PreferredLeader = id
+		}
+	}
+	slices.SortFunc(c.Peers, func(a, b raftstore.Peer) int { return strings.Compare(a.Name, b.Name) })
+	return raftstore.New(c, wire.StateMachine())
+}
+
+func newGossip(cfg node.Config, logger *slog.Logger) (*gossip.Gossip, error) {
+	text, err := os.ReadFile(cfg.Gossip.Keyring)
+	if err != nil {
+		return nil, fmt.Errorf("read gossip.keyring: %w", err)
+	}
+	keys, err := gossip.ParseKeyring(string(text))
+	if err != nil {
+		return nil, fmt.Errorf("gossip.keyring: %w", err)
+	}
+	role := "scheduler"
+	if cfg.Witness {
+		role = "witness"
+	}
+	return gossip.New(gossip.Config{
+		Node: cfg.Node, Cluster: cfg.Cluster, Listen: cfg.Listen.Gossip, Seeds: seeds(cfg), Keys: keys, Logger: logger,
+		Meta: gossip.Meta{
+			Version: programVersion(), Role: role,
+			Peer: cfg.Listen.Peer, Admin: cfg.Listen.Admin, HTTP: cfg.Listen.HTTP,
+		},
+	})
+}
+
+// seeds are where the other nodes gossip: as configured, else on their peer host at our own gossip port.
+func seeds(cfg node.Config) []string {
+	_, port, _ := net.SplitHostPort(cfg.Listen.Gossip) // the configuration was checked
+	var all []string
+	for name, m := range cfg.Nodes {
+		if name == cfg.Node {
+			continue
+		}
+		host, _, _ := net.SplitHostPort(m.Peer)
+		seed := m.Gossip
+		if seed == "" {
+			seed = net.JoinHostPort(host, port)
+		}
+		all = append(all, seed)
+	}
+	slices.Sort(all)
+	return all
+}
+
+// rightsWithin bounds the question, asked once at start, whether the fencer has its rights.
+const rightsWithin = 5 * time.Second
+
+func newJobs(
+	ctx context.Context, cfg node.Config, wire *node.Wire, logger *slog.Logger,
+) (map[lease.JobName]*airflowctl.Job, error) {
+	jobs := map[lease.JobName]*airflowctl.Job{}
+	if cfg.Witness {
+		return jobs, nil
+	}
+	for name, j := range cfg.Jobs {
+		job, err := airflowctl.New(airflowctl.Config{
+			Name: name, Node: cfg.Node, Kind: airflowctl.Kind(j.Kind), Python: j.Python, Command: j.Command,
+			Warm: j.Warm, User: j.User, Env: environment(j.Env), Dir: j.Dir,
+			Root:     filepath.Join(cfg.DataDir, "jobs", name),
+			FenceDSN: j.Fence.DSN, Group: j.Fence.Group, Observer: wire.Job(lease.JobName(name)), Logger: logger,
+		})
+		if err != nil {
+			return nil, &exitError{exitUsage, fmt.Errorf("jobs.%s: %w", name, err)}
+		}
+		if err := checkRights(ctx, name, job, logger); err != nil {
+			return nil, err
+		}
+		jobs[lease.JobName(name)] = job
+	}
+	return jobs, nil
+}
+
+// checkRights refuses to run without the rights a takeover needs. A metastore that does not answer is no reason: it
+// may be down together with everything else, and the node must come up before it does.
+func checkRights(ctx context.Context, name string, job *airflowctl.Job, logger *slog.Logger) error {
+	ctx, cancel := context.WithTimeout(ctx, rightsWithin)
+	defer cancel()
+	report, err := job.Check(ctx)
+	if err != nil {
+		logger.Warn("metastore does not answer; rights are not checked", "job", name, "err", err)
+		return nil
+	}
+	var missing []error
+	for _, f := range report.Findings {
+		if !f.OK {
+			missing = append(missing, fmt.Errorf("%s: %s; %s", f.Name, f.Detail, f.Mend))
+		}
+	}
+	if len(missing) > 0 {
+		return &exitError{exitUnsafe, fmt.Errorf("jobs.%s: the fence would not work: %w", name, errors.Join(missing...))}
+	}
+	return nil
+}
+
+func environment(extra map[string]string) []string {
+	env := os.Environ()
+	for name, value := range extra {
+		env = append(env, name+"="+value)
+	}
+	slices.Sort(env[len(env)-len(extra):])
+	return env
+}

@@ -1,0 +1,70 @@
+package node
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/duoflow/duoflow/node/control"
+	"github.com/duoflow/duoflow/node/lease"
+)
+
+// beatEvery is how often a node speaks. Beats travel beside the raft log, never in it: a bbolt commit writes about
+// 20 KB, and what a beat says is worthless a second later.
+const beatEvery = 50 * time.Millisecond
+
+// beat is everything a node says of itself, to every other node.
+type beat struct {
+	Node    lease.NodeID `json:"node"`
+	Version string       `json:"version"`
+	// Fsync is the p99 of the log's commits, in nanoseconds.
+	Fsync time.Duration                    `json:"fsync,omitempty"`
+	Jobs  map[lease.JobName]control.Report `json:"jobs"`
+}
+
+func (b beat) encode() []byte {
+	body, err := json.Marshal(b)
+	if err != nil {
+		panic(fmt.Sprintf("node: encode beat: %v", err)) // plain maps, strings and numbers always encode
+	}
+	return body
+}
+
+// decodeBeat reads a beat. Unknown fields are ignored: unlike the log, beats of a newer version may say more.
+func decodeBeat(payload []byte) (beat, error) {
+	var b beat
+	if err := json.Unmarshal(payload, &b); err != nil {
+		return beat{}, fmt.Errorf("decode beat: %w", err)
+	}
+	if !lease.ValidName(string(b.Node)) {
+		return beat{}, fmt.Errorf("decode beat: node name %q", b.Node)
+	}
+	return b, nil
+}
+
+// hearing is who was heard when, on this host's clock.
+type hearing struct {
+	last  map[lease.NodeID]control.Instant
+	beats map[lease.NodeID]beat
+}
+
+func newHearing() *hearing {
+	return &hearing{last: map[lease.NodeID]control.Instant{}, beats: map[lease.NodeID]beat{}}
+}
+
+func (h *hearing) note(b beat, now control.Instant) {
+	h.last[b.Node], h.beats[b.Node] = now, b
+}
+
+// since lists, sorted, the nodes that were heard within d.
+func (h *hearing) since(now control.Instant, d time.Duration) []lease.NodeID {
+	var ids []lease.NodeID
+	for id, at := range h.last {
+		if now.Since(at) <= d {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return ids
+}

@@ -1,0 +1,136 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/duoflow/duoflow/airflowctl"
+	"github.com/duoflow/duoflow/airflowctl/fence"
+	"github.com/duoflow/duoflow/node/control"
+	"github.com/duoflow/duoflow/node/lease"
+)
+
+// proposeWithin bounds one try to get a command agreed on. Whoever proposed it decides again when it fails.
+const proposeWithin = 2 * time.Second
+
+// carryOut starts what a machine has decided. Results come back through the mailbox.
+func (n *Node) carryOut(parts context.Context, s *seat, e control.Effect) {
+	switch e.Kind {
+	case control.Moved:
+		n.moved(parts, s, e)
+	case control.Propose:
+		answer := s.name
+		n.propose(parts, *e.Command, func() { n.wire.mail.post(answer, control.Proposed{}) })
+	case control.Clear:
+		n.do(parts, s, e, s.hosted.Clear)
+	case control.Take:
+		s.takeover, s.abandon = context.WithCancel(parts)
+		n.claimed(s.takeover, s, e, s.hosted.Take)
+	case control.Drain:
+		n.claimed(s.takeover, s, e, s.hosted.Drain)
+	case control.Adopt:
+		n.claimed(s.takeover, s, e, s.hosted.Adopt)
+	case control.Start:
+		n.claimed(s.takeover, s, e, s.hosted.Start)
+	case control.Stop:
+		s.abandon()
+		n.do(parts, s, e, func(ctx context.Context) error { return s.hosted.Stop(ctx, uint64(e.Epoch), e.Grace) })
+	case control.Surrender:
+		n.aside(parts, s, e, s.hosted.Surrender)
+	case control.Mirror:
+		n.aside(parts, s, e, s.hosted.Mirror)
+	}
+}
+
+// do carries out one effect and posts how it ended.
+func (n *Node) do(ctx context.Context, s *seat, e control.Effect, run func(context.Context) error) {
+	n.work.Go(func() {
+		err := run(ctx)
+		if ctx.Err() != nil {
+			return // given up: nobody waits for the answer
+		}
+		done := control.Done{Of: e.Kind, Epoch: e.Epoch, Outcome: outcome(err)}
+		if err != nil {
+			done.Detail = err.Error()
+			n.logger.Warn("effect not done", "job", s.name, "effect", e.Kind, "epoch", e.Epoch, "err", err)
+		}
+		n.wire.mail.post(s.name, done)
+	})
+}
+
+func (n *Node) claimed(
+	ctx context.Context, s *seat, e control.Effect, run func(context.Context, fence.Claim) error,
+) {
+	n.do(ctx, s, e, func(ctx context.Context) error { return run(ctx, n.claim(e.Epoch)) })
+}
+
+// aside carries out an effect that no machine waits for.
+func (n *Node) aside(
+	ctx context.Context, s *seat, e control.Effect, run func(context.Context, fence.Claim) error,
+) {
+	n.work.Go(func() {
+		ctx, cancel := context.WithTimeout(ctx, proposeWithin)
+		defer cancel()
+		if err := run(ctx, n.claim(e.Epoch)); err != nil {
+			n.logger.Warn("effect not done", "job", s.name, "effect", e.Kind, "epoch", e.Epoch, "err", err)
+		}
+	})
+}
+
+func (n *Node) claim(epoch lease.Epoch) fence.Claim {
+	return fence.Claim{Epoch: uint64(epoch), Node: string(n.self), Token: string(n.token)}
+}
+
+// outcome sorts an error by what trying again would help.
+func outcome(err error) control.Outcome {
+	switch {
+	case err == nil:
+		return control.OK
+	case errors.Is(err, airflowctl.ErrSuperseded):
+		return control.Superseded
+	case errors.Is(err, airflowctl.ErrRefused):
+		return control.Refused
+	}
+	return control.Failed
+}
+
+// propose puts a command to the log with this host's wall clock, for people to read, and calls then when it ended.
+func (n *Node) propose(ctx context.Context, c lease.Command, then func()) {
+	stamp(&c, time.Now().UnixMilli())
+	n.work.Go(func() {
+		ctx, cancel := context.WithTimeout(ctx, proposeWithin)
+		defer cancel()
+		if err := n.log.Propose(ctx, c.Encode()); err != nil {
+			n.logger.Warn("proposal not agreed on", "err", err)
+		}
+		if then != nil {
+			then()
+		}
+	})
+}
+
+func stamp(c *lease.Command, at int64) {
+	switch {
+	case c.Grant != nil:
+		c.Grant.At = at
+	case c.Release != nil:
+		c.Release.At = at
+	case c.Observe != nil:
+		c.Observe.At = at
+	}
+}
+
+// moved tells people and the history about a transition.
+func (n *Node) moved(parts context.Context, s *seat, e control.Effect) {
+	m := e.Move
+	n.logger.Info("transition", "job", s.name, "epoch", e.Epoch, "from", m.From, "to", m.To,
+		"say", m.Say, "cause", m.Cause, "reason", m.Detail)
+	n.metrics.transition(s.name, m)
+	s.phases.note(m)
+	if m.To == control.Active {
+		report := lease.Command{Report: &lease.Report{Job: s.name, Epoch: e.Epoch, Phases: s.phases.timings()}}
+		n.metrics.takeover(s.name, s.phases.timings())
+		n.propose(parts, report, nil)
+	}
+}

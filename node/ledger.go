@@ -1,0 +1,109 @@
+package node
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/duoflow/duoflow/node/control"
+	"github.com/duoflow/duoflow/node/lease"
+)
+
+// ledger is the replicated state machine as raftstore drives it: it decodes what the log says, applies it, and tells
+// the machines what changed. Readers get copies.
+type ledger struct {
+	mail *mailbox
+
+	mu      sync.Mutex
+	state   lease.State
+	applied uint64
+}
+
+func newLedger(mail *mailbox) *ledger { return &ledger{mail: mail} }
+
+// Apply implements raftstore.StateMachine. A command this program cannot read ends it: to skip an entry that the
+// other nodes carry out would be to disagree with them for ever, unnoticed.
+func (l *ledger) Apply(index uint64, command []byte) {
+	c, err := lease.DecodeCommand(command)
+	if err != nil {
+		panic(fmt.Sprintf("node: log entry %d: %v", index, err))
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := l.state.Apply(c)
+	l.applied = index
+	switch {
+	case !out.Accepted:
+	case c.Configure != nil:
+		l.tellAll()
+	default:
+		l.tell(out.Job)
+	}
+}
+
+// Snapshot implements raftstore.StateMachine.
+func (l *ledger) Snapshot() ([]byte, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.state.Snapshot(), nil
+}
+
+// Restore implements raftstore.StateMachine.
+func (l *ledger) Restore(snapshot []byte) error {
+	state, err := lease.DecodeSnapshot(snapshot)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.state = state
+	l.tellAll()
+	return nil
+}
+
+// tell posts to every job, for a job may follow another.
+func (l *ledger) tell(name lease.JobName) {
+	if job, ok := l.state.Job(name); ok {
+		l.mail.post("", control.Lease{Job: job})
+	}
+}
+
+func (l *ledger) tellAll() {
+	l.mail.post("", control.Members{Nodes: slices.Clone(l.state.Nodes)})
+	for i := range l.state.Jobs {
+		l.tell(l.state.Jobs[i].Name)
+	}
+}
+
+// job returns what the log says of a job.
+func (l *ledger) job(name lease.JobName) lease.Job {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	job, _ := l.state.Job(name)
+	return job
+}
+
+// try says what would become of a command if it were applied now. It changes nothing.
+func (l *ledger) try(c lease.Command) lease.Outcome {
+	l.mu.Lock()
+	snapshot := l.state.Snapshot()
+	l.mu.Unlock()
+	state, err := lease.DecodeSnapshot(snapshot)
+	if err != nil {
+		panic(fmt.Sprintf("node: own snapshot: %v", err))
+	}
+	return state.Apply(c)
+}
+
+// lacks reports whether the cluster has not yet agreed on what the configuration says.
+func (l *ledger) lacks(nodes []lease.Node, jobs []lease.JobName) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !slices.Equal(l.state.Nodes, nodes) {
+		return true
+	}
+	return slices.ContainsFunc(jobs, func(name lease.JobName) bool {
+		_, ok := l.state.Job(name)
+		return !ok
+	})
+}

@@ -1,0 +1,172 @@
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/duoflow/duoflow/airflowctl"
+	"github.com/duoflow/duoflow/node/control"
+	"github.com/duoflow/duoflow/node/lease"
+)
+
+// Parts are what a node is joined from; cmd/duoflowd makes the real ones.
+type Parts struct {
+	Config Config
+	// Version of the program, told to the other nodes.
+	Version string
+	// Token is this daemon's life; NewToken draws one.
+	Token lease.Token
+	// Wire is where the parts below report to; the same one they were made with.
+	Wire *Wire
+	Log  replicatedLog
+	// Gossip may not be nil.
+	Gossip membership
+	// Logger is nil to discard.
+	Logger *slog.Logger
+
+	jobs map[lease.JobName]hostedJob
+}
+
+// WithJobs adds the jobs of this host; a witness has none.
+func (p Parts) WithJobs(jobs map[lease.JobName]*airflowctl.Job) Parts {
+	p.jobs = make(map[lease.JobName]hostedJob, len(jobs))
+	for name, job := range jobs {
+		p.jobs[name] = job
+	}
+	return p
+}
+
+// Node is one duoflowd. Use New, then Run once.
+type Node struct {
+	cfg     Config
+	self    lease.NodeID
+	version string
+	token   lease.Token
+	wire    *Wire
+	log     replicatedLog
+	gossip  membership
+	logger  *slog.Logger
+	metrics *metrics
+
+	// Owned by the loop.
+	seats   []*seat
+	heard   *hearing
+	leading bool
+	beatAt  control.Instant
+
+	// work joins the goroutines that carry out effects.
+	work sync.WaitGroup
+
+	// picture is what the surfaces show; written by the loop, read by anyone.
+	mu      sync.Mutex
+	picture picture
+}
+
+// seat is one job's place in the node.
+type seat struct {
+	name    lease.JobName
+	cfg     Job
+	machine *control.Machine
+	granter *control.Granter
+	// hosted is nil on a witness.
+	hosted hostedJob
+	// takeover ends the steps of a takeover when the machine gives it up.
+	takeover context.Context
+	abandon  context.CancelFunc
+	phases   phases
+}
+
+// NewToken draws the token of a daemon's life.
+func NewToken() lease.Token {
+	var raw [16]byte
+	_, _ = rand.Read(raw[:]) // never fails: it ends the program instead
+	return lease.Token(hex.EncodeToString(raw[:]))
+}
+
+// New joins the parts and starts nothing.
+func New(p Parts) (*Node, error) {
+	if p.Wire == nil || p.Log == nil || p.Gossip == nil || !p.Token.Valid() {
+		return nil, errors.New("node: wire, log, gossip and token are needed")
+	}
+	logger := p.Logger
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
+	n := &Node{
+		cfg: p.Config, self: lease.NodeID(p.Config.Node), version: p.Version, token: p.Token,
+		wire: p.Wire, log: p.Log, gossip: p.Gossip, logger: logger.With("node", p.Config.Node),
+		heard: newHearing(),
+	}
+	for _, name := range p.Config.jobNames() {
+		s, err := n.newSeat(name, p.jobs[name])
+		if err != nil {
+			return nil, err
+		}
+		n.seats = append(n.seats, s)
+	}
+	n.metrics = newMetrics(n)
+	return n, nil
+}
+
+func (n *Node) newSeat(name lease.JobName, hosted hostedJob) (*seat, error) {
+	if hosted == nil && !n.cfg.Witness {
+		return nil, fmt.Errorf("node: job %s has nothing to run it", name)
+	}
+	job := n.cfg.Jobs[string(name)]
+	timing := n.cfg.timing(job)
+	priority, never := map[lease.NodeID]int{}, map[lease.NodeID]bool{}
+	for _, id := range n.cfg.nodeNames() {
+		m := n.cfg.Nodes[string(id)]
+		priority[id], never[id] = m.Priority, m.NoFailover
+	}
+	return &seat{
+		name: name, cfg: job, hosted: hosted,
+		machine: control.NewMachine(control.Config{
+			Job: name, Self: n.self, Token: n.token, Witness: n.cfg.Witness, Timing: timing,
+		}),
+		granter: control.NewGranter(control.GranterConfig{
+			Job: name, Self: n.self, Follow: lease.JobName(job.Follow),
+			Priority: priority, NoFailover: never, Timing: timing,
+		}),
+	}, nil
+}
+
+// Run runs the node until ctx ends, then lets its jobs end in order and tells the others. It returns the first error
+// of a part that cannot be lived without; a storage error of the log is one.
+func (n *Node) Run(ctx context.Context) error {
+	// The parts must outlive the jobs: what a stopping job releases still has to reach the log.
+	parts, stopParts := context.WithCancelCause(context.WithoutCancel(ctx))
+	var joined sync.WaitGroup
+	start := func(what string, run func(context.Context) error) {
+		joined.Go(func() {
+			if err := run(parts); err != nil && parts.Err() == nil {
+				stopParts(fmt.Errorf("%s: %w", what, err))
+			}
+		})
+	}
+	start("replicated log", n.log.Run)
+	start("gossip", n.gossip.Run)
+	for _, s := range n.seats {
+		if s.hosted != nil {
+			start("job "+string(s.name), s.hosted.Run)
+		}
+	}
+	n.loop(parts, ctx.Done())
+	stopParts(nil)
+	joined.Wait()
+	n.work.Wait()
+	if cause := context.Cause(parts); cause != nil && !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return nil
+}
+
+// leaveWithin bounds how long a stopping daemon waits for its jobs and for its release to be agreed on; systemd's
+// TimeoutStopSec must be longer.
+const leaveWithin = 40 * time.Second

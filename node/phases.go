@@ -1,0 +1,39 @@
+package node
+
+import (
+	"github.com/duoflow/duoflow/node/control"
+	"github.com/duoflow/duoflow/node/lease"
+)
+
+// phases are the instants at which the takeover in progress reached its states, on this host's clock.
+type phases struct {
+	marks []mark
+}
+
+type mark struct {
+	state control.State
+	at    control.Instant
+}
+
+// phaseNames says what the time spent in a state is called in the history.
+var phaseNames = map[control.State]string{
+	control.Fencing: "fence", control.Draining: "drain", control.Adopting: "adopt", control.Starting: "start",
+}
+
+func (p *phases) note(m *control.Transition) {
+	if m.To == control.Fencing {
+		p.marks = p.marks[:0]
+	}
+	p.marks = append(p.marks, mark{m.To, m.At})
+}
+
+// timings is how long each phase took; they follow each other without gaps, so they sum to the whole.
+func (p *phases) timings() []lease.Timing {
+	var out []lease.Timing
+	for i := 0; i+1 < len(p.marks); i++ {
+		if name, ok := phaseNames[p.marks[i].state]; ok {
+			out = append(out, lease.Timing{Name: name, Took: p.marks[i+1].at.Since(p.marks[i].at)})
+		}
+	}
+	return out
+}

@@ -1,0 +1,44 @@
+package node
+
+import (
+	"context"
+	"time"
+
+	"github.com/duoflow/duoflow/airflowctl"
+	"github.com/duoflow/duoflow/airflowctl/fence"
+	"github.com/duoflow/duoflow/gossip"
+	"github.com/duoflow/duoflow/raftstore"
+)
+
+// replicatedLog is what the node needs of raftstore.
+type replicatedLog interface {
+	Run(ctx context.Context) error
+	Propose(ctx context.Context, command []byte) error
+	Broadcast(payload []byte)
+	Status() raftstore.Status
+}
+
+// membership is what the node needs of gossip. Hints only: nothing that decides may read it.
+type membership interface {
+	Run(ctx context.Context) error
+	Members() []gossip.Member
+}
+
+// hostedJob is one job as this host can run it; airflowctl.Job in production. Every method returns
+// airflowctl.ErrSuperseded or airflowctl.ErrRefused, wrapped, when trying again is pointless; nil means done. Each
+// is safe to repeat with the same arguments.
+type hostedJob interface {
+	Run(ctx context.Context) error
+	Clear(ctx context.Context) error
+	Take(ctx context.Context, claim fence.Claim) error
+	Drain(ctx context.Context, claim fence.Claim) error
+	Adopt(ctx context.Context, claim fence.Claim) error
+	Start(ctx context.Context, claim fence.Claim) error
+	Stop(ctx context.Context, epoch uint64, grace time.Duration) error
+	Surrender(ctx context.Context, claim fence.Claim) error
+	Mirror(ctx context.Context, claim fence.Claim) error
+	Doctor(ctx context.Context) (fence.Report, error)
+	Status() airflowctl.Status
+}
+
+var _ hostedJob = (*airflowctl.Job)(nil)

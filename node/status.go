@@ -1,0 +1,198 @@
+package node
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/duoflow/duoflow/gossip"
+	"github.com/duoflow/duoflow/node/control"
+	"github.com/duoflow/duoflow/node/lease"
+	duoflowv1 "github.com/duoflow/duoflow/proto/duoflow/v1"
+	"github.com/duoflow/duoflow/raftstore"
+)
+
+// Operators answers the operators' service from what a node knows; it implements admin.Node.
+type Operators struct{ n *Node }
+
+// Operators returns the node's answers to operators. It may be used before and after Run.
+func (n *Node) Operators() *Operators { return &Operators{n} }
+
+// Status tells what this node knows of the cluster. It always answers; the view says how much it is worth.
+func (o *Operators) Status(context.Context, *duoflowv1.StatusRequest) (*duoflowv1.StatusResponse, error) {
+	n := o.n
+	p, raft := n.snapshot(), n.log.Status()
+	answer := &duoflowv1.StatusResponse{
+		Cluster: n.cfg.Cluster, Node: string(n.self), View: n.view(p),
+		Term: raft.Term, Leader: string(n.wire.names[raft.Leader]), Commit: raft.Commit, Applied: raft.Applied,
+	}
+	for _, id := range n.cfg.nodeNames() {
+		answer.Nodes = append(answer.Nodes, n.nodeStatus(id, p, raft))
+	}
+	for _, s := range n.seats {
+		answer.Jobs = append(answer.Jobs, n.jobStatus(s, p))
+	}
+	return answer, nil
+}
+
+func (n *Node) view(p picture) *duoflowv1.View {
+	if n.quorum(p) {
+		return &duoflowv1.View{Authoritative: true}
+	}
+	v := &duoflowv1.View{Reason: "local view: no quorum"}
+	if p.quorumAt != 0 {
+		v.AgeMs = millis(bootNow().Since(p.quorumAt))
+	}
+	return v
+}
+
+func (n *Node) nodeStatus(id lease.NodeID, p picture, raft raftstore.Status) *duoflowv1.NodeStatus {
+	cfg := n.cfg.Nodes[string(id)]
+	status := &duoflowv1.NodeStatus{
+		Name: string(id), Witness: cfg.Witness, Address: cfg.Peer,
+		Connected: connected(raft, id),
+	}
+	if at, ok := p.heard[id]; ok {
+		age := millis(bootNow().Since(at))
+		status.LastBeatAgeMs = &age
+		status.Version = p.beats[id].Version
+		status.FsyncP99Ms = p.beats[id].Fsync.Seconds() * 1000
+	}
+	switch {
+	case raft.Leader == 0:
+	case raft.Leader == RaftID(id):
+		status.RaftRole = "leader"
+	case status.GetConnected():
+		status.RaftRole = "follower"
+	}
+	n.gossiped(status)
+	return status
+}
+
+func connected(raft raftstore.Status, id lease.NodeID) bool {
+	return slices.ContainsFunc(raft.PeerStates, func(p raftstore.PeerState) bool {
+		return p.ID == RaftID(id) && p.Connected
+	})
+}
+
+func (n *Node) gossiped(status *duoflowv1.NodeStatus) {
+	members := n.gossip.Members()
+	i := slices.IndexFunc(members, func(m gossip.Member) bool { return m.Node == status.GetName() })
+	if i < 0 {
+		return
+	}
+	status.GossipState = string(members[i].State)
+	status.RttMs = members[i].RTT.Seconds() * 1000
+	status.AdminAddress = members[i].Admin
+	status.Version = cmp.Or(status.GetVersion(), members[i].Version)
+}
+
+func (n *Node) jobStatus(s *seat, p picture) *duoflowv1.JobStatus {
+	job, seen := n.wire.ledger.job(s.name), p.jobs[s.name]
+	status := &duoflowv1.JobStatus{
+		Name: string(s.name), Kind: s.cfg.Kind, Follow: s.cfg.Follow,
+		Epoch: uint64(job.Epoch), Holder: string(job.Holder), SuspectReason: seen.suspicion.Detail,
+	}
+	if job.Phase != lease.Vacant {
+		status.Phase = string(job.Phase)
+	}
+	if job.Move != nil {
+		status.Pending = &duoflowv1.PendingTransfer{Kind: moveKind(*job.Move), To: string(job.Move.To)}
+	}
+	for _, id := range n.cfg.nodeNames() {
+		status.Nodes = append(status.Nodes, jobOnNode(s.name, id, p))
+	}
+	if row := highestRow(s.name, p); row.Epoch > 0 {
+		status.Fence = &duoflowv1.FenceRow{Epoch: uint64(row.Epoch), Node: string(row.Node)}
+	}
+	if s.hosted != nil && seen.state == control.Active {
+		if at := s.hosted.Status().MirroredAt; !at.IsZero() {
+			age := millis(time.Since(at))
+			status.MirrorAgeMs = &age
+		}
+	}
+	return status
+}
+
+func moveKind(m lease.Move) string {
+	if m.Now {
+		return "failover"
+	}
+	return "switchover"
+}
+
+func jobOnNode(job lease.JobName, id lease.NodeID, p picture) *duoflowv1.JobOnNode {
+	unfit := p.jobs[job].unfit[id]
+	on := &duoflowv1.JobOnNode{Node: string(id), Eligible: unfit == "", IneligibleReason: unfit}
+	said, ok := p.beats[id].Jobs[job]
+	if !ok {
+		return on
+	}
+	on.State, on.Epoch, on.WarmReady = string(said.State), uint64(said.Epoch), said.Warm
+	if said.State != control.Witness {
+		on.Metastore = &duoflowv1.MetastoreStatus{Reachable: said.Healthy, Writable: said.Healthy}
+	}
+	return on
+}
+
+func highestRow(job lease.JobName, p picture) control.Row {
+	var top control.Row
+	for _, b := range p.beats {
+		if said := b.Jobs[job]; said.Row.Epoch > top.Epoch {
+			top = said.Row
+		}
+	}
+	return top
+}
+
+// History lists past transitions of one job or all, the newest first.
+func (o *Operators) History(
+	_ context.Context, req *duoflowv1.HistoryRequest,
+) (*duoflowv1.HistoryResponse, error) {
+	n := o.n
+	answer := &duoflowv1.HistoryResponse{View: n.view(n.snapshot())}
+	for _, s := range n.seats {
+		if req.GetJob() != "" && req.GetJob() != string(s.name) {
+			continue
+		}
+		for _, e := range n.wire.ledger.job(s.name).History {
+			answer.Entries = append(answer.Entries, n.historyEntry(s, e))
+		}
+	}
+	slices.SortStableFunc(answer.Entries, func(a, b *duoflowv1.HistoryEntry) int {
+		return cmp.Or(cmp.Compare(b.GetAtUnixMs(), a.GetAtUnixMs()), cmp.Compare(b.GetEpoch(), a.GetEpoch()))
+	})
+	if limit := int(req.GetLimit()); limit > 0 && len(answer.Entries) > limit {
+		answer.Entries = answer.Entries[:limit]
+	}
+	return answer, nil
+}
+
+func (n *Node) historyEntry(s *seat, e lease.Entry) *duoflowv1.HistoryEntry {
+	entry := &duoflowv1.HistoryEntry{
+		Job: string(s.name), Epoch: uint64(e.Epoch), Node: string(e.Node), Kind: string(e.Kind),
+		Reason: reason(e), AtUnixMs: e.At, Phases: phaseTooks(e.Phases),
+	}
+	if s.hosted != nil && e.Kind == lease.KindRelease {
+		entry.LastLines = s.hosted.Status().LastLines[uint64(e.Epoch)]
+	}
+	return entry
+}
+
+func reason(e lease.Entry) string {
+	if e.Detail == "" {
+		return string(e.Cause)
+	}
+	return string(e.Cause) + ": " + e.Detail
+}
+
+func phaseTooks(timings []lease.Timing) []*duoflowv1.PhaseTook {
+	var out []*duoflowv1.PhaseTook
+	for _, t := range timings {
+		out = append(out, &duoflowv1.PhaseTook{Name: t.Name, Millis: t.Took.Seconds() * 1000})
+	}
+	return out
+}
+
+func millis(d time.Duration) uint64 { return uint64(max(d, 0) / time.Millisecond) }

@@ -1,0 +1,83 @@
+package node
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/duoflow/duoflow/airflowctl/fence"
+	"github.com/duoflow/duoflow/node/control"
+	"github.com/duoflow/duoflow/node/lease"
+	"github.com/duoflow/duoflow/raftstore"
+)
+
+// Wire carries what the parts of a node report to its loop. It exists before the parts do, because they are made
+// with somebody to report to, and before the node, because the node is made of them.
+type Wire struct {
+	mail   *mailbox
+	ledger *ledger
+	names  map[uint64]lease.NodeID
+	logger *slog.Logger
+}
+
+// NewWire returns a wire for the nodes of a configuration.
+func NewWire(cfg Config, logger *slog.Logger) *Wire {
+	mail := newMailbox()
+	names := map[uint64]lease.NodeID{}
+	for _, name := range cfg.nodeNames() {
+		names[RaftID(name)] = name
+	}
+	return &Wire{mail: mail, ledger: newLedger(mail), names: names, logger: logger}
+}
+
+// StateMachine is what the replicated log applies to.
+func (w *Wire) StateMachine() raftstore.StateMachine { return w.ledger }
+
+// Beat implements raftstore.Observer.
+func (w *Wire) Beat(from uint64, payload []byte) {
+	b, err := decodeBeat(payload)
+	if err != nil || b.Node != w.names[from] {
+		w.logger.Warn("beat dropped", "peer", w.names[from], "said", b.Node, "err", err)
+		return
+	}
+	w.mail.postBeat(b)
+}
+
+// PeerLost implements raftstore.Observer.
+func (w *Wire) PeerLost(id uint64, refused bool) {
+	w.mail.post("", control.Lost{Node: w.names[id], Refused: refused})
+}
+
+// Leadership implements raftstore.Observer.
+func (w *Wire) Leadership(l raftstore.Leadership) {
+	w.mail.post("", control.Leading{On: l.Self && l.Ready})
+}
+
+// JobEvents reports what happens to one job on this host; it satisfies airflowctl.Observer.
+type JobEvents struct {
+	wire *Wire
+	job  lease.JobName
+}
+
+// Job returns where the parts of one job report to.
+func (w *Wire) Job(name lease.JobName) *JobEvents { return &JobEvents{wire: w, job: name} }
+
+// Health tells what the latest look at the metastore found.
+func (e *JobEvents) Health(h fence.Health) {
+	e.wire.mail.post(e.job, control.Fence{
+		Healthy: h.Reachable && h.Writable,
+		Row: control.Row{
+			Epoch: lease.Epoch(h.Row.Epoch), Node: lease.NodeID(h.Row.Node), Token: lease.Token(h.Row.Token),
+		},
+		HighestRole: lease.Epoch(h.HighestRole),
+	})
+}
+
+// Exited tells that the main process of an epoch has ended by itself.
+func (e *JobEvents) Exited(epoch uint64, detail string) {
+	e.wire.mail.post(e.job, control.Exited{Epoch: lease.Epoch(epoch), Detail: detail})
+}
+
+// Idle tells for how long, by the database's clock, the job of an epoch has made no progress.
+func (e *JobEvents) Idle(epoch uint64, idle time.Duration) {
+	e.wire.mail.post(e.job, control.Progress{Epoch: lease.Epoch(epoch), Idle: idle})
+}
