@@ -1,0 +1,162 @@
+package fence
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+
+	"github.com/jackc/pgx/v5"
+)
+
+const (
+	// ModeFenced: an old epoch cannot write after a new one has begun.
+	ModeFenced = "fenced"
+	// ModeLeaseOnly: something is missing, so only timing keeps two epochs apart. UNSAFE.
+	ModeLeaseOnly = "lease-only"
+)
+
+// Report says whether the fence holds in this database.
+type Report struct {
+	Mode     string    // ModeFenced when every finding is OK, else ModeLeaseOnly
+	Findings []Finding // in the order they were looked at
+}
+
+// Finding is one thing that was looked at.
+type Finding struct {
+	Name   string
+	OK     bool
+	Detail string // what was seen
+	Mend   string // what the administrator can do; "" when OK
+}
+
+func (r *Report) add(name string, ok bool, detail, mend string) {
+	if ok {
+		mend = ""
+	}
+	r.Findings = append(r.Findings, Finding{Name: name, OK: ok, Detail: detail, Mend: mend})
+	r.Mode = ModeFenced
+	for _, finding := range r.Findings {
+		if !finding.OK {
+			r.Mode = ModeLeaseOnly
+		}
+	}
+}
+
+// fenced says whether every finding so far is OK.
+func (r *Report) fenced() bool { return r.Mode == ModeFenced }
+
+// question is one look at the catalogs; SQL gives (ok, detail) for @job and @group.
+type question struct{ name, sql, mend string }
+
+const runSetup = "run the set-up (duoctl metastore init) in this database for this job and group"
+
+var questions = []question{
+	{"server is a supported primary",
+		`SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off'
+		   AND current_setting('server_version_num')::int >= 140000,
+		 format('version %s, %s', current_setting('server_version'), CASE WHEN pg_is_in_recovery() THEN 'standby' ELSE 'primary' END)`,
+		"name the primary in the DSN (target_session_attrs=read-write); Postgres 14 is the oldest supported"},
+	{"duoflow may make roles",
+		`SELECT coalesce(bool_and(rolcreaterole AND NOT rolsuper), false), 'CREATEROLE of ' || current_user FROM pg_roles WHERE rolname = current_user`,
+		"ALTER ROLE duoflow CREATEROLE"},
+	{"group is a plain role",
+		`SELECT count(*) = 1 AND bool_and(NOT rolcanlogin AND NOT rolsuper), coalesce(string_agg('role ' || rolname, ''), 'no role ' || @group)
+		 FROM pg_roles WHERE rolname = @group`,
+		runSetup + "; the group must be NOLOGIN and no superuser"},
+	{"duoflow may grant the group",
+		`SELECT coalesce(bool_or(pg_has_role(current_user, oid, 'MEMBER WITH ADMIN OPTION')), false), 'ADMIN OPTION on ' || @group
+		 FROM pg_roles WHERE rolname = @group`,
+		"GRANT the group TO duoflow WITH ADMIN OPTION"},
+	{"duoflow may end sessions",
+		`SELECT pg_has_role(current_user, 'pg_signal_backend', 'USAGE'), 'pg_signal_backend'`,
+		"GRANT pg_signal_backend TO duoflow"},
+	{"duoflow may see sessions",
+		`SELECT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE'), 'pg_read_all_stats'`,
+		"GRANT pg_read_all_stats TO duoflow"},
+	{"nobody writes by PUBLIC",
+		`SELECT count(*) = 0, coalesce('writable by everybody: ' || string_agg(found.name, ', '), 'no table is writable by everybody')
+		 FROM (SELECT DISTINCT c.oid::regclass::text AS name FROM pg_class c, aclexplode(c.relacl) g
+		       WHERE c.relkind IN ('r', 'p', 'v') AND c.relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)
+		         AND g.grantee = 0 AND g.privilege_type IN ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE') ORDER BY 1 LIMIT 10) found`,
+		"REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON these tables FROM PUBLIC: a fenced role keeps PUBLIC's rights"},
+	{"epoch roles own nothing",
+		`SELECT count(*) = 0, coalesce('owners: ' || string_agg(found.name, ', '), 'no object belongs to an epoch role')
+		 FROM (SELECT DISTINCT r.rolname AS name FROM pg_shdepend d JOIN pg_roles r ON r.oid = d.refobjid
+		       WHERE d.refclassid = 'pg_authid'::regclass AND d.deptype = 'o' AND starts_with(r.rolname, format('df_%s_%s_e', @group::text, @job::text)) ORDER BY 1 LIMIT 10) found`,
+		"REASSIGN OWNED BY these roles TO the owner of the tables, and REVOKE CREATE ON the schema: a fenced role can write what it owns"},
+	{"epoch roles have no other rights",
+		`SELECT count(*) = 0, coalesce('members elsewhere: ' || string_agg(found.name, ', '), 'member of the group only')
+		 FROM (SELECT DISTINCT r.rolname AS name FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.member JOIN pg_roles g ON g.oid = m.roleid
+		       WHERE starts_with(r.rolname, format('df_%s_%s_e', @group::text, @job::text)) AND g.rolname <> @group ORDER BY 1 LIMIT 10) found`,
+		"REVOKE the other memberships of these roles: the fence does not take them away"},
+}
+
+// Check looks at rights and set-up without changing anything; Doctor goes further. The error is for
+// a server that cannot be asked, not for what is found.
+func (f *Fencer) Check(ctx context.Context) (Report, error) {
+	var report Report
+	conn, err := f.dialBare(ctx)
+	if err != nil {
+		if code := sqlState(err); code == "42501" || code == "22023" || code == "42704" {
+			report.add("fencer acts as duoflow", false, err.Error(), "GRANT duoflow TO the fencer's login, or "+runSetup)
+			return report, nil
+		}
+		return report, fmt.Errorf("check fence: %w", err)
+	}
+	defer discard(conn)
+	report.add("fencer acts as duoflow", true, "SET ROLE "+grantor, "")
+	names := pgx.NamedArgs{"job": f.config.Job, "group": f.config.Group}
+	for _, q := range questions {
+		var ok bool
+		var detail string
+		if err := conn.QueryRow(ctx, q.sql, names).Scan(&ok, &detail); err != nil {
+			return report, fmt.Errorf("check %s: %w", q.name, err)
+		}
+		report.add(q.name, ok, detail, q.mend)
+	}
+	if err := f.checkFunctions(ctx, conn, &report); err != nil {
+		return report, err
+	}
+	return report, f.checkRow(ctx, conn, &report)
+}
+
+var functionPattern = regexp.MustCompile(`(?s)FUNCTION duoflow\.(\w+)\(.*?AS \$duoflow\$(.*?)\$duoflow\$`)
+
+// checkFunctions compares the server's functions with those of this program, to the letter.
+func (f *Fencer) checkFunctions(ctx context.Context, conn *pgx.Conn, report *Report) error {
+	const name = "server functions are this version's"
+	for _, function := range functionPattern.FindAllStringSubmatch(functionsSQL, -1) {
+		var same, callable bool
+		err := conn.QueryRow(ctx, `SELECT coalesce(bool_or(p.prosrc = $2), false), coalesce(bool_or(has_function_privilege(p.oid, 'EXECUTE')), false)
+			FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'duoflow' AND p.proname = $1`,
+			function[1], function[2]).Scan(&same, &callable)
+		if err != nil {
+			return fmt.Errorf("check %s: %w", name, err)
+		}
+		if !same || !callable {
+			report.add(name, false, "duoflow."+function[1]+" is missing, differs or may not be called", runSetup)
+			return nil
+		}
+	}
+	report.add(name, true, "all match", "")
+	return nil
+}
+
+func (f *Fencer) checkRow(ctx context.Context, conn *pgx.Conn, report *Report) error {
+	const name = "job has its fence row"
+	rows := 0
+	err := conn.QueryRow(ctx, "SELECT count(*) FROM duoflow.fence WHERE job IN ($1, $2)", f.config.Job, doctorJob).Scan(&rows)
+	switch code := sqlState(err); {
+	case code == "42P01" || code == "42501" || code == "3F000":
+		report.add(name, false, err.Error(), runSetup)
+	case err != nil:
+		return fmt.Errorf("check %s: %w", name, err)
+	default:
+		want := 2
+		if f.config.Job == doctorJob {
+			want = 1
+		}
+		report.add(name, rows == want, fmt.Sprintf("%d of the rows of %s and %s in duoflow.fence", rows, f.config.Job, doctorJob), runSetup)
+	}
+	return nil
+}
