@@ -3,19 +3,23 @@ package admin_test
 import (
 	"context"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	duoflowv1 "github.com/duoflow/duoflow/proto/duoflow/v1"
 )
 
 // fakeNode answers every verb, remembers what it was asked, and fails or hangs when told to.
 type fakeNode struct {
-	mu      sync.Mutex
-	asked   []any
-	fail    error
-	hang    bool          // until the context ends
-	hanging chan struct{} // told once per hanging call
-	status  *duoflowv1.StatusResponse
-	history *duoflowv1.HistoryResponse
+	mu       sync.Mutex
+	asked    []any
+	fail     error
+	hang     bool          // until the context ends
+	hanging  chan struct{} // told once per hanging call
+	linger   time.Duration // between the end of the context and the return of a hanging call
+	returned atomic.Int32  // hanging calls that have returned
+	status   *duoflowv1.StatusResponse
+	history  *duoflowv1.HistoryResponse
 }
 
 func newFakeNode() *fakeNode {
@@ -34,6 +38,8 @@ func (n *fakeNode) meet(ctx context.Context, request any) error {
 	if hang {
 		n.hanging <- struct{}{}
 		<-ctx.Done()
+		time.Sleep(n.linger)
+		n.returned.Add(1)
 		return ctx.Err()
 	}
 	return fail

@@ -351,7 +351,7 @@ func TestTimeoutEndsTheWait(t *testing.T) {
 
 func TestRunWaitsForCallsInFlight(t *testing.T) {
 	node := newFakeNode()
-	node.hang = true
+	node.hang, node.linger = true, 50*time.Millisecond
 	server := serve(t, node, nil)
 	client := dial(t, server.addr, nil)
 	answered := make(chan error, 1)
@@ -362,6 +362,9 @@ func TestRunWaitsForCallsInFlight(t *testing.T) {
 	<-node.hanging
 	if err := server.stop(); err != nil {
 		t.Errorf("Run = %v", err)
+	}
+	if node.returned.Load() != 1 {
+		t.Error("Run returned while a handler still ran")
 	}
 	if err := <-answered; err == nil {
 		t.Error("the call that was cut off succeeded")
