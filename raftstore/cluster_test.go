@@ -302,3 +302,10 @@ func (c *cluster) until(what string, done func() bool) {
 		time.Sleep(2 * time.Millisecond)
 	}
 }
+
+// breakDisk closes the file under the loop, so that its next write fails. It runs in the loop.
+func (s *Store) breakDisk(t *testing.T) {
+	if err := s.disk.db.Close(); err != nil {
+		t.Errorf("close: %v", err)
+	}
+}

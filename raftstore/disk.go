@@ -46,8 +46,10 @@ type owner struct {
 // disk is a replica.Storage in one bbolt file. Reads come from memory, every write is one transaction.
 type disk struct {
 	*replica.Memory
-	db   *bbolt.DB
-	took *window
+	db    *bbolt.DB
+	path  string
+	took  *window
+	doubt string // why the file may have forgotten something; "" = it has not
 }
 
 // openDisk opens or makes the file in dir. It refuses one that belongs to somebody else.
@@ -63,15 +65,22 @@ func openDisk(dir string, who owner, took *window) (*disk, error) {
 	} else if err != nil {
 		return nil, fmt.Errorf("look for %s: %w", path, err)
 	}
+	doubt, err := metaDoubt(path)
+	if err != nil {
+		return nil, err
+	}
 	db, err := openFile(path)
 	if err != nil {
 		return nil, err
 	}
 	memory, err := load(db, who)
+	if errors.Is(err, errRecord) {
+		err = fmt.Errorf("%w; move the data directory away: the node then starts empty and catches up before it votes", err)
+	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("load %s: %w", path, err), db.Close())
 	}
-	return &disk{Memory: memory, db: db, took: took}, nil
+	return &disk{Memory: memory, db: db, path: path, took: took, doubt: doubt}, nil
 }
 
 // openFile opens a bbolt file.
@@ -182,7 +191,7 @@ func (d *disk) Compact(snapshot *pb.Snapshot, through uint64) error {
 func (d *disk) update(change func(*bbolt.Tx) error) error {
 	start := time.Now()
 	if err := d.db.Update(change); err != nil {
-		return fmt.Errorf("write %s: %w", d.db.Path(), err)
+		return fmt.Errorf("write %s: %w", d.path, err)
 	}
 	d.took.add(time.Since(start))
 	return nil
@@ -191,7 +200,7 @@ func (d *disk) update(change func(*bbolt.Tx) error) error {
 // Close releases the file.
 func (d *disk) Close() error {
 	if err := d.db.Close(); err != nil {
-		return fmt.Errorf("close %s: %w", diskFile, err)
+		return fmt.Errorf("close %s: %w", d.path, err)
 	}
 	return nil
 }

@@ -108,14 +108,17 @@ func (l *link) closed(err error) {
 }
 
 // opened handles two acknowledged streams.
-func (l *link) opened() {
+func (l *link) opened(fresh bool) {
 	l.mu.Lock()
 	l.loss = lossNone
 	l.mu.Unlock()
 	l.clear()
 	l.up.Store(true)
 	l.store.log.Info("peer connected", "peer", l.peer.Name)
-	l.store.post(func(s *Store) { s.replica.Link(l.peer.ID, true) })
+	l.store.post(func(s *Store) {
+		s.replica.Link(l.peer.ID, true)
+		s.replica.PeerFresh(l.peer.ID, fresh)
+	})
 }
 
 // clear drops what waits for the peer; raft must hear of a snapshot that is not sent.

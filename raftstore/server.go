@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strconv"
 	"time"
 
 	"google.golang.org/grpc"
@@ -25,6 +26,9 @@ const (
 	streamBytes = 1 << 20         // flow control window: what a stream may have under way
 	connBytes   = 4 << 20
 )
+
+// freshHeader is the response header that tells whether the answering node's log is empty.
+const freshHeader = "duoflow-fresh"
 
 // server takes what the peers send.
 type server struct {
@@ -59,7 +63,7 @@ func (s *server) Deliver(stream grpc.BidiStreamingServer[duoflowv1.PeerEnvelope,
 		s.store.log.Warn("refused a peer's stream", "peer", s.store.cfg.name(hello.GetFrom()), "err", err)
 		return status.Error(codes.FailedPrecondition, err.Error())
 	}
-	if err := stream.SendHeader(metadata.MD{}); err != nil {
+	if err := stream.SendHeader(metadata.Pairs(freshHeader, strconv.FormatBool(s.store.isFresh()))); err != nil {
 		return fmt.Errorf("acknowledge stream: %w", err)
 	}
 	s.store.links[hello.GetFrom()].nudge()

@@ -46,11 +46,13 @@ type Store struct {
 	ended     chan struct{} // closed when the loop ends
 	stopped   chan struct{} // closed when Run returns
 
-	replica *replica.Replica // of the loop only
+	disk    *disk // of the loop only, as is the replica
+	replica *replica.Replica
 
 	mu      sync.Mutex
 	waiters map[uint64]chan struct{} // by proposal id; closed when applied here
 	status  replica.State
+	fresh   bool // the log is empty
 	address string
 	started bool
 }
@@ -97,14 +99,14 @@ func (s *Store) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer close(s.stopped)
-	disk, err := openDisk(s.cfg.Dir, s.owner(), &s.took)
-	if err != nil {
+	if s.disk, err = openDisk(s.cfg.Dir, s.owner(), &s.took); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, disk.Close()) }()
-	if s.replica, err = s.newReplica(disk); err != nil {
+	defer func() { err = errors.Join(err, s.disk.Close()) }()
+	if s.replica, err = s.newReplica(); err != nil {
 		return err
 	}
+	s.publish()
 	listener, err := listen(s.cfg.Listen)
 	if err != nil {
 		return err
@@ -150,13 +152,14 @@ func (s *Store) owner() owner {
 	return owner{cluster: s.cfg.Cluster, node: node, voters: s.cfg.voters()}
 }
 
-// newReplica makes the raft member on top of a loaded disk.
-func (s *Store) newReplica(d *disk) (*replica.Replica, error) {
+// newReplica makes the raft member on top of the loaded disk.
+func (s *Store) newReplica() (*replica.Replica, error) {
 	return replica.New(replica.Config{
-		ID: s.cfg.Self, Storage: d, Machine: commands{s},
+		ID: s.cfg.Self, Storage: s.disk, Machine: commands{s},
 		HeartbeatTicks: s.cfg.HeartbeatTicks, ElectionTicks: s.cfg.ElectionTicks,
 		Preferred:     s.cfg.PreferredLeader,
 		SnapshotEvery: s.cfg.SnapshotEvery, KeepEntries: s.cfg.KeepEntries,
+		Doubt:  s.disk.doubt,
 		Logger: raftLogger{s.log},
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,18 +34,18 @@ func (l *link) serve(ctx context.Context, conn net.Conn) error {
 	}
 	defer client.Close()
 	overdue := time.AfterFunc(helloTimeout, cancel)
-	raft, err := l.open(ctx, client)
+	raft, fresh, err := l.open(ctx, client)
 	if err != nil {
 		return err
 	}
-	beats, err := l.open(ctx, client)
+	beats, _, err := l.open(ctx, client)
 	if err != nil {
 		return err
 	}
 	if !overdue.Stop() {
 		return fmt.Errorf("peer said nothing for %s", helloTimeout)
 	}
-	l.opened()
+	l.opened(fresh)
 	ends := make(chan error, 4)
 	var running sync.WaitGroup
 	for _, end := range []func() error{
@@ -85,23 +86,23 @@ func (l *link) client(conn net.Conn) (*grpc.ClientConn, error) {
 	return client, nil
 }
 
-// open starts one stream and waits until the peer has accepted it.
-func (l *link) open(ctx context.Context, client *grpc.ClientConn) (deliver, error) {
-	stream, err := duoflowv1.NewPeerClient(client).Deliver(ctx)
+// open starts one stream and waits until the peer has accepted it. fresh: the peer's log is empty.
+func (l *link) open(ctx context.Context, client *grpc.ClientConn) (stream deliver, fresh bool, err error) {
+	stream, err = duoflowv1.NewPeerClient(client).Deliver(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("open peer stream: %w", err)
+		return nil, false, fmt.Errorf("open peer stream: %w", err)
 	}
 	if err := stream.Send(l.envelope()); err != nil {
-		return nil, closing(stream)
+		return nil, false, closing(stream)
 	}
 	header, err := stream.Header()
 	if err != nil {
-		return nil, fmt.Errorf("open peer stream: %w", err)
+		return nil, false, fmt.Errorf("open peer stream: %w", err)
 	}
 	if header == nil {
-		return nil, closing(stream)
+		return nil, false, closing(stream)
 	}
-	return stream, nil
+	return stream, slices.Contains(header.Get(freshHeader), "true"), nil
 }
 
 // closing waits for the end of a stream and returns why it ended; never nil.

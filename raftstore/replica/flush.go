@@ -33,6 +33,7 @@ func (r *Replica) Flush() (Output, error) {
 	if err := r.compact(); err != nil {
 		return Output{}, err
 	}
+	r.endDoubt()
 	if now := r.leadership(); now != r.announced {
 		r.announced = now
 		r.out.Leadership = &now

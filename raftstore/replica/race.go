@@ -30,7 +30,7 @@ type race struct {
 func (r *Replica) Lost(id uint64) {
 	r.Link(id, false)
 	status := r.node.BasicStatus()
-	if status.Lead != id || id == r.cfg.ID {
+	if status.Lead != id || id == r.cfg.ID || r.doubt.reason != "" {
 		return
 	}
 	if at, seen := r.hinted[id]; seen && r.now-at < int64(r.cfg.ElectionTicks) {

@@ -41,10 +41,12 @@ type Config struct {
 	// HeartbeatTicks and ElectionTicks are raft's: a leader beats every HeartbeatTicks, a follower
 	// campaigns after ElectionTicks to twice that without a leader. 0 < heartbeat < election.
 	HeartbeatTicks, ElectionTicks int
-	Preferred                     uint64      // who should lead when it can; 0 = nobody in particular
-	SnapshotEvery                 uint64      // applied entries between snapshots, > 0
-	KeepEntries                   uint64      // entries kept behind a snapshot, for slow followers
-	Logger                        raft.Logger // nil discards all but panics
+	Preferred                     uint64 // who should lead when it can; 0 = nobody in particular
+	SnapshotEvery                 uint64 // applied entries between snapshots, > 0
+	KeepEntries                   uint64 // entries kept behind a snapshot, for slow followers
+	// Doubt says why the storage may have forgotten what it promised; "" = it has not. See Replica.Doubt.
+	Doubt  string
+	Logger raft.Logger // nil discards all but panics
 }
 
 // Leadership is what a replica knows about who leads.
@@ -61,6 +63,7 @@ type State struct {
 	Commit, Applied, Last uint64 // raft indexes
 	Snapshot              uint64 // raft index of the newest snapshot
 	Voters                []uint64
+	Doubt                 string // see Replica.Doubt
 }
 
 // Replica is one member of the raft group. It must be used from one goroutine at a time.
@@ -79,7 +82,9 @@ type Replica struct {
 	hinted map[uint64]int64
 	race   *race // campaign after a lost leader, nil when none
 	out    Output
-	handoff
+
+	handoff handoff
+	doubt   doubt
 }
 
 // New makes a replica from what its storage holds and restores the machine from the newest snapshot.
@@ -112,6 +117,7 @@ func New(cfg Config) (*Replica, error) {
 		return nil, fmt.Errorf("start raft: %w", err)
 	}
 	r.node = node
+	r.startDoubt()
 	return r, nil
 }
 
@@ -151,7 +157,9 @@ func (r *Replica) load() error {
 // burst of them looks like silence of the leader.
 func (r *Replica) Tick() {
 	r.now++
-	r.node.Tick()
+	if r.doubt.reason == "" { // the tick of a follower does nothing but campaign
+		r.node.Tick()
+	}
 	r.tickHandoff()
 }
 
@@ -159,6 +167,9 @@ func (r *Replica) Tick() {
 func (r *Replica) Step(m *pb.Message) error {
 	if m.GetFrom() == r.cfg.Preferred {
 		r.handoff.seen = r.now
+	}
+	if m = r.admit(m); m == nil {
+		return nil
 	}
 	if err := r.node.Step(m); err != nil {
 		return fmt.Errorf("step %s from %x: %w", m.GetType(), m.GetFrom(), err)
@@ -215,6 +226,7 @@ func (r *Replica) State() State {
 		Last:       last,
 		Snapshot:   r.snapshot,
 		Voters:     r.conf.GetVoters(),
+		Doubt:      r.doubt.reason,
 	}
 }
 

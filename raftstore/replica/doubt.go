@@ -1,0 +1,137 @@
+package replica
+
+import (
+	"fmt"
+	"slices"
+
+	"go.etcd.io/raft/v3"
+	pb "go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
+)
+
+// A storage in doubt may have forgotten votes or entries that this node once promised: it is new
+// while the group is not, it came back older than it was, or the leader counts on entries that are not
+// here. If such a node voted, an entry that a majority has acknowledged could be lost. So until it has
+// caught up with a leader, which others elected without its vote, it takes entries but neither votes
+// nor campaigns. etcd's raft itself panics in this place ("tocommit is out of range").
+//
+// A new storage is no cause for doubt when a majority of all storages is new: then the group is being
+// made.
+type doubt struct {
+	reason string          // "" = none
+	fresh  bool            // the only reason is that the storage is new
+	new    map[uint64]bool // peers whose storage is new, too
+	target uint64          // commit index a leader told; 0 = none yet. Applied this far, the doubt ends
+	asked  int64           // tick of the last request to start over
+}
+
+// startOver is the Context of a rejection by which a follower asks the leader to forget what it
+// counts on: the leader never looks below what a follower acknowledged once.
+const startOver = "start over"
+
+// Doubt says why this replica neither votes nor campaigns; "" when it does.
+func (r *Replica) Doubt() string { return r.doubt.reason }
+
+// Fresh says whether the storage holds nothing but the seed.
+func (r *Replica) Fresh() bool {
+	last, err := r.cfg.Storage.LastIndex()
+	return err == nil && last <= seedIndex
+}
+
+// PeerFresh tells whether a peer's storage holds nothing but the seed.
+func (r *Replica) PeerFresh(id uint64, fresh bool) {
+	r.doubt.new[id] = fresh
+	r.endDoubt()
+}
+
+// startDoubt sets the first doubt.
+func (r *Replica) startDoubt() {
+	r.doubt.new = map[uint64]bool{r.cfg.ID: r.Fresh()}
+	r.doubt.reason = r.cfg.Doubt
+	if r.cfg.Doubt == "" && r.Fresh() {
+		r.doubt.reason, r.doubt.fresh = "the data directory is new", true
+	}
+	r.endDoubt()
+}
+
+// endDoubt ends the doubt when there is cause to. A node alone has nobody to learn from.
+func (r *Replica) endDoubt() {
+	voters, fresh := r.conf.GetVoters(), 0
+	for _, id := range voters {
+		if r.doubt.new[id] {
+			fresh++
+		}
+	}
+	made := r.doubt.fresh && fresh > len(voters)/2
+	caught := r.doubt.target != 0 && r.applied >= r.doubt.target
+	if made || caught || len(voters) == 1 {
+		r.doubt.reason, r.doubt.fresh, r.doubt.target = "", false, 0
+	}
+}
+
+// admit looks at a message before raft does. It returns nil for one that raft must not see.
+func (r *Replica) admit(m *pb.Message) *pb.Message {
+	inDoubt := r.doubt.reason != ""
+	switch m.GetType() {
+	case pb.MsgAppResp:
+		if string(m.GetContext()) == startOver {
+			r.startOver(m.GetFrom())
+			return nil
+		}
+	case pb.MsgVote, pb.MsgPreVote, pb.MsgTimeoutNow:
+		if inDoubt {
+			return nil
+		}
+	case pb.MsgApp:
+		if inDoubt && m.GetTerm() >= r.node.BasicStatus().GetTerm() {
+			r.doubt.target = max(r.doubt.target, m.GetCommit(), 1)
+		}
+	case pb.MsgHeartbeat:
+		return r.admitHeartbeat(m)
+	}
+	return m
+}
+
+// admitHeartbeat compares what the leader believes to be here with what is here.
+func (r *Replica) admitHeartbeat(m *pb.Message) *pb.Message {
+	last, err := r.cfg.Storage.LastIndex()
+	if err != nil || m.GetTerm() < r.node.BasicStatus().GetTerm() {
+		return m
+	}
+	if m.GetCommit() > last {
+		r.doubt.reason = fmt.Sprintf("the log ends at index %d but had acknowledged %d", last, m.GetCommit())
+		r.doubt.fresh = false
+		m = proto.Clone(m).(*pb.Message)
+		m.Commit = new(last)
+	}
+	if r.doubt.reason != "" && r.doubt.target == 0 {
+		r.askStartOver(m, last)
+	}
+	return m
+}
+
+// askStartOver asks the leader to send the log from where it ends here, once in an election timeout.
+func (r *Replica) askStartOver(heartbeat *pb.Message, last uint64) {
+	if r.doubt.asked != 0 && r.now-r.doubt.asked < int64(r.cfg.ElectionTicks) {
+		return
+	}
+	r.doubt.asked = max(r.now, 1)
+	r.out.Messages = append(r.out.Messages, &pb.Message{
+		Type: pb.MsgAppResp.Enum(), To: heartbeat.From, From: new(r.cfg.ID), Term: heartbeat.Term,
+		Reject: new(true), Index: new(last), RejectHint: new(last), Context: []byte(startOver),
+	})
+}
+
+// startOver makes a leader forget what it knows about a follower's log. raft has no call for that;
+// removing and adding the voter in the leader's memory, with nothing in between and nothing in the
+// log, does it. With three voters or more the two steps cannot commit what a majority of all does not
+// have; with two the leader alone would be a majority for a moment, so there it is left out.
+func (r *Replica) startOver(id uint64) {
+	status := r.node.BasicStatus()
+	voters := r.conf.GetVoters()
+	if status.RaftState != raft.StateLeader || len(voters) < 3 || id == r.cfg.ID || !slices.Contains(voters, id) {
+		return
+	}
+	r.node.ApplyConfChange(&pb.ConfChange{Type: pb.ConfChangeRemoveNode.Enum(), NodeId: new(id)})
+	r.conf = r.node.ApplyConfChange(&pb.ConfChange{Type: pb.ConfChangeAddNode.Enum(), NodeId: new(id)})
+}
