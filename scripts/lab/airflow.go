@@ -1,0 +1,237 @@
+package lab
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// DAG is the id of the demo's DAG, in scripts/airflow/dags.
+const DAG = "heartbeat_chain"
+
+// AirflowOptions say what Airflow to start; the zero value fits the demo.
+type AirflowOptions struct {
+	Venv        string            // "" = the repository's .cache/venv
+	DAGs        string            // "" = the repository's scripts/airflow/dags
+	Concurrency int               // of the worker; 0 = 4
+	Chains      int               // of DAG; 0 = 4
+	Length      int               // tasks per chain; 0 = 20
+	Extra       map[string]string // more environment; wins over the lab's own
+}
+
+// Airflow is everything of Airflow but the scheduler: api-server, dag-processor and a Celery worker on
+// the hub. Its services log in as Owner.
+type Airflow struct {
+	URL     string // of the api-server, without a path
+	Process map[string]*Process
+
+	store   *Metastore
+	home    string
+	venv    string
+	environ map[string]string
+	token   string
+}
+
+// services are started in this order.
+var services = []struct {
+	name string
+	args []string
+}{
+	{"api-server", []string{"api-server"}},
+	{"dag-processor", []string{"dag-processor"}},
+	{"worker", []string{"celery", "worker", "--skip-serve-logs", "--without-mingle", "--without-gossip"}},
+}
+
+// StartAirflow starts Postgres, RabbitMQ and Airflow's services and returns when the api-server is
+// healthy and knows the demo's DAG. No scheduler runs yet.
+func (l *Lab) StartAirflow(ctx context.Context, options AirflowOptions) (*Airflow, error) {
+	began := time.Now()
+	options, err := options.complete()
+	if err != nil {
+		return nil, err
+	}
+	var store *Metastore
+	var broker *Rabbit
+	if store, err = l.StartMetastore(ctx, nil); err != nil {
+		return nil, err
+	}
+	a := &Airflow{store: store, venv: options.Venv, home: filepath.Join(l.Dir, "airflow"), Process: map[string]*Process{}}
+	if err := a.configure(l, options); err != nil {
+		return nil, err
+	}
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.Go(func() (err error) {
+		broker, err = l.StartRabbit(groupCtx, RabbitOptions{Management: true})
+		return err
+	})
+	group.Go(func() error { return a.migrate(groupCtx, l) })
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	a.environ["AIRFLOW__CELERY__BROKER_URL"] = broker.URL()
+	if err := a.startServices(ctx, l); err != nil {
+		return nil, err
+	}
+	l.logger.Info("airflow ready", "url", a.URL, "took", time.Since(began))
+	return a, nil
+}
+
+func (o AirflowOptions) complete() (AirflowOptions, error) {
+	root, err := Root()
+	if err != nil {
+		return o, err
+	}
+	if o.Venv == "" {
+		o.Venv = filepath.Join(root, ".cache", "venv")
+	}
+	if _, err := os.Stat(filepath.Join(o.Venv, "bin", "airflow")); err != nil {
+		return o, fmt.Errorf("find Airflow: %w; run scripts/setup airflow", err)
+	}
+	if o.DAGs == "" {
+		o.DAGs = filepath.Join(root, "scripts", "airflow", "dags")
+	}
+	for _, number := range []struct {
+		value    *int
+		fallback int
+	}{{&o.Concurrency, 4}, {&o.Chains, 4}, {&o.Length, 20}} {
+		if *number.value == 0 {
+			*number.value = number.fallback
+		}
+	}
+	return o, nil
+}
+
+// Root is the repository: the folder of the nearest go.mod, from the working directory upwards.
+func Root() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", fmt.Errorf("find repository: %w", err)
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir, nil
+		}
+		if dir == filepath.Dir(dir) {
+			return "", errors.New("find repository: no go.mod in the working directory or above it")
+		}
+		dir = filepath.Dir(dir)
+	}
+}
+
+// configure makes Airflow's environment, all but the broker's URL, with secrets of this run.
+func (a *Airflow) configure(l *Lab, options AirflowOptions) error {
+	ports, err := freePorts(1)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(a.home, 0o755); err != nil {
+		return fmt.Errorf("make Airflow's home: %w", err)
+	}
+	host := l.Hub().Addr
+	a.URL = "http://" + net.JoinHostPort(host, strconv.Itoa(ports[0]))
+	fernet := make([]byte, 32)
+	rand.Read(fernet) // never fails: it ends the program instead
+	a.environ = map[string]string{
+		"AIRFLOW_HOME": a.home,
+		"PATH":         filepath.Join(a.venv, "bin") + ":" + os.Getenv("PATH"),
+
+		"AIRFLOW__CORE__EXECUTOR":                       "CeleryExecutor",
+		"AIRFLOW__CORE__LOAD_EXAMPLES":                  "False",
+		"AIRFLOW__CORE__DAGS_FOLDER":                    options.DAGs,
+		"AIRFLOW__CORE__PARALLELISM":                    "32",
+		"AIRFLOW__CORE__AUTH_MANAGER":                   "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager",
+		"AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+		"AIRFLOW__CORE__FERNET_KEY":                     base64.URLEncoding.EncodeToString(fernet),
+		"AIRFLOW__CORE__EXECUTION_API_SERVER_URL":       a.URL + "/execution/",
+		"AIRFLOW__API_AUTH__JWT_SECRET":                 rand.Text() + rand.Text(),
+		"AIRFLOW__API__SECRET_KEY":                      rand.Text(),
+		"AIRFLOW__API__HOST":                            host,
+		"AIRFLOW__API__PORT":                            strconv.Itoa(ports[0]),
+		"AIRFLOW__API__BASE_URL":                        a.URL,
+		"AIRFLOW__API__WORKERS":                         "1",
+		"AIRFLOW__LOGGING__BASE_LOG_FOLDER":             filepath.Join(a.home, "logs"),
+		"AIRFLOW__CELERY__WORKER_CONCURRENCY":           strconv.Itoa(options.Concurrency),
+		"AIRFLOW__CELERY__SYNC_PARALLELISM":             "1",
+		"AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES":     "1",
+		"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN":           a.store.alchemy("postgresql+psycopg2", Owner),
+		"AIRFLOW__CELERY__RESULT_BACKEND":               a.store.alchemy("db+postgresql", Owner),
+
+		"DUOFLOW_DEMO_DSN":    a.store.alchemy("postgresql", "demo_writer"),
+		"DUOFLOW_DEMO_CHAINS": strconv.Itoa(options.Chains),
+		"DUOFLOW_DEMO_LENGTH": strconv.Itoa(options.Length),
+	}
+	for name, value := range options.Extra {
+		a.environ[name] = value
+	}
+	return nil
+}
+
+func (a *Airflow) migrate(ctx context.Context, l *Lab) error {
+	began := time.Now()
+	p, err := l.Hub().Start(a.spec("migrate", "db", "migrate"))
+	if err != nil {
+		return err
+	}
+	select {
+	case <-p.Done():
+	case <-ctx.Done():
+		return errors.Join(fmt.Errorf("migrate metastore: %w", ctx.Err()), p.Kill())
+	}
+	if p.Err() != nil {
+		return fmt.Errorf("migrate metastore: %w: %s", p.Err(), p.LogTail(8))
+	}
+	l.logger.Info("metastore migrated", "took", time.Since(began))
+	return nil
+}
+
+func (a *Airflow) startServices(ctx context.Context, l *Lab) error {
+	for _, service := range services {
+		p, err := l.Hub().Start(a.spec(service.name, service.args...))
+		if err != nil {
+			return err
+		}
+		a.Process[service.name] = p
+	}
+	for _, wait := range []struct {
+		service, what string
+		ready         func(context.Context) error
+	}{
+		{"api-server", "api-server", a.healthy},
+		{"dag-processor", "DAG " + DAG, a.knowsDAG},
+		{"worker", "worker", a.workerReady},
+	} {
+		if err := a.Process[wait.service].await(ctx, wait.what, wait.ready); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// workerReady looks for the line that Celery writes once it consumes.
+func (a *Airflow) workerReady(context.Context) error {
+	text, err := os.ReadFile(a.Process["worker"].LogPath())
+	if err != nil {
+		return err
+	}
+	if !celeryReady.Match(text) {
+		return errors.New("it does not consume yet")
+	}
+	return nil
+}
+
+// spec is an airflow command for the hub.
+func (a *Airflow) spec(name string, args ...string) Spec {
+	return Spec{Name: name, Args: append([]string{filepath.Join(a.venv, "bin", "airflow")}, args...), Env: a.Env(), Dir: a.home}
+}
+
+// Scheduler is a plain `airflow scheduler`, to start on any host: what people run without duoflow.
+func (a *Airflow) Scheduler() Spec { return a.spec("scheduler", "scheduler", "--skip-serve-logs") }

@@ -1,0 +1,55 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+)
+
+// build makes the repository's programs and returns their folder. It is quick when nothing changed.
+func build(ctx context.Context) (string, error) {
+	root, err := Root()
+	if err != nil {
+		return "", err
+	}
+	bin := filepath.Join(root, "bin")
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", bin+"/", "./cmd/duoflowd", "./cmd/duoctl")
+	cmd.Dir = root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build duoflow: %w: %s", err, out)
+	}
+	return bin, nil
+}
+
+// Ctl runs duoctl as the operator "lab", an admin, from the hub. An exit code other than 0 is no
+// error; output is the standard output, and with such a code the error output too.
+func (c *Cluster) Ctl(ctx context.Context, args ...string) (output string, code int, err error) {
+	return c.ctl(ctx, nil, args...)
+}
+
+func (c *Cluster) ctl(ctx context.Context, env []string, args ...string) (output string, code int, err error) {
+	cmd := exec.CommandContext(ctx, filepath.Join(c.bin, "duoctl"), args...)
+	cmd.Env = append(withoutEnv(os.Environ(), "DUOCTL_"), "DUOCTL_CONFIG="+filepath.Join(c.tls, "duoctl.yaml"))
+	cmd.Env = append(cmd.Env, env...)
+	text, err := cmd.Output()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.Exited() {
+		return string(text) + string(exit.Stderr), exit.ExitCode(), nil
+	}
+	if err != nil {
+		return "", 0, fmt.Errorf("run duoctl: %w", errors.Join(err, ctx.Err()))
+	}
+	return string(text), 0, nil
+}
+
+// mustCtl is ctl where every other exit code than 0 is an error.
+func (c *Cluster) mustCtl(ctx context.Context, env []string, args ...string) error {
+	output, code, err := c.ctl(ctx, env, args...)
+	if err == nil && code != 0 {
+		err = fmt.Errorf("run duoctl %v: exit code %d: %s", args[:2], code, output)
+	}
+	return err
+}
