@@ -126,6 +126,9 @@ func (s *Server) Addr() string {
 // waits for them. It returns nil after ctx ended, else why it cannot serve.
 func (s *Server) Run(ctx context.Context) error {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", s.config.Listen)
+	if ctx.Err() != nil && err != nil {
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("listen for operators: %w", err)
 	}
@@ -149,17 +152,28 @@ func (s *Server) serve(ctx context.Context, listener net.Listener) error {
 	case <-ctx.Done():
 	}
 	stop(server)
-	if err := <-served; err != nil {
+	// ErrServerStopped: told to end before Serve had begun.
+	if err := <-served; err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 		return fmt.Errorf("serve operators: %w", err)
 	}
 	return nil
 }
 
-// stop returns when no handler runs any more.
+// stop returns when no handler runs any more: GracefulStop waits for them, also when Stop cuts them off.
 func stop(server *grpc.Server) {
-	timer := time.AfterFunc(drainTimeout, server.Stop)
+	drained := make(chan struct{})
+	go func() {
+		server.GracefulStop()
+		close(drained)
+	}()
+	timer := time.NewTimer(drainTimeout)
 	defer timer.Stop()
-	server.GracefulStop()
+	select {
+	case <-drained:
+	case <-timer.C:
+		server.Stop()
+		<-drained
+	}
 }
 
 func (s *Server) options() []grpc.ServerOption {
@@ -175,7 +189,6 @@ func (s *Server) options() []grpc.ServerOption {
 		grpc.MaxSendMsgSize(maxResponseBytes),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.ConnectionTimeout(handshakeTimeout),
-		grpc.WaitForHandlers(true),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveIdle, Timeout: keepaliveTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{
 			MinTime: keepaliveMinimum, PermitWithoutStream: true,
