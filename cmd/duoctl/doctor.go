@@ -83,12 +83,16 @@ func writeDoctor(w io.Writer, all []diagnosis) {
 			continue
 		}
 		fmt.Fprintf(w, "node %s: %s\n", d.answer.GetNode(), modeText(d.answer.GetMode()))
-		g := &grid{head: []string{"JOB", "FINDING", "OK", "DETAIL", "TO MEND"}}
-		for _, f := range d.answer.GetFindings() {
-			g.add(orDash(f.GetJob()), f.GetName(), yesNo(f.GetOk()), orDash(f.GetDetail()), orDash(f.GetMend()))
-		}
-		g.write(w)
+		writeFindings(w, d.answer.GetFindings())
 	}
+}
+
+func writeFindings(w io.Writer, findings []*duoflowv1.Finding) {
+	g := &grid{head: []string{"JOB", "FINDING", "OK", "DETAIL", "TO MEND"}}
+	for _, f := range findings {
+		g.add(orDash(f.GetJob()), f.GetName(), yesNo(f.GetOk()), orDash(f.GetDetail()), orDash(f.GetMend()))
+	}
+	g.write(w)
 }
 
 func modeText(mode string) string {

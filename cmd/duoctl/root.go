@@ -66,7 +66,7 @@ func newRoot(a *app) *cobra.Command {
 	a.addGlobals(root)
 	root.AddCommand(
 		newStatus(a), newSwitchover(a), newFailover(a), newHistory(a), newDoctor(a), newVersion(a),
-		newTLS(a),
+		newTLS(a), newMetastore(a),
 	)
 	return root
 }
