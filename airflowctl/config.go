@@ -2,6 +2,8 @@ package airflowctl
 
 import (
 	"errors"
+	"fmt"
+	"hash/fnv"
 	"log/slog"
 	"os/user"
 	"strconv"
@@ -77,6 +79,14 @@ func (k Kind) service() string {
 		return "airflow"
 	}
 	return "duoflow"
+}
+
+// treeName tells this daemon's process trees from all others on the host. A daemon is its data directory: two that
+// share a host, in a test or for two clusters, may well have the names of node and job in common.
+func (c Config) treeName() string {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(c.Root)) // a hash never fails
+	return fmt.Sprintf("%s-%s-%08x", c.Node, c.Name, h.Sum32())
 }
 
 // owner returns the ids that the job's files are given to; -1 each for the daemon's own.

@@ -71,7 +71,7 @@ func New(cfg Config) (*Job, error) {
 	if err != nil {
 		return nil, err
 	}
-	trees, err := proc.New(proc.Config{Name: cfg.Node + "-" + cfg.Name, Logger: logger})
+	trees, err := proc.New(proc.Config{Name: cfg.treeName(), Logger: logger})
 	if err != nil {
 		return nil, err
 	}

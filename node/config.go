@@ -136,7 +136,11 @@ func LoadConfig(path string) (Config, error) {
 	if err != nil {
 		return Config{}, fmt.Errorf("read configuration: %w", err)
 	}
-	c, err := ParseConfig(raw, filepath.Dir(path))
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		return Config{}, fmt.Errorf("find configuration: %w", err)
+	}
+	c, err := ParseConfig(raw, filepath.Dir(absolute))
 	if err != nil {
 		return Config{}, fmt.Errorf("configuration %s: %w", path, err)
 	}

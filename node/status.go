@@ -84,8 +84,8 @@ func (n *Node) gossiped(status *duoflowv1.NodeStatus) {
 	}
 	status.GossipState = string(members[i].State)
 	status.RttMs = members[i].RTT.Seconds() * 1000
-	status.AdminAddress = members[i].Admin
-	status.Version = cmp.Or(status.GetVersion(), members[i].Version)
+	status.AdminAddress = members[i].Meta.Admin
+	status.Version = cmp.Or(status.GetVersion(), members[i].Meta.Version)
 }
 
 func (n *Node) jobStatus(s *seat, p picture) *duoflowv1.JobStatus {

@@ -26,7 +26,7 @@ func TestAdoptTakesQueuedTasksBackAndNothingElse(t *testing.T) {
 	} {
 		ids[run] = b.task(run, task[0], task[1], task[2], task[3])
 	}
-	exec(t, b.admin, "INSERT INTO job (job_type, state, latest_heartbeat) VALUES ('TriggererJob', 'running', now())")
+	run(t, b.admin, "INSERT INTO job (job_type, state, latest_heartbeat) VALUES ('TriggererJob', 'running', now())")
 
 	store, claim := b.store(1)
 	adopted, err := store.Adopt(t.Context(), claim)
@@ -80,8 +80,8 @@ func TestAdoptGivesIDsLikeAirflows(t *testing.T) {
 func TestAdoptKeepsWhatRefersToATask(t *testing.T) {
 	b := newBench(t)
 	id := b.task("r", "queued", "running", "running", message)
-	exec(t, b.admin, `INSERT INTO task_reschedule (ti_id, start_date, end_date, duration, reschedule_date) VALUES ($1::uuid, now(), now(), 1, now())`, id)
-	exec(t, b.admin, `INSERT INTO task_instance_note (ti_id, content, created_at, updated_at) VALUES ($1::uuid, 'n', now(), now())`, id)
+	run(t, b.admin, `INSERT INTO task_reschedule (ti_id, start_date, end_date, duration, reschedule_date) VALUES ($1::uuid, now(), now(), 1, now())`, id)
+	run(t, b.admin, `INSERT INTO task_instance_note (ti_id, content, created_at, updated_at) VALUES ($1::uuid, 'n', now(), now())`, id)
 	store, claim := b.store(1)
 	_, err := store.Adopt(t.Context(), claim)
 	must(t, err)
@@ -156,8 +156,8 @@ func TestAdoptRefusesAnotherClaim(t *testing.T) {
 	store, claim := b.store(1)
 	for name, other := range map[string]func(){
 		"token": func() { claim.Token = strings.Repeat("0", 32) },
-		"row":   func() { exec(t, b.admin, "UPDATE duoflow.fence SET epoch = 2 WHERE job = $1", job) },
-		"none":  func() { exec(t, b.admin, "DELETE FROM duoflow.fence WHERE job = $1", job) },
+		"row":   func() { run(t, b.admin, "UPDATE duoflow.fence SET epoch = 2 WHERE job = $1", job) },
+		"none":  func() { run(t, b.admin, "DELETE FROM duoflow.fence WHERE job = $1", job) },
 	} {
 		other()
 		if adopted, err := store.Adopt(t.Context(), claim); !errors.Is(err, airflow.ErrNotHolder) || adopted != (airflow.Adopted{}) {

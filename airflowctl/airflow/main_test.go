@@ -67,10 +67,10 @@ func newBench(t *testing.T) *bench {
 	t.Helper()
 	number := benches.Add(1)
 	database := fmt.Sprintf("meta%d", number)
-	exec(t, connect(t, server.Superuser()), "CREATE DATABASE "+database)
+	run(t, connect(t, server.Superuser()), "CREATE DATABASE "+database)
 	dsn := strings.Replace(server.Superuser(), "/postgres?", "/"+database+"?", 1)
 	b := &bench{t: t, group: fmt.Sprintf("airflow%d", number), admin: connect(t, dsn)}
-	exec(t, b.admin, airflowSchema)
+	run(t, b.admin, airflowSchema)
 	b.fencer = newFencer(t, dsn, b.group, func(login, password string) string {
 		return server.DSN(login, password, database)
 	})
@@ -128,7 +128,7 @@ func open(t *testing.T, credentials fence.Credentials, config airflow.Config) *a
 // task makes a run in runState with one task in state, queued by a scheduler whose row is in jobState.
 func (b *bench) task(name, state, jobState, runState, executorID string) (id string) {
 	b.t.Helper()
-	exec(b.t, b.admin, `INSERT INTO dag_run (dag_id, run_id, state, run_type, run_after, clear_number, span_status)
+	run(b.t, b.admin, `INSERT INTO dag_run (dag_id, run_id, state, run_type, run_after, clear_number, span_status)
 		VALUES ('d', $1, $2, 'manual', now(), 0, 'not_started')`, name, runState)
 	return text(b.t, b.admin, `
 		WITH j AS (INSERT INTO job (job_type, state, latest_heartbeat) VALUES ('SchedulerJob', $3, now()) RETURNING id)
@@ -158,7 +158,7 @@ func connect(t *testing.T, dsn string) *pgx.Conn {
 	return conn
 }
 
-func exec(t *testing.T, conn *pgx.Conn, sql string, args ...any) {
+func run(t *testing.T, conn *pgx.Conn, sql string, args ...any) {
 	t.Helper()
 	_, err := conn.Exec(t.Context(), sql, args...)
 	must(t, err)

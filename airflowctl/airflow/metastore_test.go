@@ -32,7 +32,7 @@ func TestProbeRefusesByName(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t)
-			exec(t, b.admin, test.change)
+			run(t, b.admin, test.change)
 			store, _ := b.store(1)
 			_, err := store.Probe(t.Context())
 			var unknown *airflow.UnknownSchemaError
@@ -50,7 +50,7 @@ func TestProbeRefusesByName(t *testing.T) {
 
 func TestProbeTakesTheOperatorsWordForARevisionButNotForColumns(t *testing.T) {
 	b := newBench(t)
-	exec(t, b.admin, "UPDATE alembic_version SET version_num = 'fffffffffff1'")
+	run(t, b.admin, "UPDATE alembic_version SET version_num = 'fffffffffff1'")
 	_, credentials := take(t, b.fencer, 1)
 	store := open(t, credentials, airflow.Config{AcceptRevisions: []string{"fffffffffff1"}})
 	schema, err := store.Probe(t.Context())
@@ -58,7 +58,7 @@ func TestProbeTakesTheOperatorsWordForARevisionButNotForColumns(t *testing.T) {
 	if schema != (airflow.Schema{Revision: "fffffffffff1"}) {
 		t.Errorf("schema %+v", schema)
 	}
-	exec(t, b.admin, "ALTER TABLE job DROP end_date")
+	run(t, b.admin, "ALTER TABLE job DROP end_date")
 	if _, err := store.Probe(t.Context()); err == nil || strings.Contains(err.Error(), "not known") {
 		t.Errorf("err = %v, want only the missing column", err)
 	}
@@ -78,7 +78,7 @@ func TestMirrorWritesBothRowsAndOnlyForItsEpoch(t *testing.T) {
 		}
 	}
 	before := text(t, b.admin, rows)
-	exec(t, b.admin, "UPDATE duoflow.fence SET epoch = 2")
+	run(t, b.admin, "UPDATE duoflow.fence SET epoch = 2")
 	if err := store.Mirror(t.Context(), "c"); !errors.Is(err, airflow.ErrNotHolder) {
 		t.Errorf("err = %v, want ErrNotHolder", err)
 	}
@@ -96,13 +96,13 @@ func TestProgressLooksAtOurSchedulerOnly(t *testing.T) {
 	}
 	_, err := store.Adopt(t.Context(), claim)
 	must(t, err)
-	exec(t, b.admin, "UPDATE job SET state = 'running'") // a dead scheduler's last beat wrote it back
+	run(t, b.admin, "UPDATE job SET state = 'running'") // a dead scheduler's last beat wrote it back
 	if _, _, ok, err := store.Progress(t.Context()); ok || err != nil {
 		t.Errorf("without our row: ok %v, err %v", ok, err)
 	}
 	ours := text(t, b.admin, `INSERT INTO job (job_type, state, latest_heartbeat)
 		VALUES ('SchedulerJob', 'running', now() - interval '7 s') RETURNING id::text`)
-	exec(t, b.admin, "INSERT INTO job (job_type, state, latest_heartbeat) VALUES ('TriggererJob', 'running', now())")
+	run(t, b.admin, "INSERT INTO job (job_type, state, latest_heartbeat) VALUES ('TriggererJob', 'running', now())")
 	beat, id, ok, err := store.Progress(t.Context())
 	if !ok || err != nil || beat < 7*time.Second || beat > 30*time.Second {
 		t.Errorf("beat %s, ok %v, err %v; want about 7 s", beat, ok, err)
@@ -111,7 +111,7 @@ func TestProgressLooksAtOurSchedulerOnly(t *testing.T) {
 		t.Errorf("job %d, want %s", id, ours)
 	}
 
-	exec(t, b.admin, "INSERT INTO job (job_type, state, latest_heartbeat) VALUES ('SchedulerJob', 'running', now())")
+	run(t, b.admin, "INSERT INTO job (job_type, state, latest_heartbeat) VALUES ('SchedulerJob', 'running', now())")
 	must(t, store.SetJob(t.Context(), id))
 	if _, got, _, err := store.Progress(t.Context()); got != id || err != nil {
 		t.Errorf("job %d, err %v; want the one that was told, %d", got, err, id)
@@ -125,7 +125,7 @@ func TestFirstQueued(t *testing.T) {
 	if _, seen, err := store.FirstQueued(t.Context(), 1); seen || err != nil {
 		t.Errorf("seen %v, err %v before anything is queued", seen, err)
 	}
-	exec(t, b.admin, "UPDATE task_instance SET state = 'queued'")
+	run(t, b.admin, "UPDATE task_instance SET state = 'queued'")
 	at, seen, err := store.FirstQueued(t.Context(), 1)
 	if !seen || err != nil || time.Since(at).Abs() > time.Minute {
 		t.Errorf("at %s, seen %v, err %v", at, seen, err)
@@ -138,7 +138,7 @@ func TestFirstQueued(t *testing.T) {
 func TestTheConnectionComesBack(t *testing.T) {
 	b := newBench(t)
 	store, claim := b.store(1)
-	exec(t, b.admin, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename LIKE 'df\\_%' AND datname = current_database()")
+	run(t, b.admin, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename LIKE 'df\\_%' AND datname = current_database()")
 	eventually(t, "the store works again", func() bool {
 		_, err := store.Adopt(t.Context(), claim)
 		return err == nil

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"os"
 	"os/signal"
 	"runtime"
@@ -50,14 +51,23 @@ func MaybeInit() {
 	}
 	// Main's Pdeathsig looks at this thread.
 	runtime.LockOSThread()
-	i := lifeInit{mode: Mode(os.Args[2]), reap: make(chan struct{})}
-	os.Exit(i.run())
+	i := lifeInit{mode: Mode(os.Args[2]), name: os.Args[3], reap: make(chan struct{})}
+	// Not os.Exit: nothing of the program we are a copy of shall run at our end.
+	syscall.Exit(i.run())
+}
+
+// initComm is the name an init bears in the process table: 15 bytes, all that fits.
+func initComm(name string) string {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(name)) // never fails
+	return fmt.Sprintf("df-%012x", h.Sum64()&(1<<48-1))
 }
 
 // lifeInit is process 1 of a PID namespace, or in group mode the subreaper of a life. It starts
 // the main process, reaps all orphans, and ends when no process is left or the daemon has died.
 type lifeInit struct {
 	mode   Mode
+	name   string // of the Forest
 	orders *bufio.Reader
 	status *os.File
 	pid    int // main process, in our namespace
@@ -74,6 +84,10 @@ func (i *lifeInit) run() int {
 	}
 	i.orders = bufio.NewReader(os.NewFile(fdOrders, "orders"))
 	i.status = os.NewFile(fdStatus, "status")
+	// Of the whole process, not of this thread as prctl would.
+	if err := os.WriteFile("/proc/self/comm", []byte(initComm(i.name)), 0); err != nil {
+		return i.fail(fmt.Errorf("take name: %w", err))
+	}
 	text, err := i.orders.ReadBytes('\n')
 	if err != nil {
 		return i.fail(fmt.Errorf("read order: %w", err)) // the daemon died
@@ -187,7 +201,7 @@ func (i *lifeInit) obey() {
 		}
 	}
 	if i.mode == ModePIDNS {
-		os.Exit(0) // and the kernel kills the rest
+		syscall.Exit(0) // and the kernel kills the rest
 	}
 	if !closed(i.reap) {
 		close(i.reap)

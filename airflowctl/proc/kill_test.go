@@ -201,7 +201,7 @@ func (w *world) startDaemon(exe string, mode Mode, attr *syscall.SysProcAttr) *d
 	d := &daemonProcess{cmd: exec.Command(exe)}
 	d.cmd.Env = []string{
 		roleEnv + "=daemon", nameEnv + "=" + w.forest.name, modeEnv + "=" + string(mode),
-		"PATH=" + os.Getenv("PATH"),
+		"PATH=" + os.Getenv("PATH"), fastExit,
 	}
 	d.cmd.Env = append(d.cmd.Env, markEnv+"="+w.mark)
 	d.cmd.SysProcAttr, d.cmd.Dir, d.cmd.Stderr = attr, "/", os.Stderr

@@ -16,10 +16,14 @@ import (
 type process struct {
 	pid, parent int
 	state       byte   // as in proc(5): R, S, T, Z ...
+	threads     int    // 1 for a zombie
 	start       uint64 // clock ticks since boot; with the pid it names a process for ever
+	name        string // as in /proc/<pid>/comm
 }
 
-func (p process) zombie() bool { return p.state == 'Z' || p.state == 'X' }
+// zombie: nothing of the process runs any more. State Z alone is only about its first thread;
+// another one may still be busy with ending the PID namespace.
+func (p process) zombie() bool { return (p.state == 'Z' || p.state == 'X') && p.threads <= 1 }
 
 // readProcesses lists all processes we can see. It is no snapshot: who moves meanwhile may be
 // missing or listed under an old parent.
@@ -57,8 +61,8 @@ func readProcess(pid int) (process, bool) {
 // parseStat reads /proc/<pid>/stat. The command name in it is any text, so only what follows its
 // last parenthesis can be split.
 func parseStat(pid int, text []byte) (process, bool) {
-	end := bytes.LastIndexByte(text, ')')
-	if end < 0 {
+	begin, end := bytes.IndexByte(text, '('), bytes.LastIndexByte(text, ')')
+	if begin < 0 || end < begin {
 		return process{}, false
 	}
 	fields := strings.Fields(string(text[end+1:])) // from field 3, state
@@ -69,11 +73,18 @@ func parseStat(pid int, text []byte) (process, bool) {
 	if err != nil {
 		return process{}, false
 	}
+	threads, err := strconv.Atoi(fields[17])
+	if err != nil {
+		return process{}, false
+	}
 	start, err := strconv.ParseUint(fields[19], 10, 64)
 	if err != nil {
 		return process{}, false
 	}
-	return process{pid: pid, parent: parent, state: fields[0][0], start: start}, true
+	return process{
+		pid: pid, parent: parent, state: fields[0][0], threads: threads, start: start,
+		name: string(text[begin+1 : end]),
+	}, true
 }
 
 // descendants picks those below root out of list, root itself not included.

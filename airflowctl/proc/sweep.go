@@ -1,7 +1,6 @@
 package proc
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -130,12 +130,12 @@ func (f *Forest) leftInits(list []process) []leftInit {
 	var left []leftInit
 	for _, p := range list {
 		dir := filepath.Join("/proc", strconv.Itoa(p.pid))
-		text, err := os.ReadFile(filepath.Join(dir, "cmdline")) // empty for a zombie
-		if err != nil {
+		text, err := os.ReadFile(filepath.Join(dir, "cmdline"))
+		if err != nil || p.zombie() {
 			continue
 		}
-		args := bytes.Split(text, []byte{0})
-		if len(args) < 5 || string(args[0]) != initName || string(args[1]) != initFlag || string(args[3]) != f.name {
+		mode, ok := f.initMode(text, p.name)
+		if !ok {
 			continue
 		}
 		// Another user can call a process anything.
@@ -143,9 +143,23 @@ func (f *Forest) leftInits(list []process) []leftInit {
 		if err != nil || int(info.Sys().(*syscall.Stat_t).Uid) != os.Geteuid() {
 			continue
 		}
-		left = append(left, leftInit{process: p, mode: Mode(args[2])})
+		left = append(left, leftInit{process: p, mode: mode})
 	}
 	return left
+}
+
+// initMode tells whether a process with this command line and name is an init of ours. One that is
+// dying has lost its command line, but in a PID namespace not yet killed the others; only its name
+// still shows what it is.
+func (f *Forest) initMode(cmdline []byte, name string) (Mode, bool) {
+	if len(cmdline) == 0 {
+		return "", name == initComm(f.name)
+	}
+	args := strings.Split(string(cmdline), "\x00")
+	if len(args) < 5 || args[0] != initName || args[1] != initFlag || args[3] != f.name {
+		return "", false
+	}
+	return Mode(args[2]), true
 }
 
 // end kills the init of a PID namespace, which kills all in it; in group mode the init is what
