@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -98,6 +100,17 @@ func TestConfirmation(t *testing.T) {
 				t.Errorf("%d changes, want %d", cluster.changes, test.changes)
 			}
 		})
+	}
+}
+
+func TestInterruptAtTheQuestion(t *testing.T) {
+	in, typing := io.Pipe()
+	defer typing.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	a := &app{in: in, err: io.Discard, terminal: true}
+	if err := a.confirm(ctx, "sure?"); err == nil || !strings.Contains(err.Error(), "nothing was changed") {
+		t.Errorf("err = %v", err)
 	}
 }
 

@@ -76,24 +76,30 @@ func TestRunSaysWhyItCannotListen(t *testing.T) {
 // A daemon may be told to end while it starts: that is no error either.
 func TestRunEndsAtAnyMoment(t *testing.T) {
 	for i := range 200 {
-		server, err := admin.New(admin.Config{Listen: "127.0.0.1:0", Node: newFakeNode(), Version: "v1"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(context.Background())
-		if i%2 == 0 {
-			cancel()
-		}
-		ended := make(chan error, 1)
-		go func() { ended <- server.Run(ctx) }()
-		if i%2 == 1 {
-			eventually(t, "the server listens", func() bool { return server.Addr() != "" })
-			cancel()
-		}
-		if err := <-ended; err != nil {
+		if err := runAndEnd(t, i%2 == 0); err != nil {
 			t.Fatalf("Run = %v in round %d", err, i)
 		}
 	}
+}
+
+// runAndEnd ends Run as soon as it listens, or before it begins.
+func runAndEnd(t *testing.T, before bool) error {
+	server, err := admin.New(admin.Config{Listen: "127.0.0.1:0", Node: newFakeNode(), Version: "v1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	if before {
+		cancel()
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Run(ctx) }()
+	if !before {
+		eventually(t, "the server listens", func() bool { return server.Addr() != "" })
+	}
+	cancel()
+	return <-ended
 }
 
 // verbs calls each verb once, the forced failover too.
