@@ -55,3 +55,42 @@ func TestAirflowRunsTheDemo(t *testing.T) {
 		}
 	}
 }
+
+// TestClusterTakesAirflowOver kills the host of the active scheduler in the middle of a run.
+func TestClusterTakesAirflowOver(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
+	defer cancel()
+	l, err := lab.Up(ctx, lab.Options{Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	must(t, err)
+	t.Cleanup(func() { must(t, l.Down(context.Background())) })
+	a, err := l.StartAirflow(ctx, lab.AirflowOptions{Chains: 3, Length: 6})
+	must(t, err)
+	c, err := l.NewCluster(ctx, a.Store(), lab.ClusterOptions{
+		Jobs: map[string]lab.Job{"scheduler": a.SchedulerJob()}, Env: a.SchedulerEnv(),
+	})
+	must(t, err)
+	must(t, c.Start())
+	first, err := c.AwaitActive(ctx, "scheduler", 0)
+	must(t, err)
+	must(t, a.Trigger(ctx, "over"))
+	eventuallyWithin(t, time.Minute, "some tasks are through", func() bool {
+		beats, err := a.Beats(ctx, "over")
+		must(t, err)
+		return beats.Tasks >= 4
+	})
+	must(t, c.Nodes[first.Node].Kill(ctx))
+	killed := time.Now()
+	second, err := c.AwaitActive(ctx, "scheduler", first.Epoch)
+	must(t, err)
+	t.Logf("active again after %s: %+v, was %+v", time.Since(killed), second, first)
+	state, err := a.AwaitRun(ctx, "over")
+	if err != nil || state != "success" {
+		t.Fatalf("run ended as %q: %v", state, err)
+	}
+	beats, err := a.Beats(ctx, "over")
+	must(t, err)
+	if beats.Tasks != 18 {
+		t.Errorf("beats %+v, want 18 tasks", beats)
+	}
+	t.Logf("beats %+v", beats)
+}

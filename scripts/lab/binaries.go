@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 )
@@ -32,7 +31,7 @@ func (c *Cluster) Ctl(ctx context.Context, args ...string) (output string, code 
 
 func (c *Cluster) ctl(ctx context.Context, env []string, args ...string) (output string, code int, err error) {
 	cmd := exec.CommandContext(ctx, filepath.Join(c.bin, "duoctl"), args...)
-	cmd.Env = append(withoutEnv(os.Environ(), "DUOCTL_"), "DUOCTL_CONFIG="+filepath.Join(c.tls, "duoctl.yaml"))
+	cmd.Env = append(cleanEnv(), "DUOCTL_CONFIG="+filepath.Join(c.tls, "duoctl.yaml"))
 	cmd.Env = append(cmd.Env, env...)
 	text, err := cmd.Output()
 	var exit *exec.ExitError

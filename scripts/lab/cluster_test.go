@@ -11,7 +11,10 @@ import (
 )
 
 // writer commits a row every now and then with the credentials of its epoch.
-const writer = `while :; do psql -qXc "INSERT INTO work (node, epoch) VALUES ('$DUOFLOW_NODE', $DUOFLOW_EPOCH)" || exit; sleep 0.02; done`
+const writer = `while :; do
+  psql -qXc "INSERT INTO work (node, epoch) VALUES ('$DUOFLOW_NODE', $DUOFLOW_EPOCH)" || exit
+  sleep 0.02
+done`
 
 func TestClusterFailsOver(t *testing.T) {
 	l := up(t)
@@ -33,6 +36,9 @@ func TestClusterFailsOver(t *testing.T) {
 	first, err := c.AwaitActive(ctx, "scheduler", 0)
 	must(t, err)
 	awaitRow(ctx, t, conn, first)
+	if inside := pids(t, c.Nodes[first.Node].Host); len(inside) < 3 {
+		t.Errorf("processes %v on node %s: the job is not among them", inside, first.Node)
+	}
 	must(t, c.Nodes[first.Node].Kill(ctx))
 	second, err := c.AwaitActive(ctx, "scheduler", first.Epoch)
 	must(t, err)

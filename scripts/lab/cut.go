@@ -48,7 +48,7 @@ func (n *Net) Isolate(ctx context.Context, host string) error {
 		return err
 	}
 	elements := strings.Join(all, ", ")
-	return n.nft(ctx, host, fmt.Sprintf("add element netdev lab to { %s }\nadd element netdev lab from { %s }", elements, elements))
+	return n.nft(ctx, host, fmt.Sprintf("add element netdev lab to { %[1]s }\nadd element netdev lab from { %[1]s }", elements))
 }
 
 // HealAll undoes every cut.

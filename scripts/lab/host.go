@@ -2,7 +2,6 @@ package lab
 
 import (
 	"context"
-	"errors"
 	"path/filepath"
 )
 
@@ -29,9 +28,12 @@ func (h *Host) Freeze(ctx context.Context) error { return h.node.freeze(ctx, tru
 func (h *Host) Thaw(ctx context.Context) error { return h.node.freeze(ctx, false) }
 
 // PowerOff kills every process while the host is cut off from all others: peers see silence, no
-// connection closes.
+// connection closes. HealAll plugs it in again.
 func (h *Host) PowerOff(ctx context.Context) error {
-	return errors.Join(h.net.Isolate(ctx, h.Name), h.Kill(ctx))
+	if err := h.net.Isolate(ctx, h.Name); err != nil {
+		return err
+	}
+	return h.Kill(ctx)
 }
 
 // PIDs lists the host's processes.

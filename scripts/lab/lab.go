@@ -16,6 +16,8 @@ type Options struct {
 	Dir    string       // logs, data and configuration; "" = a temporary one, removed by Down
 	Hosts  []string     // among a, b, c, t, d; empty = a, b, t, d
 	Logger *slog.Logger // nil = discard
+
+	Loopback bool // no network namespaces, as where they cannot be made
 }
 
 // Lab is a set of hosts on one network. Services and nodes are started on it by its other methods,
@@ -50,13 +52,13 @@ func Up(ctx context.Context, options Options) (*Lab, error) {
 		return nil, errors.New("build lab: needs root for network namespaces and cgroups")
 	}
 	l := &Lab{logger: options.Logger, hosts: map[string]*Host{}, Dir: options.Dir, temp: options.Dir == ""}
-	if err := l.build(ctx, options.Hosts); err != nil {
+	if err := l.build(ctx, options); err != nil {
 		return nil, errors.Join(err, l.Down(context.WithoutCancel(ctx)))
 	}
 	return l, nil
 }
 
-func (l *Lab) build(ctx context.Context, hosts []string) error {
+func (l *Lab) build(ctx context.Context, options Options) error {
 	root, err := cgroupRoot()
 	if err != nil {
 		return err
@@ -72,14 +74,14 @@ func (l *Lab) build(ctx context.Context, hosts []string) error {
 		sweepable = l.Dir
 	}
 	path := filepath.Join(root, "duoflow-lab", strconv.Itoa(l.claim.number))
-	if err := l.claim.guard(sweepable, path, hosts); err != nil {
+	if err := l.claim.guard(sweepable, path, options.Hosts); err != nil {
 		return err
 	}
 	if l.top, err = newCgroup(path); err != nil {
 		return err
 	}
-	l.Net = newNet(ctx, l.claim, hosts, l.logger)
-	for _, name := range append([]string{Hub}, hosts...) {
+	l.Net = newNet(ctx, l.claim, options)
+	for _, name := range append([]string{Hub}, options.Hosts...) {
 		node, err := newCgroup(filepath.Join(path, name))
 		if err != nil {
 			return err

@@ -68,9 +68,14 @@ func must(t *testing.T, err error) {
 // eventually fails the test when condition does not hold within ten seconds.
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !condition(); time.Sleep(10 * time.Millisecond) {
+	eventuallyWithin(t, 10*time.Second, what, condition)
+}
+
+func eventuallyWithin(t *testing.T, limit time.Duration, what string, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(limit); !condition(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within 10 s: %s", what)
+			t.Fatalf("not within %s: %s", limit, what)
 		}
 	}
 }
@@ -254,6 +259,60 @@ func TestFreezeStopsGrandchildren(t *testing.T) {
 	must(t, a.Kill(t.Context()))
 }
 
+func TestWithoutNamespacesHostsShareLoopback(t *testing.T) {
+	l, err := lab.Up(t.Context(), lab.Options{Loopback: true})
+	must(t, err)
+	t.Cleanup(func() { must(t, l.Down(context.Background())) })
+	if l.Net.Real() || !net.ParseIP(l.Net.Addr("a")).IsLoopback() || l.Net.Addr("a") == l.Net.Addr("b") {
+		t.Errorf("addresses %s and %s", l.Net.Addr("a"), l.Net.Addr("b"))
+	}
+	listener := echo(t, l, "b")
+	if !answers(t, dial(t, l, "a", listener.Addr()), 5*time.Second) {
+		t.Error("a does not reach b")
+	}
+	ctx := t.Context()
+	for _, err := range []error{
+		l.Net.Cut(ctx, "a", "b"), l.Net.Heal(ctx, "a", "b"), l.Net.Isolate(ctx, "a"), l.Net.HealAll(ctx),
+		l.Host("a").PowerOff(ctx),
+	} {
+		if !errors.Is(err, lab.ErrNoCut) {
+			t.Errorf("a cut without namespaces says %v", err)
+		}
+	}
+}
+
+func TestPowerOffIsSilent(t *testing.T) {
+	l := up(t)
+	b, file := l.Host("b"), filepath.Join(l.Dir, "port")
+	_, err := b.Start(lab.Spec{Name: "server", Args: []string{"python3", "-c", server, b.Addr, file}})
+	must(t, err)
+	var port int
+	eventually(t, "the server listens", func() bool {
+		text, _ := os.ReadFile(file)
+		port, _ = strconv.Atoi(string(text))
+		return port != 0
+	})
+	conn := dial(t, l, "a", &net.TCPAddr{IP: net.ParseIP(b.Addr), Port: port})
+	if !answers(t, conn, 5*time.Second) {
+		t.Fatal("the server does not answer")
+	}
+	must(t, b.PowerOff(t.Context()))
+	if answers(t, conn, 300*time.Millisecond) {
+		t.Error("a dead machine answers")
+	}
+}
+
+// server echoes one connection on a free port, which it writes to a file.
+const server = `import os, socket, sys
+listener = socket.create_server((sys.argv[1], 0))
+with open(sys.argv[2] + ".new", "w") as f:
+    f.write(str(listener.getsockname()[1]))
+os.rename(sys.argv[2] + ".new", sys.argv[2])
+conn, _ = listener.accept()
+while data := conn.recv(4096):
+    conn.sendall(data)
+`
+
 func TestTwoLabsAtOnce(t *testing.T) {
 	one, two := up(t), up(t)
 	if one.Net.Addr("a") == two.Net.Addr("a") {
@@ -279,10 +338,16 @@ func TestKilledLabLeavesNothing(t *testing.T) {
 	if _, err := os.Stat(bridge); err != nil {
 		t.Fatal(err)
 	}
+	groups, err := filepath.Glob(fmt.Sprintf("/sys/fs/cgroup/*/duoflow-lab/%d", number))
+	must(t, err)
+	if len(groups) == 0 { // the only hierarchy is version 2
+		groups = []string{fmt.Sprintf("/sys/fs/cgroup/duoflow-lab/%d", number)}
+	}
+	if _, err := os.Stat(groups[0]); err != nil {
+		t.Fatal(err)
+	}
 	must(t, child.Process.Kill())
 	_ = child.Wait() // it says that it was killed
-	groups, err := filepath.Glob(fmt.Sprintf("/sys/fs/cgroup*/*/duoflow-lab/%d", number))
-	must(t, err)
 	eventually(t, "the watcher removed bridge, namespace and cgroups", func() bool {
 		for _, path := range append(groups, bridge, fmt.Sprintf("/run/netns/dflab%d-a", number)) {
 			if _, err := os.Stat(path); err == nil {

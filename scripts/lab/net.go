@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -34,14 +33,17 @@ type Net struct {
 }
 
 // newNet makes the bridge and one namespace per host, or falls back to loopback addresses.
-func newNet(ctx context.Context, c *claim, hosts []string, logger *slog.Logger) *Net {
-	n := &Net{claim: c, hosts: hosts, dirs: map[string]*os.File{}}
+func newNet(ctx context.Context, c *claim, options Options) *Net {
+	n := &Net{claim: c, hosts: options.Hosts, dirs: map[string]*os.File{}}
+	if options.Loopback {
+		return n
+	}
 	err := n.build(ctx)
 	if err == nil {
 		n.real = true
 		return n
 	}
-	logger.Warn("no network namespaces here; hosts get loopback addresses and cannot be cut off", "err", err)
+	options.Logger.Warn("no network namespaces here; hosts get loopback addresses and cannot be cut off", "err", err)
 	n.close()
 	return n
 }

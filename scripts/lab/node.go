@@ -100,7 +100,9 @@ func (n *Node) config() map[string]any {
 			"admin": c.addr(n.Name, adminPort), "http": c.addr(n.Name, httpPort),
 		},
 		"tls": map[string]any{
-			"ca": filepath.Join(c.tls, "ca.pem"), "cert": filepath.Join(c.tls, n.Name+".pem"), "key": filepath.Join(c.tls, n.Name+".key"),
+			"ca":   filepath.Join(c.tls, "ca.pem"),
+			"cert": filepath.Join(c.tls, n.Name+".pem"),
+			"key":  filepath.Join(c.tls, n.Name+".key"),
 		},
 		"gossip": map[string]any{"keyring": filepath.Join(c.tls, "gossip.key")},
 	}

@@ -17,7 +17,7 @@ import (
 type Spec struct {
 	Name string   // of the log file; the log is appended to
 	Args []string // program and arguments
-	Env  []string // nil = our own
+	Env  []string // nil = our own, without proxies and the like
 	Dir  string   // "" = our own
 	User string   // "" = our own
 }
@@ -37,6 +37,9 @@ func (h *Host) Start(spec Spec) (*Process, error) {
 		return nil, fmt.Errorf("open log of %s: %w", spec.Name, err)
 	}
 	p := &Process{logPath: log.Name(), done: make(chan struct{}), cmd: exec.Command(spec.Args[0], spec.Args[1:]...)}
+	if spec.Env == nil {
+		spec.Env = cleanEnv()
+	}
 	p.cmd.Env, p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = spec.Env, spec.Dir, log, log
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true, UseCgroupFD: true}
 	if p.cmd.SysProcAttr.Credential, err = credential(spec.User); err != nil {

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -53,14 +52,15 @@ func (l *Lab) StartRabbit(ctx context.Context, options RabbitOptions) (*Rabbit, 
 	if err := r.writeFiles(dir); err != nil {
 		return nil, err
 	}
-	epmd := fmt.Sprintf("ERL_EPMD_PORT=%d", ports[2])
-	_, err = l.Hub().Start(Spec{Name: "epmd", Args: []string{"epmd", "-address", "127.0.0.1"}, Env: append(os.Environ(), epmd), User: rabbitAccount, Dir: dir})
-	if err != nil {
+	env := append(rabbitEnv(dir, ports[1]), fmt.Sprintf("ERL_EPMD_PORT=%d", ports[2]),
+		fmt.Sprintf("RABBITMQ_NODENAME=lab%d@localhost", l.claim.number))
+	start := func(name string, args ...string) (*Process, error) {
+		return l.Hub().Start(Spec{Name: name, Args: args, Env: env, User: rabbitAccount, Dir: dir})
+	}
+	if _, err = start("epmd", "epmd", "-address", "127.0.0.1"); err != nil {
 		return nil, err
 	}
-	env := append(rabbitEnv(dir, ports[1]), epmd, fmt.Sprintf("RABBITMQ_NODENAME=lab%d@localhost", l.claim.number))
-	r.process, err = l.Hub().Start(Spec{Name: "rabbit", Args: []string{rabbitServer}, Env: env, User: rabbitAccount, Dir: dir})
-	if err != nil {
+	if r.process, err = start("rabbit", rabbitServer); err != nil {
 		return nil, err
 	}
 	if err := r.process.await(ctx, "rabbitmq", r.answers); err != nil {
@@ -173,19 +173,4 @@ func freePorts(count int) ([]int, error) {
 		ports = append(ports, listener.Addr().(*net.TCPAddr).Port)
 	}
 	return ports, nil
-}
-
-// withoutEnv is the environment without the named variables.
-func withoutEnv(env []string, names ...string) []string {
-	var kept []string
-next:
-	for _, entry := range env {
-		for _, name := range names {
-			if strings.HasPrefix(entry, name) {
-				continue next
-			}
-		}
-		kept = append(kept, entry)
-	}
-	return kept
 }

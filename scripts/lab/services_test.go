@@ -46,7 +46,7 @@ func whoami(ctx context.Context, t *testing.T, broker *lab.Rabbit) string {
 	request.SetBasicAuth(broker.Account())
 	var answer struct{ Name string }
 	eventually(t, "the management API answers", func() bool {
-		response, err := http.DefaultClient.Do(request)
+		response, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(request)
 		if err != nil {
 			return false
 		}
