@@ -1,0 +1,147 @@
+package lint
+
+import (
+	"path"
+	"strings"
+)
+
+// rooms says what each package may import from this module. "x/..." is x and all below it. A package that no line
+// covers is a finding: a new room is an architecture decision and gets its line here.
+var rooms = []struct {
+	room string
+	may  []string
+}{
+	{"proto/...", nil},
+	{"raftstore", []string{"raftstore/replica", "proto/..."}},
+	{"raftstore/replica", nil},
+	{"gossip", nil},
+	{"airflowctl", []string{"airflowctl/fence", "airflowctl/proc", "airflowctl/airflow", "airflowctl/shim"}},
+	{"airflowctl/fence", nil},
+	{"airflowctl/proc", nil},
+	{"airflowctl/airflow", []string{"airflowctl/fence"}}, // epoch credentials are the fence's
+	{"airflowctl/shim", nil},
+	{"node/lease", nil},
+	{"node/control", []string{"node/lease"}},
+	{"node/web", nil},
+	{"node/admin", []string{"proto/...", "node/control", "node/lease"}},
+	// The admin service is spelled in messages of proto, and node answers it.
+	{"node", []string{"raftstore", "gossip", "airflowctl/...", "node/...", "proto/..."}},
+	// Whole nodes in one goroutine; the pure half of raftstore only.
+	{"node/sim", []string{"node", "node/control", "node/lease", "raftstore/replica"}},
+	{"etl/...", []string{"etl/..."}},
+	{"cmd/duoflowd", []string{"node/...", "raftstore", "gossip", "airflowctl/...", "proto/..."}}, // composition root
+	{"cmd/duoctl", []string{"proto/...", "airflowctl/fence"}},                                    // fence: `metastore init` and `doctor` run before any daemon
+	{"cmd/duoetl", []string{"etl/..."}},
+	{"cmd/duosandbox", []string{"etl/..."}},
+	{"scripts/...", []string{"scripts/...", "proto/..."}}, // tools use the product as users do: binaries, files, gRPC
+}
+
+// dependencies says which rooms may use which foreign modules; a module without a line may not be used at all.
+var dependencies = []struct {
+	module string
+	rooms  []string
+}{
+	{"go.etcd.io/raft/v3", []string{"raftstore/..."}},
+	{"go.etcd.io/bbolt", []string{"raftstore"}},
+	{"github.com/hashicorp/memberlist", []string{"gossip"}},
+	{"github.com/jackc/pgx/v5", []string{"airflowctl/...", "etl/...", "scripts/...", "cmd/duoctl"}}, // duoctl: `metastore init` words the server's errors
+	{"github.com/prometheus/client_golang", []string{"node", "node/web", "cmd/..."}},
+	{"github.com/goccy/go-yaml", []string{"node", "etl/...", "cmd/...", "scripts/..."}},
+	{"github.com/spf13/cobra", []string{"cmd/..."}},
+	{"google.golang.org/grpc", []string{"proto/...", "raftstore", "node/admin", "cmd/...", "scripts/..."}},
+	{"google.golang.org/protobuf", []string{"proto/...", "raftstore/...", "node", "node/admin", "cmd/...", "scripts/..."}},
+	{"golang.org/x/sys", []string{"raftstore", "airflowctl/...", "node", "cmd/...", "etl/...", "scripts/..."}},
+	{"golang.org/x/sync", []string{"raftstore", "airflowctl/...", "node", "cmd/...", "etl/...", "scripts/..."}},
+}
+
+// within tells whether a room matches a pattern of the tables.
+func within(room, pattern string) bool {
+	base, deep := strings.CutSuffix(pattern, "/...")
+	return room == base || deep && strings.HasPrefix(room, base+"/")
+}
+
+func withinAny(room string, patterns []string) bool {
+	for _, p := range patterns {
+		if within(room, p) {
+			return true
+		}
+	}
+	return false
+}
+
+// allowed lists what a room may import; exact lines win over "..." lines.
+func allowed(room string) (may []string, known bool) {
+	for _, r := range rooms {
+		if r.room == room {
+			return r.may, true
+		}
+	}
+	for _, r := range rooms {
+		if within(room, r.room) {
+			return r.may, true
+		}
+	}
+	return nil, false
+}
+
+// importRule proves the import diagram. Tests may import what they like, the module's own packages included.
+func importRule(t *tree) []Finding {
+	var out []Finding
+	for _, s := range t.files {
+		if s.test {
+			continue
+		}
+		may, known := allowed(s.dir())
+		if !known {
+			out = append(out, t.find(s, s.syntax.Package, "imports", "no room called %s; give it a line in scripts/lint/imports.go", s.dir()))
+			continue
+		}
+		for _, spec := range s.syntax.Imports {
+			if why := importProblem(s.dir(), may, importPath(spec)); why != "" {
+				out = append(out, t.find(s, spec.Pos(), "imports", "%s", why))
+			}
+		}
+	}
+	return out
+}
+
+func importProblem(room string, may []string, target string) string {
+	if inner, ok := strings.CutPrefix(target, module+"/"); ok {
+		if !withinAny(inner, may) {
+			return room + " may not import " + inner
+		}
+		return ""
+	}
+	first, _, _ := strings.Cut(target, "/")
+	if !strings.Contains(first, ".") {
+		return "" // standard library
+	}
+	for _, d := range dependencies {
+		if !within(target, d.module+"/...") {
+			continue
+		}
+		if !withinAny(room, d.rooms) {
+			return room + " may not use " + d.module
+		}
+		return ""
+	}
+	return "dependency " + target + " has no line in scripts/lint/imports.go"
+}
+
+// badNames say nothing about what is inside.
+var badNames = []string{
+	"base", "common", "helper", "helpers", "interfaces", "lib", "misc", "models", "shared", "types", "util", "utils",
+}
+
+// nameRule refuses packages and directories whose name says nothing.
+func nameRule(t *tree) []Finding {
+	var out []Finding
+	for _, s := range t.files {
+		for _, bad := range badNames {
+			if s.syntax.Name.Name == bad || path.Base(s.dir()) == bad {
+				out = append(out, t.find(s, s.syntax.Package, "names", "package %q: name it after the one idea in it", bad))
+			}
+		}
+	}
+	return out
+}
