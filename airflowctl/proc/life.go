@@ -79,7 +79,8 @@ func (l *Life) PID() int { return l.pid }
 // those that do not fit are dropped. Without Spec.Control it is closed from the beginning.
 func (l *Life) Lines() <-chan string { return l.lines }
 
-// Done is closed when the main process has ended. Others of the tree may still run.
+// Done is closed when the main process has ended. Others of the tree may still run, until Kill or
+// Stop. The last lines of output are certain to be out only after one of these.
 func (l *Life) Done() <-chan struct{} { return l.done }
 
 // Exit is how the main process ended. Valid once Done is closed, the zero value before.
@@ -193,6 +194,9 @@ func (l *Life) step(kill bool) (bool, error) {
 		if err := l.tree.kill(); err != nil {
 			return false, err
 		}
+	}
+	if !closed(l.done) {
+		return false, nil // so that Exit is valid once the tree is empty
 	}
 	empty, err := l.tree.reclaim()
 	if err != nil || !empty {
