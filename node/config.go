@@ -36,6 +36,9 @@ type Config struct {
 	Gossip           Gossip `yaml:"gossip"`
 	// Detection is fast, lan (the default) or wan.
 	Detection string `yaml:"detection"`
+	// CalmWindow is how long failovers by silence and failed lives are remembered for damping; default 10 m, "0s" turns
+	// damping off.
+	CalmWindow *time.Duration `yaml:"calm_window"`
 	// Jobs must be the same on every node; a witness needs their names and fences no more than their order.
 	Jobs map[string]Job `yaml:"jobs"`
 }
@@ -203,6 +206,9 @@ func (c *Config) validateSelf(p *Problems) {
 	if _, ok := detections[c.Detection]; !ok {
 		p.addf("detection: %q; want fast, lan or wan", c.Detection)
 	}
+	if c.CalmWindow != nil && *c.CalmWindow < 0 {
+		p.addf("calm_window: %s; want 0s or more", *c.CalmWindow)
+	}
 	if !lease.ValidName(c.Node) {
 		p.addf("node: %q; want a small letter, then up to 15 small letters, digits or dashes", c.Node)
 		return
@@ -356,5 +362,8 @@ func (c *Config) timing(j Job) control.Timing {
 	t := control.DefaultTiming()
 	t.Silence = detections[c.Detection].silence
 	t.PlannedGrace = j.Grace
+	if c.CalmWindow != nil {
+		t.CalmWindow = *c.CalmWindow
+	}
 	return t
 }

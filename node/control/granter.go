@@ -152,7 +152,7 @@ func (g *Granter) remember(e lease.Entry) {
 }
 
 func (g *Granter) recent(at []Instant) []Instant {
-	return slices.DeleteFunc(at, func(t Instant) bool { return g.now.Since(t) > g.cfg.Timing.CalmWindow })
+	return slices.DeleteFunc(at, func(t Instant) bool { return g.now.Since(t) >= g.cfg.Timing.CalmWindow })
 }
 
 func (g *Granter) peer(id lease.NodeID) *peer {
