@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -137,6 +138,15 @@ func (b *bench) query(sql string, args ...any) (answer string) {
 func (b *bench) rows(epoch uint64) string {
 	b.t.Helper()
 	return b.query("SELECT count(*)::text FROM public.w WHERE epoch = $1", epoch)
+}
+
+func (b *bench) count(epoch uint64) int {
+	b.t.Helper()
+	n, err := strconv.Atoi(b.rows(epoch))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return n
 }
 
 func claim(epoch uint64, node string) fence.Claim {
