@@ -129,7 +129,7 @@ type member struct {
 
 // cluster is what the tests run: real sockets on loopback, directories of the test.
 type cluster struct {
-	t       *testing.T
+	t       testing.TB
 	members []*member // a, b, t
 }
 
@@ -141,7 +141,7 @@ func id(name string) uint64 {
 }
 
 // newCluster makes nodes a, b and t that are not started. change, when not nil, edits each one.
-func newCluster(t *testing.T, change func(*Config)) *cluster {
+func newCluster(t testing.TB, change func(*Config)) *cluster {
 	t.Helper()
 	c := &cluster{t: t}
 	var peers []Peer
@@ -163,7 +163,7 @@ func newCluster(t *testing.T, change func(*Config)) *cluster {
 }
 
 // testWriter sends log lines to the test's log.
-type testWriter struct{ t *testing.T }
+type testWriter struct{ t testing.TB }
 
 func (w testWriter) Write(line []byte) (int, error) {
 	w.t.Logf("%s", line[:len(line)-1])
@@ -171,7 +171,7 @@ func (w testWriter) Write(line []byte) (int, error) {
 }
 
 // freeAddr finds a port that is free now.
-func freeAddr(t *testing.T) string {
+func freeAddr(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -2,7 +2,6 @@ package raftstore
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 	"time"
 
@@ -30,7 +29,7 @@ func (s *Store) loop(ctx context.Context) error {
 		case m := <-s.inbox:
 			s.step(m)
 		case p := <-s.proposals:
-			p.result <- s.replica.Propose(p.data)
+			p.offer <- s.replica.Propose(p.data)
 		case call := <-s.control:
 			call(s)
 		case <-ticker.C:
@@ -55,7 +54,7 @@ func (s *Store) drain() {
 		case m := <-s.inbox:
 			s.step(m)
 		case p := <-s.proposals:
-			p.result <- s.replica.Propose(p.data)
+			p.offer <- s.replica.Propose(p.data)
 		case call := <-s.control:
 			call(s)
 		default:
@@ -116,6 +115,11 @@ func (s *Store) send(m *pb.Message) error {
 	if snapshot {
 		s.replica.SnapshotSent(m.GetTo(), false)
 	}
+	if m.GetType() == pb.MsgProp && m.GetFrom() == s.cfg.Self {
+		for _, entry := range m.GetEntries() {
+			s.complete(entry.GetData(), ErrDropped)
+		}
+	}
 	return nil
 }
 
@@ -147,13 +151,7 @@ func (c commands) Apply(index uint64, data []byte) {
 		panic(fmt.Sprintf("entry at index %d has %d bytes, less than a proposal's id", index, len(data)))
 	}
 	c.store.machine.Apply(index, data[commandHeader:])
-	id := binary.BigEndian.Uint64(data)
-	c.store.mu.Lock()
-	defer c.store.mu.Unlock()
-	if applied, ok := c.store.waiters[id]; ok {
-		close(applied)
-		delete(c.store.waiters, id)
-	}
+	c.store.complete(data, nil)
 }
 
 // Snapshot implements replica.Machine.

@@ -38,7 +38,7 @@ type proxy struct {
 }
 
 // newProxy starts a proxy that ends with the test.
-func newProxy(t *testing.T, target string) *proxy {
+func newProxy(t testing.TB, target string) *proxy {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -50,7 +50,7 @@ type Store struct {
 	replica *replica.Replica
 
 	mu      sync.Mutex
-	waiters map[uint64]chan struct{} // by proposal id; closed when applied here
+	waiters map[uint64]chan error // by proposal id; capacity 1
 	status  replica.State
 	fresh   bool // the log is empty
 	address string
@@ -59,8 +59,8 @@ type Store struct {
 
 // proposal is one command on its way to the loop.
 type proposal struct {
-	data   []byte
-	result chan error // capacity 1: what offering it to raft said
+	data  []byte
+	offer chan error // capacity 1: what raft said to it
 }
 
 // New checks the configuration. It touches neither disk nor network.
@@ -81,7 +81,7 @@ func New(cfg Config, machine StateMachine) (*Store, error) {
 		control:   make(chan func(*Store), controlQueue),
 		ended:     make(chan struct{}),
 		stopped:   make(chan struct{}),
-		waiters:   map[uint64]chan struct{}{},
+		waiters:   map[uint64]chan error{},
 	}
 	for _, p := range cfg.Peers {
 		if p.ID != cfg.Self {
@@ -176,9 +176,9 @@ func (s *Store) Propose(ctx context.Context, command []byte) error {
 		return fmt.Errorf("draw proposal id: %w", err)
 	}
 	id := binary.BigEndian.Uint64(data)
-	applied := s.await(id)
+	end := s.await(id)
 	defer s.forget(id)
-	p := proposal{data: append(data, command...), result: make(chan error, 1)}
+	p := proposal{data: append(data, command...), offer: make(chan error, 1)}
 	select {
 	case s.proposals <- p:
 	case <-ctx.Done():
@@ -186,19 +186,19 @@ func (s *Store) Propose(ctx context.Context, command []byte) error {
 	case <-s.stopped:
 		return ErrStopped
 	}
-	return s.outcome(ctx, p, applied)
+	return s.outcome(ctx, p, end)
 }
 
 // outcome waits for what becomes of a proposal that the loop has.
-func (s *Store) outcome(ctx context.Context, p proposal, applied <-chan struct{}) error {
+func (s *Store) outcome(ctx context.Context, p proposal, end <-chan error) error {
 	for {
 		select {
-		case err := <-p.result:
+		case err := <-p.offer:
 			if err != nil {
 				return err
 			}
-		case <-applied:
-			return nil
+		case err := <-end:
+			return err
 		case <-ctx.Done():
 			return fmt.Errorf("wait for proposal: %w", ctx.Err())
 		case <-s.stopped:
@@ -208,15 +208,26 @@ func (s *Store) outcome(ctx context.Context, p proposal, applied <-chan struct{}
 }
 
 // await registers a waiter.
-func (s *Store) await(id uint64) <-chan struct{} {
+func (s *Store) await(id uint64) <-chan error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	applied := make(chan struct{})
-	s.waiters[id] = applied
-	return applied
+	end := make(chan error, 1)
+	s.waiters[id] = end
+	return end
 }
 
-// forget ends a waiter.
+// complete ends the waiter for an entry that is applied (nil) or will never be.
+func (s *Store) complete(data []byte, err error) {
+	id := binary.BigEndian.Uint64(data)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if end, ok := s.waiters[id]; ok {
+		end <- err
+		delete(s.waiters, id)
+	}
+}
+
+// forget removes a waiter that may have gone already.
 func (s *Store) forget(id uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

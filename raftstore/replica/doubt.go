@@ -21,7 +21,7 @@ type doubt struct {
 	reason string          // "" = none
 	fresh  bool            // the only reason is that the storage is new
 	new    map[uint64]bool // peers whose storage is new, too
-	target uint64          // commit index a leader told; 0 = none yet. Applied this far, the doubt ends
+	target uint64          // commit index that a leader told since the doubt began; 0 = none yet
 	asked  int64           // tick of the last request to start over
 }
 
@@ -63,7 +63,9 @@ func (r *Replica) endDoubt() {
 		}
 	}
 	made := r.doubt.fresh && fresh > len(voters)/2
-	caught := r.doubt.target != 0 && r.applied >= r.doubt.target
+	// A new leader does not know yet all that is committed; what it commits in its own term covers it.
+	current := r.appliedTerm == r.node.BasicStatus().GetTerm()
+	caught := r.doubt.target != 0 && r.applied >= r.doubt.target && current
 	if made || caught || len(voters) == 1 {
 		r.doubt.reason, r.doubt.fresh, r.doubt.target = "", false, 0
 	}

@@ -1,0 +1,114 @@
+package raftstore
+
+import (
+	"errors"
+	"testing"
+
+	pb "go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
+
+	duoflowv1 "github.com/duoflow/duoflow/proto/duoflow/v1"
+	"github.com/duoflow/duoflow/raftstore/replica"
+)
+
+// seal puts a raft message into an envelope from 2 to 1.
+func seal(t testing.TB, m *pb.Message) *duoflowv1.PeerEnvelope {
+	t.Helper()
+	m.From, m.To = new(uint64(2)), new(uint64(1))
+	payload, err := proto.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &duoflowv1.PeerEnvelope{
+		Cluster: "test", From: 2, To: 1, Payload: &duoflowv1.PeerEnvelope_Raft{Raft: payload},
+	}
+}
+
+func TestDecodeRaftRefuses(t *testing.T) {
+	entry := &pb.Entry{Index: new(uint64(8)), Term: new(uint64(2)), Data: []byte("12345678")}
+	change := &pb.Entry{Type: pb.EntryConfChange.Enum(), Data: []byte("12345678")}
+	for name, m := range map[string]*pb.Message{
+		"local type":         {Type: pb.MsgHup.Enum()},
+		"read index":         {Type: pb.MsgReadIndex.Enum()},
+		"empty proposal":     {Type: pb.MsgProp.Enum()},
+		"short proposal":     {Type: pb.MsgProp.Enum(), Entries: []*pb.Entry{{Data: []byte("short")}}},
+		"change of members":  {Type: pb.MsgProp.Enum(), Entries: []*pb.Entry{change}},
+		"gap in entries":     {Type: pb.MsgApp.Enum(), Index: new(uint64(6)), Entries: []*pb.Entry{entry}},
+		"snapshot with none": {Type: pb.MsgSnap.Enum()},
+	} {
+		if _, err := decodeRaft(seal(t, m)); !errors.Is(err, errEnvelope) {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+	sound := seal(t, &pb.Message{Type: pb.MsgApp.Enum(), Index: new(uint64(7)), Entries: []*pb.Entry{entry}})
+	if _, err := decodeRaft(sound); err != nil {
+		t.Errorf("sound message: %v", err)
+	}
+	sound.From = 3
+	if _, err := decodeRaft(sound); !errors.Is(err, errEnvelope) {
+		t.Errorf("foreign message: got %v", err)
+	}
+}
+
+func TestCheckEnvelope(t *testing.T) {
+	cfg := Config{Cluster: "test", Self: 1, Peers: []Peer{{ID: 1, Name: "a"}, {ID: 2, Name: "b"}}}
+	for name, e := range map[string]*duoflowv1.PeerEnvelope{
+		"cluster":  {Cluster: "other", From: 2, To: 1},
+		"receiver": {Cluster: "test", From: 2, To: 2},
+		"twin":     {Cluster: "test", From: 1, To: 1},
+		"stranger": {Cluster: "test", From: 9, To: 1},
+	} {
+		if err := cfg.checkEnvelope(e); !errors.Is(err, errEnvelope) {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+	if err := cfg.checkEnvelope(&duoflowv1.PeerEnvelope{Cluster: "test", From: 2, To: 1}); err != nil {
+		t.Error(err)
+	}
+}
+
+// FuzzEnvelope: bytes of the network must lead to a message or an error. A message that is let
+// through must not make raft panic on its form; a fresh replica takes it.
+func FuzzEnvelope(f *testing.F) {
+	cfg := Config{Cluster: "test", Self: 1, Peers: []Peer{{ID: 1, Name: "a"}, {ID: 2, Name: "b"}, {ID: 3, Name: "c"}}}
+	for _, kind := range []pb.MessageType{pb.MsgVote, pb.MsgPreVote, pb.MsgApp, pb.MsgProp, pb.MsgHeartbeat,
+		pb.MsgSnap, pb.MsgAppResp, pb.MsgVoteResp, pb.MsgPreVoteResp, pb.MsgHeartbeatResp, pb.MsgTimeoutNow} {
+		m := &pb.Message{Type: kind.Enum(), Term: new(uint64(2)), Index: new(uint64(1)), LogTerm: new(uint64(1)),
+			Entries: []*pb.Entry{{Index: new(uint64(2)), Term: new(uint64(2)), Data: []byte("12345678")}},
+			Snapshot: &pb.Snapshot{Data: []byte("[]"), Metadata: &pb.SnapshotMetadata{
+				Index: new(uint64(7)), Term: new(uint64(2)), ConfState: &pb.ConfState{Voters: []uint64{1, 2, 3}}}}}
+		payload, err := proto.Marshal(seal(f, m))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(payload)
+	}
+	f.Fuzz(func(t *testing.T, wire []byte) {
+		e := &duoflowv1.PeerEnvelope{}
+		if proto.Unmarshal(wire, e) != nil || cfg.checkEnvelope(e) != nil {
+			return
+		}
+		m, err := decodeRaft(e)
+		if err != nil {
+			return
+		}
+		snapshot, hard := replica.Seed([]uint64{1, 2, 3})
+		memory, err := replica.NewMemory(snapshot, hard, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := replica.New(replica.Config{ID: 1, Storage: memory, Machine: &list{},
+			HeartbeatTicks: 1, ElectionTicks: 10, SnapshotEvery: 100})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.GetType() == pb.MsgSnap {
+			return // the machine's own decoder is the caller's to fuzz
+		}
+		r.PeerFresh(2, true)
+		_ = r.Step(m)
+		if _, err := r.Flush(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}

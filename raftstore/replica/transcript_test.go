@@ -1,0 +1,284 @@
+package replica
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/cryptotest"
+	"time"
+
+	"github.com/cockroachdb/datadriven"
+	"go.etcd.io/raft/v3"
+	pb "go.etcd.io/raft/v3/raftpb"
+)
+
+// TestTranscripts plays the stories in testdata: three replicas and a network, in one goroutine, one
+// command after the other. Raft's jitter is seeded, so a story is the same every time. Rewrite the
+// expectations with -rewrite and read the difference.
+func TestTranscripts(t *testing.T) {
+	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+		cryptotest.SetGlobalRandom(t, 1)
+		w := &world{t: t}
+		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+			w.out.Reset()
+			w.command(d)
+			if w.out.Len() == 0 {
+				return "ok"
+			}
+			return w.out.String()
+		})
+	})
+}
+
+// machine is a state machine that joins the commands.
+type machine struct{ text string }
+
+func (m *machine) Apply(_ uint64, data []byte)   { m.text += string(data) }
+func (m *machine) Snapshot() ([]byte, error)     { return []byte(m.text), nil }
+func (m *machine) Restore(snapshot []byte) error { m.text = string(snapshot); return nil }
+
+// world is the cluster of one story: nodes 1, 2 and 3.
+type world struct {
+	t       *testing.T
+	out     strings.Builder
+	cfg     Config
+	nodes   map[uint64]*node
+	network []*pb.Message // in the order of sending
+	cut     map[uint64]bool
+	drop    string // type of messages that are lost and told of; "" = none
+}
+
+// node is one member; replica is nil while it is down.
+type node struct {
+	replica *Replica
+	memory  *Memory
+	machine *machine
+	wake    time.Duration
+}
+
+// ids in the order in which the world turns.
+var ids = []uint64{1, 2, 3}
+
+// command runs one line of a story.
+func (w *world) command(d *datadriven.TestData) {
+	var at uint64
+	count, wiped, text := 1, false, ""
+	d.MaybeScanArgs(w.t, "node", &at)
+	d.MaybeScanArgs(w.t, "n", &count)
+	d.MaybeScanArgs(w.t, "text", &text)
+	wiped = d.HasArg("wiped")
+	switch d.Cmd {
+	case "cluster": // three new nodes
+		w.cluster(d)
+	case "start": // a node that was down, on its storage or (wiped) on a new one
+		w.start(at, wiped, text)
+	case "kill": // messages to it are lost
+		w.nodes[at].replica = nil
+	case "cut", "join": // what is under way to or from the node is lost while it is cut
+		w.cut[at] = d.Cmd == "cut"
+	case "drop": // lose, and tell of, every message of one type from now on; no type = none
+		w.drop = ""
+		d.MaybeScanArgs(w.t, "type", &w.drop)
+	case "run": // n ticks of everybody, with all messages; tells changes of leadership
+		for range count {
+			w.turn()
+		}
+	case "tick": // n ticks of one node, without delivering
+		for range count {
+			w.nodes[at].replica.Tick()
+			w.flush(at)
+		}
+	case "deliver": // all messages until none is left; tells each
+		w.deliver(true)
+	case "propose":
+		if err := w.nodes[at].replica.Propose([]byte(text)); err != nil {
+			fmt.Fprintln(&w.out, err)
+		}
+		w.flush(at)
+	case "lost": // the node learns that the process of another is gone
+		w.lost(d, at)
+	case "wake":
+		w.nodes[at].replica.Wake()
+		w.flush(at)
+	case "status":
+		w.status()
+	default:
+		w.t.Fatalf("unknown command %s", d.Cmd)
+	}
+}
+
+// cluster makes three new nodes that know each other to be new.
+func (w *world) cluster(d *datadriven.TestData) {
+	w.cfg = Config{HeartbeatTicks: 3, ElectionTicks: 30, SnapshotEvery: 1000, KeepEntries: 100}
+	d.MaybeScanArgs(w.t, "preferred", &w.cfg.Preferred)
+	d.MaybeScanArgs(w.t, "every", &w.cfg.SnapshotEvery)
+	d.MaybeScanArgs(w.t, "keep", &w.cfg.KeepEntries)
+	w.nodes, w.network, w.cut = map[uint64]*node{}, nil, map[uint64]bool{}
+	w.drop = ""
+	for _, id := range ids {
+		w.nodes[id] = &node{}
+	}
+	for _, id := range ids {
+		w.start(id, true, "")
+	}
+}
+
+// start brings a node up and connects it.
+func (w *world) start(id uint64, wiped bool, doubt string) {
+	n := w.nodes[id]
+	snapshot, hard := Seed(ids)
+	var entries []*pb.Entry
+	if !wiped {
+		snapshot, hard, entries = stored(w.t, n.memory)
+	}
+	memory, err := NewMemory(snapshot, hard, entries)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	n.memory, n.machine = memory, &machine{}
+	cfg := w.cfg
+	cfg.ID, cfg.Storage, cfg.Machine, cfg.Doubt = id, n.memory, n.machine, doubt
+	if n.replica, err = New(cfg); err != nil {
+		w.t.Fatal(err)
+	}
+	for _, other := range ids {
+		if o := w.nodes[other]; other != id && o.replica != nil {
+			n.replica.Link(other, true)
+			n.replica.PeerFresh(other, o.replica.Fresh())
+			o.replica.Link(id, true)
+			o.replica.PeerFresh(id, n.replica.Fresh())
+		}
+	}
+	w.flush(id)
+}
+
+// stored reads what a memory would leave on a disk.
+func stored(t *testing.T, m *Memory) (*pb.Snapshot, *pb.HardState, []*pb.Entry) {
+	t.Helper()
+	snapshot, err := m.Snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, ferr := m.FirstIndex()
+	last, lerr := m.LastIndex()
+	if err := errors.Join(ferr, lerr); err != nil {
+		t.Fatal(err)
+	}
+	var entries []*pb.Entry
+	if first > snapshot.GetMetadata().GetIndex()+1 {
+		t.Fatalf("the log begins at %d behind the snapshot", first)
+	}
+	if first-1 < snapshot.GetMetadata().GetIndex() { // the anchor, of which only index and term are known
+		term, err := m.Term(first - 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		entries = append(entries, &pb.Entry{Index: new(first - 1), Term: new(term)})
+	}
+	if last >= first {
+		rest, err := m.Entries(first, last+1, 1<<30)
+		if err != nil {
+			t.Fatal(err)
+		}
+		entries = append(entries, rest...)
+	}
+	return snapshot, m.Hard(), entries
+}
+
+// flush runs one node's work and collects what leaves it.
+func (w *world) flush(id uint64) {
+	n := w.nodes[id]
+	out, err := n.replica.Flush()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.network = append(w.network, out.Messages...)
+	if out.Wake > 0 {
+		n.wake = out.Wake
+		fmt.Fprintf(&w.out, "%d wants to wake in %s\n", id, out.Wake)
+	}
+	if l := out.Leadership; l != nil {
+		fmt.Fprintf(&w.out, "%d: %s\n", id, describe(*l))
+	}
+}
+
+// describe says who leads.
+func describe(l Leadership) string {
+	text := fmt.Sprintf("term %d leader %d", l.Term, l.Leader)
+	if l.Self {
+		text += " (self)"
+	}
+	if l.Ready {
+		text += " ready"
+	}
+	return text
+}
+
+// turn is one tick of everybody.
+func (w *world) turn() {
+	for _, id := range ids {
+		if w.nodes[id].replica != nil {
+			w.nodes[id].replica.Tick()
+			w.flush(id)
+		}
+	}
+	w.deliver(false)
+}
+
+// deliver empties the network.
+func (w *world) deliver(tell bool) {
+	for len(w.network) > 0 {
+		m := w.network[0]
+		w.network = w.network[1:]
+		to := w.nodes[m.GetTo()]
+		dropped := m.GetType().String() == w.drop
+		lost := dropped || to.replica == nil || w.cut[m.GetTo()] || w.cut[m.GetFrom()]
+		if tell || dropped {
+			mark := ""
+			if lost {
+				mark = " LOST"
+			}
+			fmt.Fprintf(&w.out, "%s%s\n", raft.DescribeMessage(m, nil), mark)
+		}
+		if lost {
+			if from := w.nodes[m.GetFrom()].replica; from != nil {
+				from.Unreachable(m.GetTo())
+			}
+			continue
+		}
+		if m.GetType() == pb.MsgSnap {
+			w.nodes[m.GetFrom()].replica.SnapshotSent(m.GetTo(), true)
+		}
+		if err := to.replica.Step(m); err != nil {
+			fmt.Fprintln(&w.out, err)
+		}
+		w.flush(m.GetTo())
+	}
+}
+
+// lost tells a node about another.
+func (w *world) lost(d *datadriven.TestData, at uint64) {
+	var id uint64
+	d.ScanArgs(w.t, "id", &id)
+	w.nodes[at].replica.Lost(id)
+	w.flush(at)
+}
+
+// status tells everything about everybody.
+func (w *world) status() {
+	for _, id := range ids {
+		n := w.nodes[id]
+		if n.replica == nil {
+			fmt.Fprintf(&w.out, "%d: down\n", id)
+			continue
+		}
+		s := n.replica.State()
+		fmt.Fprintf(&w.out, "%d: %s, log %d..%d commit %d applied %d %q",
+			id, describe(s.Leadership), s.Snapshot, s.Last, s.Commit, s.Applied, n.machine.text)
+		if s.Doubt != "" {
+			fmt.Fprintf(&w.out, " doubt: %s", s.Doubt)
+		}
+		fmt.Fprintln(&w.out)
+	}
+}
