@@ -7,6 +7,8 @@ import (
 	"slices"
 	"text/tabwriter"
 	"time"
+
+	"github.com/duoflow/duoflow/scripts/commitorder"
 )
 
 // event is one injected fault and what came of it.
@@ -37,7 +39,7 @@ type report struct {
 	Seed    uint64
 	Started time.Time
 	Events  []event
-	Order   verdict
+	Order   commitorder.Verdict
 }
 
 func (r *report) add(e event) { r.Events = append(r.Events, e) }
@@ -49,7 +51,7 @@ func (r *report) Sound() bool {
 			return false
 		}
 	}
-	return r.Order.Stale == 0 && r.Order.Shared == 0 && r.Order.Twice == 0
+	return r.Order.Sound()
 }
 
 func (r *report) failovers() int {

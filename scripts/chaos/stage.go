@@ -12,6 +12,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/duoflow/duoflow/scripts/commitorder"
 	"github.com/duoflow/duoflow/scripts/lab"
 )
 
@@ -71,13 +72,13 @@ func (s *stage) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, sql := range []string{
-		probeSQL, "GRANT SELECT, INSERT ON public.probe TO airflow",
-		"SELECT pg_create_logical_replication_slot('oracle', 'test_decoding')",
-	} {
+	for _, sql := range []string{probeSQL, "GRANT SELECT, INSERT ON public.probe TO airflow"} {
 		if _, err := s.pool.Exec(ctx, sql); err != nil {
 			return fmt.Errorf("prepare the table that the writers fill: %w", err)
 		}
+	}
+	if err := s.watch(ctx); err != nil {
+		return err
 	}
 	if err := s.startNodes(); err != nil {
 		return err
@@ -85,6 +86,15 @@ func (s *stage) build(ctx context.Context) error {
 	s.thieves = newThieves(ctx, s)
 	_, err = s.await(ctx, time.Minute)
 	return err
+}
+
+func (s *stage) watch(ctx context.Context) error {
+	conn, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return fmt.Errorf("connect as administrator: %w", err)
+	}
+	defer conn.Release()
+	return commitorder.Watch(ctx, conn.Conn())
 }
 
 // startNodes starts all daemons without damping: a run makes more failovers in a minute than a site in a year, and

@@ -1,0 +1,41 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/duoflow/duoflow/scripts/commitorder"
+)
+
+// judge compares the commit order with the promise, and with the table, so that an oracle that reads nothing fails.
+func (s *stage) judge(ctx context.Context, r *report) error {
+	s.thieves.stop()
+	conn, err := pgx.Connect(ctx, s.store.Admin())
+	if err != nil {
+		return fmt.Errorf("connect as administrator: %w", err)
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	// Nobody may write while the two are compared.
+	if _, err := conn.Exec(ctx, `REVOKE INSERT ON public.probe FROM airflow`); err != nil {
+		return fmt.Errorf("end the writing: %w", err)
+	}
+	if err := pause(ctx, 200*time.Millisecond); err != nil { // statements that had their permission already
+		return err
+	}
+	rows, err := commitorder.Read(ctx, conn, "public.probe")
+	if err != nil {
+		return err
+	}
+	var inTable int
+	if err := conn.QueryRow(ctx, `SELECT count(*) FROM public.probe`).Scan(&inTable); err != nil {
+		return fmt.Errorf("count rows: %w", err)
+	}
+	r.Order = commitorder.Examine(rows)
+	if inTable != len(rows) || len(rows) == 0 {
+		return fmt.Errorf("commit order holds %d rows, the table %d: the oracle cannot be trusted", len(rows), inTable)
+	}
+	return nil
+}
