@@ -1,0 +1,282 @@
+package lease_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/duoflow/duoflow/node/lease"
+)
+
+// oracle is a second, deliberately naive implementation: it keeps the list of accepted commands and answers every
+// question by reading it from the start. It shares no code with package lease but the command types.
+type oracle struct{ accepted []lease.Command }
+
+// accepts decides a command of valid form from the list alone.
+func (o *oracle) accepts(c lease.Command) bool {
+	switch {
+	case c.Configure != nil:
+		for _, name := range o.jobs() {
+			owner, _ := o.owner(name)
+			if o.held(name) && slices.Contains(c.Configure.Nodes, lease.Node{ID: owner, Witness: true}) {
+				return false
+			}
+		}
+		return true
+	case c.Grant != nil:
+		witness, known := o.node(c.Grant.Node)
+		return o.knows(c.Grant.Job) && c.Grant.Expect == o.epoch(c.Grant.Job) && c.Grant.Next > o.epoch(c.Grant.Job) && known && !witness
+	case c.Release != nil:
+		_, token := o.owner(c.Release.Job)
+		return o.held(c.Release.Job) && c.Release.Epoch == o.epoch(c.Release.Job) && c.Release.Token == token
+	case c.Observe != nil:
+		witness, _ := o.node(c.Observe.Node)
+		return o.knows(c.Observe.Job) && c.Observe.Epoch > o.epoch(c.Observe.Job) && !witness
+	case c.Ask != nil:
+		return o.acceptsAsk(*c.Ask)
+	}
+	return o.remembers(c.Report.Job, c.Report.Epoch)
+}
+
+// remembers reports whether the beginning of the epoch is among the newest 200 entries.
+func (o *oracle) remembers(job lease.JobName, epoch lease.Epoch) bool {
+	after := 0
+	for _, c := range slices.Backward(o.accepted) {
+		switch {
+		case c.Grant != nil && c.Grant.Job == job && c.Grant.Next == epoch, c.Observe != nil && c.Observe.Job == job && c.Observe.Epoch == epoch:
+			return after < 200
+		case c.Grant != nil && c.Grant.Job == job, c.Observe != nil && c.Observe.Job == job, c.Release != nil && c.Release.Job == job:
+			after++
+		}
+	}
+	return false
+}
+
+func (o *oracle) acceptsAsk(a lease.Ask) bool {
+	if !o.knows(a.Job) || a.Epoch != o.epoch(a.Job) {
+		return false
+	}
+	if a.Move.To == "" {
+		return true
+	}
+	witness, known := o.node(a.Move.To)
+	owner, _ := o.owner(a.Job)
+	return known && !witness && !(o.held(a.Job) && owner == a.Move.To)
+}
+
+func (o *oracle) jobs() []lease.JobName {
+	var names []lease.JobName
+	for _, c := range o.accepted {
+		if c.Configure != nil {
+			names = append(names, c.Configure.Jobs...)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+func (o *oracle) knows(job lease.JobName) bool { return slices.Contains(o.jobs(), job) }
+
+// node looks at the last accepted configuration.
+func (o *oracle) node(id lease.NodeID) (witness, known bool) {
+	for _, c := range o.accepted {
+		if c.Configure == nil {
+			continue
+		}
+		witness, known = false, false
+		for _, n := range c.Configure.Nodes {
+			if n.ID == id {
+				witness, known = n.Witness, true
+			}
+		}
+	}
+	return witness, known
+}
+
+func (o *oracle) epoch(job lease.JobName) lease.Epoch {
+	top := lease.Epoch(0)
+	for _, c := range o.accepted {
+		if c.Grant != nil && c.Grant.Job == job {
+			top = max(top, c.Grant.Next)
+		}
+		if c.Observe != nil && c.Observe.Job == job {
+			top = max(top, c.Observe.Epoch)
+		}
+	}
+	return top
+}
+
+func (o *oracle) owner(job lease.JobName) (lease.NodeID, lease.Token) {
+	for _, c := range slices.Backward(o.accepted) {
+		if c.Grant != nil && c.Grant.Job == job {
+			return c.Grant.Node, c.Grant.Token
+		}
+		if c.Observe != nil && c.Observe.Job == job {
+			return c.Observe.Node, c.Observe.Token
+		}
+	}
+	return "", ""
+}
+
+func (o *oracle) held(job lease.JobName) bool {
+	epoch := o.epoch(job)
+	released := slices.ContainsFunc(o.accepted, func(c lease.Command) bool {
+		return c.Release != nil && c.Release.Job == job && c.Release.Epoch == epoch
+	})
+	return epoch != 0 && !released
+}
+
+// wish is the last one since the epoch began.
+func (o *oracle) wish(job lease.JobName) *lease.Move {
+	for _, c := range slices.Backward(o.accepted) {
+		switch {
+		case c.Ask != nil && c.Ask.Job == job:
+			return &c.Ask.Move
+		case c.Grant != nil && c.Grant.Job == job, c.Observe != nil && c.Observe.Job == job:
+			return nil
+		}
+	}
+	return nil
+}
+
+// history is one line per entry, with the phases that were reported while the entry was kept.
+func (o *oracle) history(job lease.JobName) []string {
+	var lines []string
+	for _, c := range o.accepted {
+		switch {
+		case c.Grant != nil && c.Grant.Job == job:
+			g := c.Grant
+			line := fmt.Sprintf("grant %d %s %s %s @%d", g.Next, g.Node, g.Cause, g.Detail, g.At)
+			if g.Detect.Took > 0 {
+				line += fmt.Sprintf(" %s=%s", g.Detect.Name, g.Detect.Took)
+			}
+			lines = append(lines, line)
+		case c.Observe != nil && c.Observe.Job == job:
+			lines = append(lines, fmt.Sprintf("observe %d %s forced  @%d", c.Observe.Epoch, c.Observe.Node, c.Observe.At))
+		case c.Release != nil && c.Release.Job == job:
+			// An epoch is released by nobody but its owner, and before any other epoch begins.
+			owner := strings.Fields(lines[len(lines)-1])[2]
+			lines = append(lines, fmt.Sprintf("release %d %s %s %s @%d", c.Release.Epoch, owner, c.Release.Cause, c.Release.Detail, c.Release.At))
+		case c.Report != nil && c.Report.Job == job:
+			for i, line := range lines {
+				if !strings.HasPrefix(line, "release") && strings.Contains(line, fmt.Sprintf(" %d ", c.Report.Epoch)) {
+					for _, p := range c.Report.Phases {
+						lines[i] += fmt.Sprintf(" %s=%s", p.Name, p.Took)
+					}
+				}
+			}
+		}
+		if len(lines) > 200 {
+			lines = lines[1:]
+		}
+	}
+	return lines
+}
+
+// show is what the function of that name makes of the real state.
+func (o *oracle) show(job lease.JobName) string {
+	owner, token := o.owner(job)
+	phase := "vacant"
+	switch {
+	case o.held(job):
+		phase = "granted"
+	case o.epoch(job) != 0:
+		phase = "released"
+	}
+	line := fmt.Sprintf("%d %s %s %.4s", o.epoch(job), phase, owner, token)
+	if w := o.wish(job); w != nil {
+		line += fmt.Sprintf(" move %s %v", w.To, w.Now)
+	}
+	return strings.Join(append([]string{line}, o.history(job)...), "; ")
+}
+
+// TestOracle lets both implementations run random commands and compares every answer and every state.
+func TestOracle(t *testing.T) {
+	for seed := range uint64(40) {
+		compare(t, seed, 120, []lease.JobName{scheduler, scheduler, etl, "ghost"})
+	}
+	compare(t, 1000, 1800, []lease.JobName{scheduler}) // long enough for the history to overflow
+}
+
+func compare(t *testing.T, seed uint64, steps int, jobs []lease.JobName) {
+	t.Helper()
+	r := rand.New(rand.NewPCG(seed, 1))
+	s, o := &lease.State{}, &oracle{}
+	accepted := map[string]int{}
+	for i := range steps {
+		c := random(r, s, jobs)
+		want, out := o.accepts(c), s.Apply(c)
+		if out.Accepted != want {
+			t.Fatalf("seed %d step %d: %s: accepted %v (%s), the oracle says %v", seed, i, c.Encode()[1:], out.Accepted, out.Why, want)
+		}
+		if want {
+			o.accepted = append(o.accepted, c)
+			accepted[strings.SplitN(string(c.Encode()), `"`, 3)[1]]++
+		}
+		for _, job := range o.jobs() {
+			if steps > 500 && i%64 != 0 {
+				continue // the list is long, and every difference stays in the history
+			}
+			if got, want := show(s, job), o.show(job); got != want {
+				t.Fatalf("seed %d step %d: after %s\n    lease %s\n   oracle %s", seed, i, c.Encode()[1:], got, want)
+			}
+		}
+		if r.IntN(20) == 0 {
+			s = reload(t, s)
+		}
+	}
+	if steps > 500 && (len(accepted) != 6 || len(o.history(scheduler)) < lease.HistoryCap) {
+		t.Errorf("seed %d: accepted %v and %d history entries, want all six kinds and a full history",
+			seed, accepted, len(o.history(scheduler)))
+	}
+}
+
+// reload goes on from a snapshot, which must make no difference.
+func reload(t *testing.T, s *lease.State) *lease.State {
+	t.Helper()
+	restored, err := lease.DecodeSnapshot(s.Snapshot())
+	if err != nil {
+		t.Fatalf("own snapshot: %v", err)
+	}
+	return &restored
+}
+
+// random draws a command of valid form, more often than not one that the present state accepts.
+func random(r *rand.Rand, s *lease.State, jobs []lease.JobName) lease.Command {
+	nodes := []lease.NodeID{"a", "a", "b", "t", "z"}
+	tokens := []lease.Token{tokenA, tokenA2, tokenB}
+	job, node, token := jobs[r.IntN(len(jobs))], nodes[r.IntN(len(nodes))], tokens[r.IntN(len(tokens))]
+	now, _ := s.Job(job)
+	near := now.Epoch
+	if r.IntN(4) == 0 {
+		near = lease.Epoch(max(0, int64(near)+r.Int64N(5)-2))
+	}
+	if now.Token != "" && r.IntN(3) > 0 {
+		token = now.Token
+	}
+	switch n := r.IntN(24); {
+	case n == 0 || len(s.Jobs) == 0:
+		members := []lease.Node{{ID: "t", Witness: r.IntN(8) > 0}, {ID: "b"}, {ID: "a", Witness: r.IntN(8) == 0}}
+		return lease.Command{Configure: &lease.Configure{Nodes: members[:1+r.IntN(3)], Jobs: jobs[:min(len(jobs), 1+r.IntN(3))]}}
+	case n < 8:
+		return lease.Command{Grant: &lease.Grant{
+			Job: job, Expect: near, Next: near + lease.Epoch(r.IntN(5)+1)/2, Node: node, Token: token,
+			Cause: lease.CauseSilent, At: r.Int64N(100), Detect: lease.Timing{Name: "detect", Took: time.Duration(r.IntN(2))},
+		}}
+	case n < 14:
+		return lease.Command{Release: &lease.Release{Job: job, Epoch: near, Token: token, Cause: lease.CauseHung, Detail: "d"}}
+	case n < 16:
+		return lease.Command{Observe: &lease.Observe{Job: job, Epoch: near + lease.Epoch(r.IntN(2)), Node: node, Token: token}}
+	case n < 20:
+		if r.IntN(2) == 0 {
+			node = ""
+		}
+		return lease.Command{Ask: &lease.Ask{Job: job, Epoch: near, Move: lease.Move{To: node, Now: r.IntN(2) == 0}}}
+	}
+	return lease.Command{Report: &lease.Report{
+		Job: job, Epoch: near, Phases: []lease.Timing{{Name: "p", Took: time.Duration(r.IntN(9))}}[:r.IntN(2)],
+	}}
+}
