@@ -41,11 +41,11 @@ GRANT USAGE ON SCHEMA demo TO demo_writer;
 GRANT SELECT, INSERT ON demo.demo_log TO demo_writer;`
 
 // StartMetastore starts Postgres with an empty database for Airflow, the roles Owner and demo_writer,
-// and the demo's table. settings go to postgresql.conf; commit timestamps are on unless they say
+// and the demo's table. settings go to postgresql.conf; commit timestamps and logical decoding are on unless they say
 // otherwise, because the order of commits is what tests look at.
 func (l *Lab) StartMetastore(ctx context.Context, settings map[string]string) (*Metastore, error) {
 	began := time.Now()
-	all := map[string]string{"track_commit_timestamp": "on", "max_connections": "300"}
+	all := map[string]string{"track_commit_timestamp": "on", "wal_level": "logical", "max_connections": "300"}
 	for name, value := range settings {
 		all[name] = value
 	}
