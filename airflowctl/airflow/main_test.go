@@ -22,7 +22,7 @@ import (
 
 const (
 	job      = "scheduler"
-	patience = 20 * time.Second // a test that waits longer has failed
+	patience = 2 * time.Minute // a test that waits longer has failed
 )
 
 //go:embed testdata/airflow-3.3.sql
