@@ -138,10 +138,13 @@ func (l *link) report(item outgoing, ok bool) {
 
 // dial opens the TCP connection and, after a loss, tells what that says about the peer.
 func (l *link) dial(ctx context.Context) (net.Conn, error) {
-	late := time.AfterFunc(verdictWithin, func() { l.tell(false) })
+	told := make(chan struct{})
+	late := time.AfterFunc(verdictWithin, func() { l.tell(false); close(told) })
 	dialer := net.Dialer{Timeout: dialTimeout}
 	conn, err := dialer.DialContext(ctx, "tcp", l.peer.Addr)
-	late.Stop()
+	if !late.Stop() {
+		<-told
+	}
 	if ctx.Err() == nil {
 		l.tell(errors.Is(err, syscall.ECONNREFUSED))
 	}

@@ -76,11 +76,7 @@ func (s *Store) flush(alarm *time.Timer) error {
 	if err != nil {
 		return err
 	}
-	for _, m := range out.Messages {
-		if err := s.send(m); err != nil {
-			return err
-		}
-	}
+	s.sendAll(out.Messages)
 	if out.Wake > 0 {
 		alarm.Reset(out.Wake)
 	}
@@ -101,18 +97,33 @@ func (s *Store) leaderName(id uint64) string {
 	return s.cfg.name(id)
 }
 
-// send queues a raft message for its peer, or tells raft that it is lost.
-func (s *Store) send(m *pb.Message) error {
+// sendAll queues raft messages for their peers and tells raft of those that are lost.
+func (s *Store) sendAll(messages []*pb.Message) {
+	for _, m := range messages {
+		if !s.send(m) {
+			s.unsent(m)
+		}
+	}
+}
+
+// send queues a raft message for its peer and says whether there is hope for it.
+func (s *Store) send(m *pb.Message) bool {
+	l := s.links[m.GetTo()]
+	if l == nil || !l.up.Load() {
+		return false
+	}
 	payload, err := proto.Marshal(m)
 	if err != nil {
-		return fmt.Errorf("encode raft message: %w", err)
+		s.log.Error("dropped raft message", "peer", l.peer.Name, "err", err)
+		return false
 	}
-	l, snapshot := s.links[m.GetTo()], m.GetType() == pb.MsgSnap
-	if l != nil && l.up.Load() && l.raft.push(outgoing{payload: payload, snapshot: snapshot}) {
-		return nil
-	}
+	return l.raft.push(outgoing{payload: payload, snapshot: m.GetType() == pb.MsgSnap})
+}
+
+// unsent handles a message that never left. A proposal of this node fails at once: it is nowhere.
+func (s *Store) unsent(m *pb.Message) {
 	s.replica.Unreachable(m.GetTo())
-	if snapshot {
+	if m.GetType() == pb.MsgSnap {
 		s.replica.SnapshotSent(m.GetTo(), false)
 	}
 	if m.GetType() == pb.MsgProp && m.GetFrom() == s.cfg.Self {
@@ -120,7 +131,6 @@ func (s *Store) send(m *pb.Message) error {
 			s.complete(entry.GetData(), ErrDropped)
 		}
 	}
-	return nil
 }
 
 // receive takes a message of a peer for the loop. When the loop is far behind it is dropped, as a

@@ -160,6 +160,7 @@ func (s *Store) newReplica() (*replica.Replica, error) {
 		Preferred:     s.cfg.PreferredLeader,
 		SnapshotEvery: s.cfg.SnapshotEvery, KeepEntries: s.cfg.KeepEntries,
 		Doubt:  s.disk.doubt,
+		Early:  s.sendAll,
 		Logger: raftLogger{s.log},
 	})
 }

@@ -1,6 +1,8 @@
 package raftstore
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"testing"
 )
@@ -47,4 +49,23 @@ func TestSnapshotCatchUp(t *testing.T) {
 	c.startAll()
 	c.leader()
 	c.agree(append(commands, "before")...)
+}
+
+// TestForwardedProposalFailsAtOnce: a follower that cannot reach the leader it knows of must not let
+// a proposal wait for its deadline: it is in no log.
+func TestForwardedProposalFailsAtOnce(t *testing.T) {
+	c := newCluster(t, nil)
+	c.startAll()
+	leader := c.leader()
+	follower := c.follower(leader)
+	c.connected()
+	// Only the follower's own link is down; it still hears the leader.
+	down := make(chan struct{})
+	follower.store.post(func(s *Store) { s.links[leader.cfg.Self].up.Store(false); close(down) })
+	<-down
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := follower.store.Propose(ctx, []byte("x")); !errors.Is(err, ErrDropped) {
+		t.Errorf("got %v, want ErrDropped", err)
+	}
 }

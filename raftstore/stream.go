@@ -34,6 +34,7 @@ func (l *link) serve(ctx context.Context, conn net.Conn) error {
 	}
 	defer client.Close()
 	overdue := time.AfterFunc(helloTimeout, cancel)
+	defer overdue.Stop()
 	raft, fresh, err := l.open(ctx, client)
 	if err != nil {
 		return err

@@ -56,10 +56,14 @@ func (r *Replica) handle(ready raft.Ready) error {
 	if raft.IsEmptySnap(ready.Snapshot) {
 		batch.Snapshot = nil
 	}
+	messages := ready.Messages
+	if batch.Sync {
+		messages = r.sendEarly(messages)
+	}
 	if err := r.cfg.Storage.Save(batch); err != nil {
 		return fmt.Errorf("save raft state: %w", err)
 	}
-	r.out.Messages = append(r.out.Messages, ready.Messages...)
+	r.out.Messages = append(r.out.Messages, messages...)
 	if batch.Snapshot != nil {
 		if err := r.restore(batch.Snapshot); err != nil {
 			return err
@@ -71,6 +75,26 @@ func (r *Replica) handle(ready raft.Ready) error {
 		}
 	}
 	return nil
+}
+
+// sendEarly sends what a leader may send before the save, and returns the rest in its order. A leader
+// counts its own disk towards the majority only after the save, so its followers may be ahead of it.
+func (r *Replica) sendEarly(messages []*pb.Message) []*pb.Message {
+	if r.cfg.Early == nil || r.node.BasicStatus().RaftState != raft.StateLeader {
+		return messages
+	}
+	var early, late []*pb.Message
+	for _, m := range messages {
+		if m.GetType() == pb.MsgApp {
+			early = append(early, m)
+		} else {
+			late = append(late, m)
+		}
+	}
+	if len(early) > 0 {
+		r.cfg.Early(early)
+	}
+	return late
 }
 
 // restore gives a leader's snapshot to the machine.

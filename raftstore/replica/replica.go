@@ -45,7 +45,10 @@ type Config struct {
 	SnapshotEvery                 uint64 // applied entries between snapshots, > 0
 	KeepEntries                   uint64 // entries kept behind a snapshot, for slow followers
 	// Doubt says why the storage may have forgotten what it promised; "" = it has not. See Replica.Doubt.
-	Doubt  string
+	Doubt string
+	// Early takes a leader's new entries for its followers before they are saved here, so that both
+	// disks work at the same time; raft allows that for nothing else. nil = they are in the Output.
+	Early  func([]*pb.Message)
 	Logger raft.Logger // nil discards all but panics
 }
 
@@ -200,7 +203,8 @@ func (r *Replica) Link(id uint64, up bool) {
 	}
 }
 
-// Unreachable tells that a message to the peer was lost before it left this node.
+// Unreachable tells that a message to the peer was lost before it left this node. It may be called
+// from within Config.Early.
 func (r *Replica) Unreachable(id uint64) { r.node.ReportUnreachable(id) }
 
 // SnapshotSent tells how the sending of a snapshot ended. Without it a follower stays unserved.

@@ -1,0 +1,59 @@
+package replica
+
+import (
+	"testing"
+
+	pb "go.etcd.io/raft/v3/raftpb"
+)
+
+// TestDoubtOutlastsStaleCommit: a new leader's commit index is older than what is committed. Only an
+// entry of its own term shows that it knows everything, so until then the doubt stays.
+func TestDoubtOutlastsStaleCommit(t *testing.T) {
+	r, s := alone(t, false)
+	r.doubt.reason = "test" // as if no peer were new
+	entry := func(index, term uint64) *pb.Entry { return &pb.Entry{Index: new(index), Term: new(term)} }
+	m := &pb.Message{
+		Type: pb.MsgApp.Enum(), From: new(uint64(2)), To: new(uint64(1)), Term: new(uint64(3)),
+		Index: new(uint64(1)), LogTerm: new(uint64(1)), Commit: new(uint64(2)),
+		Entries: []*pb.Entry{entry(2, 2), entry(3, 2), entry(4, 3)},
+	}
+	if err := r.Step(m); err != nil {
+		t.Fatal(err)
+	}
+	flush(t, r, s)
+	if state := r.State(); state.Applied != 2 || state.Doubt == "" {
+		t.Fatalf("with the stale commit index: %+v", state)
+	}
+	if got := votes(t, r, s); got != 0 {
+		t.Errorf("voted %d times in doubt", got)
+	}
+	m.Index, m.LogTerm, m.Commit, m.Entries = new(uint64(4)), new(uint64(3)), new(uint64(4)), nil
+	if err := r.Step(m); err != nil {
+		t.Fatal(err)
+	}
+	flush(t, r, s)
+	if state := r.State(); state.Applied != 4 || state.Doubt != "" {
+		t.Fatalf("with the leader's own entry: %+v", state)
+	}
+	if got := votes(t, r, s); got != 1 {
+		t.Errorf("voted %d times without doubt", got)
+	}
+}
+
+// votes asks for a vote in the way of a hand-off, which ignores the leader's lease.
+func votes(t *testing.T, r *Replica, s *recorder) int {
+	t.Helper()
+	if err := r.Step(&pb.Message{
+		Type: pb.MsgVote.Enum(), From: new(uint64(3)), To: new(uint64(1)), Term: new(uint64(9)),
+		Index: new(uint64(9)), LogTerm: new(uint64(9)), Context: []byte("CampaignTransfer"),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	count := 0
+	for _, note := range flush(t, r, s) {
+		if note == "send MsgVoteResp to 3" {
+			count++
+		}
+	}
+	return count
+}
