@@ -80,9 +80,3 @@ func (n *Node) electionTimeout() time.Duration {
 func (n *Node) quorum(p picture) bool {
 	return p.quorumAt != 0 && bootNow().Since(p.quorumAt) <= n.electionTimeout()
 }
-
-// activeAt reports whether the node says that it runs the job under this epoch.
-func (p picture) activeAt(job lease.JobName, id lease.NodeID, epoch lease.Epoch) bool {
-	said, ok := p.beats[id].Jobs[job]
-	return ok && said.State == control.Active && said.Epoch == epoch
-}

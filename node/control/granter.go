@@ -230,6 +230,7 @@ func (g *Granter) wanted() (Suspicion, bool) {
 		return g.suspicion, g.suspicion.Cause != ""
 	case lease.Released:
 		return g.wantedAgain()
+	case lease.Vacant:
 	}
 	// Nobody ever had it: give every node the time to come up, so that the order of candidates counts.
 	settled := g.now.Since(g.since) > 2*g.cfg.Timing.Silence

@@ -16,6 +16,7 @@ import (
 // the sentence of the table that took it. Rewrite with `go test ./node/control -rewrite`, and read the difference.
 func TestStories(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+		t.Helper()
 		w := newWorld()
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			t.Helper()

@@ -14,6 +14,7 @@ var spawners = map[string]string{
 	"cmd/duoctl/watch.go":         "watch hands back its stop, which joins",
 	"cmd/duoflowd/main.go":        "waits for the second signal; ends with the process",
 	"node/admin/server.go":        "the second half of Run, which waits for it",
+	"scripts/demo/stage.go":       "keepWorking hands back its stop, which joins",
 	"scripts/lab/net.go":          "setns wants a thread of its own; Do waits for the result",
 	"scripts/lab/process.go":      "a locked thread has to live as long as the process (Pdeathsig)",
 	"scripts/pg/process.go":       "a locked thread has to live as long as the postmaster (Pdeathsig)",

@@ -1,0 +1,52 @@
+# Two commands for a fresh Debian 12 (root or sudo; Go and Python 3.11 present):
+#
+#   make demo     sets everything up and shows a real Airflow scheduler die and its work go on
+#   make test     sets everything up and passes the tests
+#
+# Both install what is missing, start every service they need in a folder and on ports of their own, and clean up.
+
+.PHONY: help demo test build lint chaos setup gen fmt clean
+.DEFAULT_GOAL := help
+
+GO_FLAGS := -trimpath -ldflags '-X main.version=$(shell git describe --tags --always --dirty 2>/dev/null || echo devel)'
+MINUTES  ?= 5
+KILLS    ?= 1
+
+help: ## say what can be made
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+demo: ## the demo; CHECK=1 ends by itself and exits non-zero when a figure is wrong; KILLS=10 kills ten times
+	@scripts/setup all
+	@mkdir -p bin && go build -o bin/demo ./scripts/demo
+	@$(SUDO) bin/demo $(if $(CHECK),-check) -kills $(KILLS)
+
+test: ## everything: lint, unit, race, real Postgres, real processes, real Airflow, chaos, demo
+	@scripts/setup all
+	@$(SUDO) scripts/test $(STEPS)
+
+build: ## bin/duoflowd and bin/duoctl
+	go build $(GO_FLAGS) -o bin/ ./cmd/...
+
+lint: ## vet, the rules of the house, golangci-lint
+	@scripts/setup go
+	@scripts/test lint
+
+chaos: ## kill, freeze and cut off nodes at random for MINUTES (5); SEED=n repeats a run
+	@scripts/setup services
+	@mkdir -p bin && go build -o bin/chaos ./scripts/chaos
+	@$(SUDO) bin/chaos -minutes $(MINUTES) $(if $(SEED),-seed $(SEED))
+
+setup: ## install what is missing, and nothing else
+	@scripts/setup all
+
+gen: ## regenerate the code of proto/
+	scripts/gen
+
+fmt: ## format
+	gofmt -w $(shell git ls-files '*.go' ':!*.pb.go')
+
+clean: ## remove what was built and downloaded into the repository
+	rm -rf bin .cache .run
+
+# Namespaces and cgroups need root.
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=PATH,GOCACHE,GOMODCACHE,HOME)
