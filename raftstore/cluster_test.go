@@ -305,6 +305,7 @@ func (c *cluster) until(what string, done func() bool) {
 
 // breakDisk closes the file under the loop, so that its next write fails. It runs in the loop.
 func (s *Store) breakDisk(t *testing.T) {
+	t.Helper()
 	if err := s.disk.db.Close(); err != nil {
 		t.Errorf("close: %v", err)
 	}

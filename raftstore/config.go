@@ -104,7 +104,7 @@ func (c *Config) validate() error {
 			problems = append(problems, fmt.Errorf(format, args...))
 		}
 	}
-	add(c.Cluster == "", "Cluster is empty")
+	add(c.Cluster == "" || len(c.Cluster) > 255, "Cluster is empty or longer than 255 bytes")
 	add(c.Dir == "", "Dir is empty")
 	_, _, err := net.SplitHostPort(c.Listen)
 	add(err != nil, "Listen %q is not host:port", c.Listen)

@@ -15,7 +15,7 @@ func TestConfigTellsEveryProblem(t *testing.T) {
 		t.Fatal("accepted")
 	}
 	for _, want := range []string{
-		"Cluster is empty", "Dir is empty", `Listen "nowhere"`, "Tick 1µs", "ElectionTicks 20",
+		"Cluster is empty or", "Dir is empty", `Listen "nowhere"`, "Tick 1µs", "ElectionTicks 20",
 		"id 1 is reserved or used twice", "id 0 is reserved", `name "a" is empty or used twice`,
 		`address "x" is not`, "Self 9 is not in Peers", "PreferredLeader 8 is not in Peers",
 	} {

@@ -11,8 +11,12 @@ import (
 	duoflowv1 "github.com/duoflow/duoflow/proto/duoflow/v1"
 )
 
-// maxEnvelopeBytes bounds one envelope, and with it a snapshot.
-const maxEnvelopeBytes = 64 << 20
+// maxEnvelopeBytes bounds one envelope, and with it a snapshot; maxPayloadBytes leaves room for the
+// address.
+const (
+	maxEnvelopeBytes = 64 << 20
+	maxPayloadBytes  = maxEnvelopeBytes - 4096
+)
 
 // errEnvelope is the root of all complaints about a received envelope.
 var errEnvelope = errors.New("refused envelope")

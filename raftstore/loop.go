@@ -113,6 +113,10 @@ func (s *Store) send(m *pb.Message) bool {
 		return false
 	}
 	payload, err := proto.Marshal(m)
+	if err == nil && len(payload) > maxPayloadBytes {
+		// It would end the stream, and with it the connection, at every try.
+		err = fmt.Errorf("%d bytes are more than %d", len(payload), maxPayloadBytes)
+	}
 	if err != nil {
 		s.log.Error("dropped raft message", "peer", l.peer.Name, "err", err)
 		return false

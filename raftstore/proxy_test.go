@@ -1,6 +1,7 @@
 package raftstore
 
 import (
+	"errors"
 	"io"
 	"net"
 	"slices"
@@ -88,7 +89,7 @@ func (p *proxy) copy(from, to net.Conn) {
 	buffer := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buffer)
-		if err != nil && err != io.EOF {
+		if err != nil && !errors.Is(err, io.EOF) {
 			return
 		}
 		p.mu.Lock()

@@ -1,6 +1,7 @@
 package raftstore
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -69,7 +70,7 @@ func (s *server) Deliver(stream grpc.BidiStreamingServer[duoflowv1.PeerEnvelope,
 	s.store.links[hello.GetFrom()].nudge()
 	for {
 		envelope, err := stream.Recv()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {

@@ -111,7 +111,7 @@ func closing(stream deliver) error {
 	for {
 		_, err := stream.Recv()
 		switch {
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			return errors.New("peer ended the stream")
 		case err != nil:
 			return fmt.Errorf("peer stream: %w", err)

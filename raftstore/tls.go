@@ -32,7 +32,7 @@ func validateTLS(c *tls.Config) error {
 }
 
 // authority returns the pool that peers' certificates must chain to.
-func authority(c *tls.Config, first, second *x509.CertPool) *x509.CertPool {
+func authority(first, second *x509.CertPool) *x509.CertPool {
 	if first != nil {
 		return first
 	}
@@ -45,7 +45,7 @@ func serverCredentials(c *tls.Config) credentials.TransportCredentials {
 		return insecure.NewCredentials()
 	}
 	c = c.Clone()
-	c.ClientCAs = authority(c, c.ClientCAs, c.RootCAs)
+	c.ClientCAs = authority(c.ClientCAs, c.RootCAs)
 	c.ClientAuth = tls.RequireAndVerifyClientCert
 	return credentials.NewTLS(c)
 }
@@ -60,7 +60,7 @@ func clientCredentials(c *tls.Config, name string) credentials.TransportCredenti
 	c = c.Clone()
 	c.ServerName = name
 	c.InsecureSkipVerify = true
-	roots, then := authority(c, c.RootCAs, c.ClientCAs), c.VerifyConnection
+	roots, then := authority(c.RootCAs, c.ClientCAs), c.VerifyConnection
 	c.VerifyConnection = func(state tls.ConnectionState) error {
 		if err := verifyServer(state, roots); err != nil {
 			return err

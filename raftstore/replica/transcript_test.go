@@ -18,9 +18,10 @@ import (
 // expectations with -rewrite and read the difference.
 func TestTranscripts(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+		t.Helper()
 		cryptotest.SetGlobalRandom(t, 1)
 		w := &world{t: t}
-		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+		datadriven.RunTest(t, path, func(_ *testing.T, d *datadriven.TestData) string {
 			w.out.Reset()
 			w.command(d)
 			if w.out.Len() == 0 {
