@@ -145,6 +145,9 @@ func (j *Job) Doctor(ctx context.Context) (fence.Report, error) {
 // Check reports whether the fencer has every right a takeover needs.
 func (j *Job) Check(ctx context.Context) (fence.Report, error) { return j.fencer.Check(ctx) }
 
+// Root is the directory of this job's own.
+func (j *Job) Root() string { return j.cfg.Root }
+
 // Status returns what people may want to know.
 func (j *Job) Status() Status {
 	j.mu.Lock()

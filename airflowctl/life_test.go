@@ -1,0 +1,138 @@
+package airflowctl_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/duoflow/duoflow/airflowctl"
+)
+
+// TestAnOldLifeIsNotRevived is invariant I9 at its worst: the old process is still alive on the host that takes over
+// again. With a service file shared between lives it came back with the new role, five times of five.
+func TestAnOldLifeIsNotRevived(t *testing.T) {
+	m := newMetastore(t)
+	here := newJob(t, airflowctl.Config{
+		Node: "a", Kind: airflowctl.Command, Command: []string{"sh", "-c", loop}, Env: os.Environ(),
+		FenceDSN: m.dsn["a"], Observer: &events{},
+	})
+	there := newJob(t, airflowctl.Config{
+		Node: "b", Kind: airflowctl.Command, Command: []string{"sleep", "60"}, Env: os.Environ(),
+		FenceDSN: m.dsn["b"], Observer: &events{},
+	})
+	takeOver(t, here, claim(1, "a"))
+	eventually(t, "the first life writes", func() bool { return m.count(t, `SELECT count(*) FROM work`) > 0 })
+	takeOver(t, there, claim(2, "b"))
+	// Nobody stopped the first life, and this host takes over again.
+	takeOver(t, here, claim(3, "a"))
+	eventually(t, "the third life writes", func() bool { return m.count(t, `SELECT count(*) FROM work WHERE epoch = 3`) > 5 })
+	if late := m.count(t, `SELECT count(*) FROM work WHERE epoch < 3 AND id > (SELECT min(id) FROM work WHERE epoch = 3)`); late != 0 {
+		t.Errorf("the first life wrote %d rows after the third began", late)
+	}
+	if pids := m.count(t, `SELECT count(DISTINCT pid) FROM work`); pids != 2 {
+		t.Errorf("%d processes wrote, want one for each epoch of this host", pids)
+	}
+}
+
+// TestServiceFileBelongsToOneLife: each life has a path of its own, readable by nobody else, gone when it is over.
+func TestServiceFileBelongsToOneLife(t *testing.T) {
+	m := newMetastore(t)
+	j := newJob(t, airflowctl.Config{
+		Node: "a", Kind: airflowctl.Command, Command: []string{"sh", "-c", `echo "$PGSERVICEFILE"; exec sleep 60`},
+		Env: append(os.Environ(), "PGUSER=postgres", "PGPASSWORD=x"), FenceDSN: m.dsn["a"], Observer: &events{},
+	})
+	takeOver(t, j, claim(1, "a"))
+	files := serviceFiles(t, j)
+	if len(files) != 1 {
+		t.Fatalf("service files: %v", files)
+	}
+	info, err := os.Stat(files[0])
+	must(t, err)
+	if info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, want 0600", info.Mode().Perm())
+	}
+	must(t, j.Stop(t.Context(), 1, time.Second))
+	if left := serviceFiles(t, j); len(left) != 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	takeOver(t, j, claim(2, "a"))
+	if next := serviceFiles(t, j); len(next) != 1 || next[0] == files[0] {
+		t.Errorf("second life has %v, the first had %v", next, files)
+	}
+	if last := strings.Join(j.Status().LastLines[1], "\n"); !strings.Contains(last, files[0]) {
+		t.Errorf("last lines of the first life: %q", last)
+	}
+}
+
+func serviceFiles(t *testing.T, j *airflowctl.Job) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(j.Root(), "lives", "*", "service"))
+	must(t, err)
+	return files
+}
+
+// TestStopEmptiesTheTree: nothing of a life survives Stop, and a life that ends by itself is reported.
+func TestStopEmptiesTheTree(t *testing.T) {
+	m := newMetastore(t)
+	seen := &events{}
+	j := newJob(t, airflowctl.Config{
+		Node: "a", Kind: airflowctl.Command, Env: os.Environ(), FenceDSN: m.dsn["a"], Observer: seen,
+		Command: []string{"sh", "-c", `trap "" TERM; setsid sh -c 'trap "" TERM; while :; do sleep 0.1; done' & echo $! > grandchild; wait`},
+	})
+	takeOver(t, j, claim(1, "a"))
+	file := filepath.Join(j.Root(), "grandchild")
+	eventually(t, "the grandchild runs", func() bool { _, err := os.ReadFile(file); return err == nil })
+	must(t, j.Stop(t.Context(), 1, 50*time.Millisecond))
+	pid, err := os.ReadFile(file)
+	must(t, err)
+	if alive(strings.TrimSpace(string(pid))) {
+		t.Errorf("grandchild %s lives on", pid)
+	}
+	eventually(t, "the end is reported", func() bool { return strings.HasPrefix(seen.ended(), "1: SIGKILL") })
+}
+
+// alive reports whether a process runs; a zombie that nobody has reaped yet does not.
+func alive(pid string) bool {
+	stat, err := os.ReadFile("/proc/" + pid + "/stat")
+	return err == nil && !strings.Contains(string(stat), ") Z ")
+}
+
+// TestSupersededIsSaid: a host whose claim is too old is told so, and does not start anything.
+func TestSupersededIsSaid(t *testing.T) {
+	m := newMetastore(t)
+	j := newJob(t, airflowctl.Config{
+		Node: "a", Kind: airflowctl.Command, Command: []string{"sleep", "60"}, Env: os.Environ(),
+		FenceDSN: m.dsn["a"], Observer: &events{},
+	})
+	other := newJob(t, airflowctl.Config{
+		Node: "b", Kind: airflowctl.Command, Command: []string{"sleep", "60"}, Env: os.Environ(),
+		FenceDSN: m.dsn["b"], Observer: &events{},
+	})
+	must(t, j.Take(t.Context(), claim(1, "a")))
+	must(t, other.Take(t.Context(), claim(2, "b")))
+	if err := j.Drain(t.Context(), claim(1, "a")); !errors.Is(err, airflowctl.ErrSuperseded) {
+		t.Errorf("drain of an old claim: %v", err)
+	}
+	if err := j.Take(t.Context(), claim(1, "a")); !errors.Is(err, airflowctl.ErrSuperseded) {
+		t.Errorf("take of an old claim: %v", err)
+	}
+	must(t, j.Stop(t.Context(), 1, time.Second))
+}
+
+// TestACommandThatCannotStartIsRefused: trying again under the same epoch would not help.
+func TestACommandThatCannotStartIsRefused(t *testing.T) {
+	m := newMetastore(t)
+	j := newJob(t, airflowctl.Config{
+		Node: "a", Kind: airflowctl.Command, Command: []string{"/no/such/program"}, Env: os.Environ(),
+		FenceDSN: m.dsn["a"], Observer: &events{},
+	})
+	must(t, j.Take(t.Context(), claim(1, "a")))
+	must(t, j.Drain(t.Context(), claim(1, "a")))
+	if err := j.Start(t.Context(), claim(1, "a")); !errors.Is(err, airflowctl.ErrRefused) {
+		t.Errorf("start of a missing program: %v", err)
+	}
+	must(t, j.Stop(t.Context(), 1, time.Second))
+}
