@@ -54,6 +54,10 @@ func TestServiceFileBelongsToOneLife(t *testing.T) {
 	if info.Mode().Perm() != 0o600 {
 		t.Errorf("mode %v, want 0600", info.Mode().Perm())
 	}
+	eventually(t, "it has said so", func() bool {
+		text, err := os.ReadFile(filepath.Join(j.Root(), "output", jobName+".log"))
+		return err == nil && strings.Contains(string(text), files[0])
+	})
 	must(t, j.Stop(t.Context(), 1, time.Second))
 	if left := serviceFiles(t, j); len(left) != 0 {
 		t.Errorf("left behind: %v", left)
