@@ -336,6 +336,52 @@ func TestClearSearchesTheWholeHierarchy(t *testing.T) {
 	}
 }
 
+// A daemon started by a life of its own name must not kill itself, and nothing is empty then.
+func TestClearRefusesToKillItself(t *testing.T) {
+	w := newWorld(t, ModeCgroup)
+	out := &sink{}
+	spec := roleSpec("one", "clear", w.mark)
+	spec.Env, spec.Output = append(spec.Env, nameEnv+"="+w.mark), out
+	life := w.start(spec)
+	if got := waitDone(t, life); got != (ExitStatus{}) {
+		t.Error(describe(life))
+	}
+	if err := life.Empty(w.context()); err != nil {
+		t.Error(err)
+	}
+	if !strings.Contains(out.text(), "this daemon itself runs in it") {
+		t.Errorf("clear from inside says %q", out.text())
+	}
+}
+
+// Somebody else may hold a pipe of the tree: that must not keep goroutines, or hold up a kill.
+func TestForeignHolderOfAPipe(t *testing.T) {
+	inEveryMode(t, func(w *world) {
+		spec := roleSpec("one", "deaf", w.mark)
+		spec.Output, spec.Control = io.Discard, true
+		life := w.start(spec)
+		for _, fd := range []string{"1", "4"} {
+			file, err := os.OpenFile(fmt.Sprintf("/proc/%d/fd/%s", life.PID(), fd), os.O_WRONLY, 0)
+			if err != nil {
+				w.Fatal(err)
+			}
+			defer file.Close()
+		}
+		begin := time.Now()
+		if err := life.Kill(w.context()); err != nil {
+			w.Fatal(err)
+		}
+		if took := time.Since(begin); took > drainTimeout {
+			w.Errorf("kill took %v", took)
+		}
+		select {
+		case <-life.drained:
+		case <-time.After(testPatience):
+			w.Error("the pipes are still being read")
+		}
+	})
+}
+
 // What group mode cannot do: when the init is killed, those in other sessions are lost. They are
 // never called empty.
 func TestGroupModeSaysWhenItLostATree(t *testing.T) {

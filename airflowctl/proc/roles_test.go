@@ -36,15 +36,11 @@ func play(role string) int {
 	case "tree":
 		return playTree()
 	case "branch":
-		spawn("leaf")
-		spawn("stopped")
+		sprout("")
+		sprout("kill -STOP $$;")
 		return 0
-	case "leaf":
-		return playLeaf(false)
-	case "stopped":
-		return playLeaf(true)
 	case "leave":
-		spawn("leaf")
+		sprout("")
 		return 3
 	case "polite":
 		return playPolite()
@@ -55,6 +51,8 @@ func play(role string) int {
 		return 0
 	case "daemon":
 		return playDaemon()
+	case "clear":
+		return playClear()
 	}
 	fmt.Fprintln(os.Stderr, "unknown role", role)
 	return 99
@@ -67,7 +65,7 @@ const treeSize = 6
 // SIGTERM, some of them stopped, as it is itself in the end.
 func playTree() int {
 	signal.Ignore(syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT)
-	spawn("leaf")
+	sprout("")
 	for range 2 {
 		if err := spawn("branch").Wait(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -75,15 +73,6 @@ func playTree() int {
 		}
 	}
 	stopSelf()
-	time.Sleep(time.Hour)
-	return 0
-}
-
-func playLeaf(stop bool) int {
-	signal.Ignore(syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT)
-	if stop {
-		stopSelf()
-	}
 	time.Sleep(time.Hour)
 	return 0
 }
@@ -99,6 +88,16 @@ func stopSelf() {
 func spawn(role string) *exec.Cmd {
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = append(os.Environ(), roleEnv+"="+role)
+	return startApart(cmd)
+}
+
+// sprout starts a leaf: a process in a session of its own that ignores what can be ignored. It is a
+// shell because that starts fast; script is what it does first.
+func sprout(script string) {
+	startApart(exec.Command("/bin/sh", "-c", "trap '' TERM HUP INT; "+script+" exec /bin/sleep 3600"))
+}
+
+func startApart(cmd *exec.Cmd) *exec.Cmd {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	if err := cmd.Start(); err != nil {
@@ -110,7 +109,7 @@ func spawn(role string) *exec.Cmd {
 
 // playPolite has a child, and ends with 0 at SIGTERM.
 func playPolite() int {
-	spawn("leaf")
+	sprout("")
 	terms := make(chan os.Signal, 1)
 	signal.Notify(terms, syscall.SIGTERM)
 	fmt.Println("ready")
@@ -149,6 +148,18 @@ func playDaemon() int {
 	ctx, cancel := context.WithTimeout(context.Background(), testPatience)
 	defer cancel()
 	fmt.Println("done", strings.TrimSpace(line), life.Kill(ctx))
+	return 0
+}
+
+// playClear is a daemon that only clears.
+func playClear() int {
+	forest, err := New(Config{Name: os.Getenv(nameEnv), ForceMode: ModeCgroup})
+	if err == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), testPatience)
+		defer cancel()
+		err = forest.Clear(ctx)
+	}
+	fmt.Println(err)
 	return 0
 }
 
