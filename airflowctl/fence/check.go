@@ -82,7 +82,9 @@ var questions = []question{
 	{"epoch roles own nothing",
 		`SELECT count(*) = 0, coalesce('owners: ' || string_agg(found.name, ', '), 'no object belongs to an epoch role')
 		 FROM (SELECT DISTINCT r.rolname AS name FROM pg_shdepend d JOIN pg_roles r ON r.oid = d.refobjid
-		       WHERE d.refclassid = 'pg_authid'::regclass AND d.deptype = 'o' AND starts_with(r.rolname, format('df_%s_%s_e', @group::text, @job::text)) ORDER BY 1 LIMIT 10) found`,
+		         LEFT JOIN pg_class c ON d.classid = 'pg_class'::regclass AND d.objid = c.oid
+		       WHERE d.refclassid = 'pg_authid'::regclass AND d.deptype = 'o' AND c.relpersistence IS DISTINCT FROM 't'
+		         AND d.dbid IN (0, (SELECT oid FROM pg_database WHERE datname = current_database())) AND starts_with(r.rolname, format('df_%s_%s_e', @group::text, @job::text)) ORDER BY 1 LIMIT 10) found`,
 		"REASSIGN OWNED BY these roles TO the owner of the tables, and REVOKE CREATE ON the schema: a fenced role can write what it owns"},
 	{"epoch roles have no other rights",
 		`SELECT count(*) = 0, coalesce('members elsewhere: ' || string_agg(found.name, ', '), 'member of the group only')

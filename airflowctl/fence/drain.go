@@ -15,7 +15,7 @@ FROM duoflow.drain($1::text, $2::text, $3::bigint, $4::text, $5::int[], $6::bool
 	// drainPause lies between two looks; pg_terminate_backend's own wait has steps of 100 ms.
 	drainPause = 4 * time.Millisecond
 	// unlistedGrace is how long a login under way may take before it is ended (Postgres <= 15).
-	unlistedGrace = 100 * time.Millisecond
+	unlistedGrace = 250 * time.Millisecond
 	// drainAlarm is when a drain that still waits is logged; it then goes on waiting.
 	drainAlarm = time.Second
 

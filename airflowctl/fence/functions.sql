@@ -54,7 +54,8 @@ BEGIN
     UPDATE duoflow.fence f
       SET epoch = p_epoch, node = p_node, token = p_token, at = clock_timestamp()
       WHERE f.job = p_job AND f.epoch < p_epoch RETURNING f.* INTO STRICT held;
-    PERFORM duoflow.disarm(p_group, r.name) FROM duoflow.epoch_roles(p_job, p_group) r;
+    PERFORM duoflow.disarm(p_group, r.name) FROM duoflow.epoch_roles(p_job, p_group) r
+      WHERE (SELECT a.rolcanlogin FROM pg_catalog.pg_roles a WHERE a.oid = r.id) OR pg_has_role(r.id, p_group, 'MEMBER');
     EXECUTE format('CREATE ROLE %I LOGIN INHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE PASSWORD %L', own, p_verifier);
     IF current_setting('server_version_num')::int >= 160000 THEN
       EXECUTE format('GRANT %I TO %I WITH INHERIT TRUE, SET FALSE', p_group, own);
