@@ -1,0 +1,130 @@
+//go:build airflow
+
+package airflow_test
+
+import (
+	"syscall"
+	"testing"
+
+	"github.com/duoflow/duoflow/airflowctl/airflow"
+)
+
+func nothing() {}
+
+// TestTakeover hands one Airflow from scheduler to scheduler, each time at another bad moment, and
+// asks each time: did every task body run exactly once? The stories share the Airflow and go on from
+// each other, so the order matters.
+func TestTakeover(t *testing.T) {
+	s := newStage(t)
+	active := s.warm()
+	if adopted := s.takeover(active, nothing); adopted != (airflow.Adopted{}) {
+		t.Errorf("adopted %+v from nobody", adopted)
+	}
+	for _, story := range []struct {
+		name string
+		play func(s *stage, active, next *life)
+	}{
+		{"killed when queued is committed", killedUnsent},
+		{"killed after sending, worker frozen until the tasks are queued again", killedSent},
+		{"killed after sending, worker starts before the new scheduler", killedSentRace},
+		{"frozen before sending, sends when it is fenced", frozenSender},
+		{"stopped in order", planned},
+	} {
+		passed := t.Run(story.name, func(t *testing.T) {
+			s.t = t // faults belong to the story
+			next := s.warm()
+			story.play(s, active, next)
+			active = next
+		})
+		if !passed {
+			t.Fatal("the later stories need what this one should have left")
+		}
+	}
+}
+
+// The tasks are queued in the database and their messages were never sent: Airflow's own adoption
+// would wait for them for ten minutes.
+func killedUnsent(s *stage, active, next *life) {
+	s.trigger(active, "unsent")
+	active.kill()
+	if sent := active.sent("unsent"); sent != 0 {
+		s.t.Errorf("%d messages were sent: the kill came too late to test anything", sent)
+	}
+	want(s, s.takeover(next, nothing), 1)
+	s.ranOnce("unsent", next)
+}
+
+// The messages wait in the broker beside those of the new scheduler.
+func killedSent(s *stage, active, next *life) {
+	refused := s.refused()
+	s.worker(syscall.SIGSTOP)
+	s.trigger(active, "sent")
+	s.awaitSent(active, "sent")
+	active.kill()
+	want(s, s.takeover(next, nothing), 1)
+	s.awaitSent(next, "sent")
+	s.worker(syscall.SIGCONT)
+	s.ranOnce("sent", next)
+	s.awaitRefused(refused + chains)
+	s.bodiesOnce("sent")
+}
+
+// The worker takes the old messages while nobody schedules. With external_executor_id cleared and
+// nothing else, this ran every body twice.
+func killedSentRace(s *stage, active, next *life) {
+	refused := s.refused()
+	s.worker(syscall.SIGSTOP)
+	s.trigger(active, "race")
+	s.awaitSent(active, "race")
+	active.kill()
+	want(s, s.takeover(next, func() {
+		s.worker(syscall.SIGCONT)
+		s.awaitRefused(refused + chains)
+	}), 1)
+	s.ranOnce("race", next)
+	s.bodiesOnce("race")
+}
+
+// The fence is in the database, and the broker has none: what a fenced scheduler still sends must be
+// harmless by itself. It sends with the connections it has, before it meets its database again.
+func frozenSender(s *stage, active, next *life) {
+	refused := s.refused()
+	s.worker(syscall.SIGSTOP) // else it may start what is sent before the signal comes
+	s.trigger(active, "frozen")
+	active.signal(syscall.SIGSTOP)
+	want(s, s.takeover(next, nothing), 1)
+	s.worker(syscall.SIGCONT)
+	s.ranOnce("frozen", next)
+	active.signal(syscall.SIGCONT)
+	if state := active.awaitExit(); state.ExitCode() != 1 {
+		s.t.Errorf("the fenced scheduler ended with %s, want exit code 1", state)
+	}
+	s.awaitRefused(refused + 1)
+	s.bodiesOnce("frozen")
+}
+
+// A clean stop can come between the commit and the sending too.
+func planned(s *stage, active, next *life) {
+	s.worker(syscall.SIGSTOP)
+	s.trigger(active, "planned")
+	active.signal(syscall.SIGTERM)
+	if state := active.awaitExit(); state.ExitCode() != 0 {
+		s.t.Errorf("the scheduler ended with %s, want exit code 0", state)
+	}
+	want(s, s.takeover(next, nothing), 0)
+	s.worker(syscall.SIGCONT)
+	s.ranOnce("planned", next)
+}
+
+// want checks that there was one dead job row, or none, and that the queued tasks were taken back.
+func want(s *stage, adopted airflow.Adopted, jobs int) {
+	s.t.Helper()
+	if adopted != (airflow.Adopted{Jobs: jobs, Requeued: chains}) {
+		s.t.Errorf("adopted %+v, want %d jobs and %d tasks", adopted, jobs, chains)
+	}
+}
+
+func (s *stage) awaitRefused(count int) {
+	s.t.Helper()
+	eventually(s.t, "the worker's stale messages are refused", func() bool { return s.refused() >= count })
+}
