@@ -19,7 +19,9 @@ type beat struct {
 	Node    lease.NodeID `json:"node"`
 	Version string       `json:"version"`
 	// Fsync is the p99 of the log's commits, in nanoseconds.
-	Fsync time.Duration                    `json:"fsync,omitempty"`
+	Fsync time.Duration `json:"fsync,omitempty"`
+	// Doubt is why its disk is not trusted to vote; empty when it is.
+	Doubt string                           `json:"doubt,omitempty"`
 	Jobs  map[lease.JobName]control.Report `json:"jobs"`
 }
 

@@ -20,8 +20,7 @@ func (n *Node) carryOut(parts context.Context, s *seat, e control.Effect) {
 	case control.Moved:
 		n.moved(parts, s, e)
 	case control.Propose:
-		answer := s.name
-		n.propose(parts, *e.Command, func() { n.wire.mail.post(answer, control.Proposed{}) })
+		n.proposeFor(parts, s, *e.Command)
 	case control.Clear:
 		n.do(parts, s, e, s.hosted.Clear)
 	case control.Take:
@@ -95,17 +94,33 @@ func outcome(err error) control.Outcome {
 	return control.Failed
 }
 
+// proposeFor puts what a machine decided to the log and answers it. How long a grant took to be agreed on is a phase
+// of the takeover that only this node can measure.
+func (n *Node) proposeFor(parts context.Context, s *seat, c lease.Command) {
+	began := bootNow()
+	n.propose(parts, c, func(err error) {
+		n.wire.mail.post(s.name, control.Proposed{})
+		if c.Grant == nil || err != nil {
+			return
+		}
+		took := lease.Timing{Name: "grant", Took: bootNow().Since(began)}
+		report := &lease.Report{Job: s.name, Epoch: c.Grant.Next, Phases: []lease.Timing{took}}
+		n.propose(parts, lease.Command{Report: report}, nil)
+	})
+}
+
 // propose puts a command to the log with this host's wall clock, for people to read, and calls then when it ended.
-func (n *Node) propose(ctx context.Context, c lease.Command, then func()) {
+func (n *Node) propose(ctx context.Context, c lease.Command, then func(error)) {
 	stamp(&c, time.Now().UnixMilli())
 	n.work.Go(func() {
 		ctx, cancel := context.WithTimeout(ctx, proposeWithin)
 		defer cancel()
-		if err := n.log.Propose(ctx, c.Encode()); err != nil {
+		err := n.log.Propose(ctx, c.Encode())
+		if err != nil {
 			n.logger.Warn("proposal not agreed on", "err", err)
 		}
 		if then != nil {
-			then()
+			then(err)
 		}
 	})
 }

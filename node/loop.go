@@ -94,8 +94,9 @@ func (n *Node) stepSeat(parts context.Context, s *seat, now control.Instant, in 
 
 // sendBeat tells everybody, ourselves included, how we are.
 func (n *Node) sendBeat(now control.Instant) {
+	disk := n.log.Status()
 	b := beat{
-		Node: n.self, Version: n.version, Fsync: n.log.Status().FsyncP99,
+		Node: n.self, Version: n.version, Fsync: disk.FsyncP99, Doubt: disk.Doubt,
 		Jobs: map[lease.JobName]control.Report{},
 	}
 	hears := n.heard.since(now, detections[n.cfg.Detection].silence)

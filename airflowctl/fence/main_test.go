@@ -185,6 +185,7 @@ func mustDrain(t testing.TB, f *fence.Fencer, c fence.Claim) {
 
 // startDrain drains in the background; the result comes on the channel.
 func startDrain(t testing.TB, f *fence.Fencer, c fence.Claim) <-chan error {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	done := make(chan error, 1)
 	joined := make(chan struct{})

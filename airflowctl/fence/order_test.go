@@ -67,6 +67,7 @@ type zombies struct {
 }
 
 func newZombies(t *testing.T, patient bool) *zombies {
+	t.Helper()
 	z := &zombies{stop: make(chan struct{}), patient: patient}
 	t.Cleanup(z.end)
 	return z

@@ -52,12 +52,12 @@ func (f *Fencer) Take(ctx context.Context, claim Claim) (Credentials, error) {
 	if err := claim.validate(); err != nil {
 		return Credentials{}, fmt.Errorf("take fence: %w", err)
 	}
-	secret, err := f.secretFor(claim)
+	known, err := f.secretFor(claim)
 	if err != nil {
 		return Credentials{}, fmt.Errorf("take fence: %w", err)
 	}
 	began := time.Now()
-	answer, err := f.insist(ctx, claim, secret)
+	answer, err := f.insist(ctx, claim, known)
 	if err != nil {
 		return Credentials{}, fmt.Errorf("take fence of epoch %d: %w", claim.Epoch, err)
 	}
@@ -67,7 +67,7 @@ func (f *Fencer) Take(ctx context.Context, claim Claim) (Credentials, error) {
 	f.log.Info("fence taken", "node", claim.Node, "epoch", claim.Epoch, "reason", answer.outcome, "took", time.Since(began))
 	credentials := f.base
 	credentials.Role = RoleName(f.config.Group, f.config.Job, claim.Epoch)
-	credentials.Password = secret.password
+	credentials.Password = known.password
 	return credentials, nil
 }
 

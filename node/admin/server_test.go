@@ -84,6 +84,7 @@ func TestRunEndsAtAnyMoment(t *testing.T) {
 
 // runAndEnd ends Run as soon as it listens, or before it begins.
 func runAndEnd(t *testing.T, before bool) error {
+	t.Helper()
 	server, err := admin.New(admin.Config{Listen: "127.0.0.1:0", Node: newFakeNode(), Version: "v1"})
 	if err != nil {
 		t.Fatal(err)

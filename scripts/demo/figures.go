@@ -76,10 +76,10 @@ func (f *figures) wrong() string {
 
 func (f *figures) write(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "takeover\tfault\tfrom\tto\tdetect\tfence\tdrain\tadopt\tgo to job row\tfault to job row\tfault to first task queued\t")
+	fmt.Fprintln(w, "takeover\tfault\tfrom\tto\tbeat lost\tgrant\tfence\tdrain\tadopt\tgo to job row\tfault to job row\tfault to first task queued\t")
 	for i, t := range f.Takeovers {
 		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t", i+1, t.Fault, t.From, t.To)
-		for _, name := range []string{"detect", "fence", "drain", "adopt", "start"} {
+		for _, name := range []string{"detect", "grant", "fence", "drain", "adopt", "start"} {
 			fmt.Fprintf(w, "%.0f ms\t", ms(t.took(name)))
 		}
 		fmt.Fprintf(w, "%.0f ms\t%.0f ms\t\n", ms(t.JobRow), ms(t.FirstQueued))

@@ -181,7 +181,7 @@ func (c *Cluster) AwaitActive(ctx context.Context, job string, after uint64) (Ac
 		}
 		select {
 		case <-ctx.Done():
-			return Active{}, fmt.Errorf("wait for an active %s: %w; last error %v, last status %v", job, ctx.Err(), err, status)
+			return Active{}, fmt.Errorf("wait for an active %s: %w; last error: %w, last status: %v", job, ctx.Err(), err, status)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}

@@ -168,7 +168,7 @@ func (p *Process) await(ctx context.Context, what string, ready func(context.Con
 		}
 		select {
 		case <-p.done:
-			return fmt.Errorf("wait for %s: it ended (%v): %s", what, p.err, p.LogTail(8))
+			return fmt.Errorf("wait for %s: it ended (%w): %s", what, p.err, p.LogTail(8))
 		case <-ctx.Done():
 			return fmt.Errorf("wait for %s: %w, last %w: %s", what, ctx.Err(), err, p.LogTail(8))
 		case <-time.After(50 * time.Millisecond):
