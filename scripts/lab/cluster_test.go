@@ -20,18 +20,7 @@ func TestClusterFailsOver(t *testing.T) {
 	l := up(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	store, err := l.StartMetastore(ctx, nil)
-	must(t, err)
-	conn, err := pgx.Connect(ctx, store.DSNOf(lab.Owner))
-	must(t, err)
-	defer conn.Close(context.Background())
-	_, err = conn.Exec(ctx, "CREATE TABLE public.work (id bigint GENERATED ALWAYS AS IDENTITY, node text, epoch bigint)")
-	must(t, err)
-	c, err := l.NewCluster(ctx, store, lab.ClusterOptions{Jobs: map[string]lab.Job{
-		"scheduler": {Kind: "command", Command: []string{"sh", "-c", writer}},
-	}})
-	must(t, err)
-	must(t, c.Start())
+	c, conn := writers(ctx, t, l)
 
 	first, err := c.AwaitActive(ctx, "scheduler", 0)
 	must(t, err)
