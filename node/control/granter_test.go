@@ -172,6 +172,39 @@ func TestUnfit(t *testing.T) {
 			do: func(c *court) { c.beats(); c.step(control.Lost{Node: "b", Refused: true}); c.quiet["b"] = true }},
 		{name: "lost, but not refused", node: "b",
 			do: func(c *court) { c.beats(); c.step(control.Lost{Node: "b"}); c.quiet["b"] = true }},
+		{name: "gone, then lost again", node: "b", want: "is not heard",
+			do: func(c *court) {
+				c.beats()
+				c.step(control.Lost{Node: "b", Refused: true})
+				c.step(control.Lost{Node: "b"})
+				c.quiet["b"] = true
+			}},
+		{name: "released it, and its next beat is not here yet", node: "b",
+			do: func(c *court) {
+				c.hold("b")
+				said := c.says["b"]
+				c.release(lease.CauseExited)
+				c.says["b"] = said
+				c.quiet["b"] = true
+			}},
+		{name: "released it because it is leaving", node: "b", want: "is active, not standby",
+			do: func(c *court) {
+				c.hold("b")
+				said := c.says["b"]
+				c.release(lease.CauseShutdown)
+				c.says["b"] = said
+				c.quiet["b"] = true
+			}},
+		{name: "released it in an earlier life", node: "b", want: "is boot, not standby",
+			do: func(c *court) {
+				c.hold("b")
+				c.change("b", func(r *control.Report) { r.State, r.Token = control.Boot, tokenOf("z") })
+				c.step(control.Beat{From: "b", Said: c.says["b"]})
+				said := c.says["b"]
+				c.release(lease.CauseExited)
+				c.says["b"] = said
+				c.quiet["b"] = true
+			}},
 		{name: "gone and back", node: "b", do: func(c *court) { c.step(control.Lost{Node: "b", Refused: true}) }},
 		{name: "goodbye", node: "b", want: "is leaving",
 			do: func(c *court) { c.change("b", func(r *control.Report) { r.Goodbye = true }) }},
@@ -481,12 +514,13 @@ func TestObserve(t *testing.T) {
 	c := newCourt(t)
 	c.beats()
 	c.hold("a")
-	c.change("a", func(r *control.Report) { r.Row = control.Row{Epoch: 4, Node: "b", Token: tokenOf("b")} })
+	c.change("c", func(r *control.Report) { r.Row = control.Row{Epoch: 4, Node: "b", Token: tokenOf("b")} })
 	c.change("b", func(r *control.Report) {
 		r.Row, r.State, r.Epoch = control.Row{Epoch: 6, Node: "b", Token: tokenOf("b")}, control.Active, 6
 	})
 	want(t, c.step(control.Beat{From: "b", Said: c.says["b"]}), "observe 6 of b")
 	want(t, c.beats(), "nothing")
+	want(t, c.step(control.Proposed{}), "observe 6 of b") // not 4, and not lost for good
 	job, _ := c.log.Job(jobName)
 	job.Epoch, job.Holder, job.Token = 6, "b", tokenOf("b")
 	want(t, c.step(control.Lease{Job: job}), "nothing")
@@ -554,4 +588,14 @@ func TestRestartsBackOff(t *testing.T) {
 	if waits[10] != 0 {
 		t.Errorf("ten calm minutes later the wait is %s, want none", waits[10])
 	}
+}
+
+// TestAHolderThatWasNeverHeard is given the whole detection time by a leader that is new to everything.
+func TestAHolderThatWasNeverHeard(t *testing.T) {
+	c := newCourt(t)
+	c.quiet["a"] = true
+	c.beats()
+	want(t, c.apply(lease.Command{Grant: &lease.Grant{Job: jobName, Next: 1, Node: "a", Token: tokenOf("a")}}), "nothing")
+	want(t, c.pass(300*time.Millisecond), "nothing")
+	want(t, c.pass(10*time.Millisecond), "grant 2 after 1 to b because silent")
 }
