@@ -5,7 +5,7 @@
 #
 # Both install what is missing, start every service they need in a folder and on ports of their own, and clean up.
 
-.PHONY: help demo test build lint chaos setup gen fmt clean
+.PHONY: help demo test build lint chaos versus setup gen fmt clean
 .DEFAULT_GOAL := help
 
 GO_FLAGS := -trimpath -ldflags '-X main.version=$(shell git describe --tags --always --dirty 2>/dev/null || echo devel)'
@@ -35,6 +35,11 @@ chaos: ## kill, freeze and cut off nodes at random for MINUTES (5); SEED=n repea
 	@scripts/setup services
 	@mkdir -p bin && go build -o bin/chaos ./scripts/chaos
 	@$(SUDO) bin/chaos -minutes $(MINUTES) $(if $(SEED),-seed $(SEED))
+
+versus: ## native Airflow schedulers beside duoflow, measured in one run (about ten minutes)
+	@scripts/setup all
+	@mkdir -p bin && go build -o bin/versus ./scripts/versus
+	@$(SUDO) bin/versus
 
 setup: ## install what is missing, and nothing else
 	@scripts/setup all

@@ -8,8 +8,9 @@ import (
 	"github.com/duoflow/duoflow/node/lease"
 )
 
-// tickEvery is the pace at which the machines see time pass.
-const tickEvery = 10 * time.Millisecond
+// tickEvery is the pace at which the machines see time pass. A finer one would cost an idle daemon more than the
+// milliseconds it could save.
+const tickEvery = 25 * time.Millisecond
 
 // loop owns the machines. It ends when parts ends, or in order after quit.
 func (n *Node) loop(parts context.Context, quit <-chan struct{}) {
@@ -39,18 +40,23 @@ func (n *Node) loop(parts context.Context, quit <-chan struct{}) {
 }
 
 func (n *Node) deliver(parts context.Context) {
-	for _, l := range n.wire.mail.empty() {
+	letters := n.wire.mail.empty()
+	if len(letters) == 0 {
+		return
+	}
+	for _, l := range letters {
 		n.step(parts, l)
 	}
 	n.paint()
 }
 
+// tick lets time pass, after everything that has come: what waited while we stalled must not count as unheard.
 func (n *Node) tick(parts context.Context) {
+	n.deliver(parts)
 	n.step(parts, letter{input: control.Tick{}})
 	if now := bootNow(); now >= n.beatAt {
-		n.beatAt = now.Add(beatEvery)
+		n.beatAt = now.Add(beatEvery - tickEvery/2)
 		n.sendBeat(now)
-		n.paint()
 	}
 }
 

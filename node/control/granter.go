@@ -38,7 +38,8 @@ type Granter struct {
 	now Instant
 
 	leading bool
-	// since is when this node began to lead: before that it was nobody's business to hear the holder.
+	// since is when this node began to listen as leader: before that it was nobody's business to hear the holder. A
+	// stall of our own begins it anew, for then it was we who did not listen.
 	since Instant
 	view  lease.Job
 	// followed is the job named by cfg.Follow.
@@ -67,6 +68,10 @@ func NewGranter(cfg GranterConfig) *Granter {
 	return &Granter{cfg: cfg, view: lease.Job{Name: cfg.Job, Phase: lease.Vacant}}
 }
 
+// stallPart: time that jumps by more than this part of the detection time has not been spent listening. Steps come
+// every 25 ms, so in `lan` three missed ones are a stall.
+const stallPart = 4
+
 // Suspicion returns the leader's present opinion of the holder.
 func (g *Granter) Suspicion() Suspicion { return g.suspicion }
 
@@ -74,6 +79,9 @@ func (g *Granter) Suspicion() Suspicion { return g.suspicion }
 func (g *Granter) Step(now Instant, in Input) []Effect {
 	if now < g.now {
 		panic(fmt.Sprintf("control: granter of %s: time went from %d back to %d", g.cfg.Job, g.now, now))
+	}
+	if now.Since(g.now) > g.cfg.Timing.Silence/stallPart {
+		g.since = now
 	}
 	g.now = now
 	g.note(in)
