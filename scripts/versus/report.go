@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -78,30 +79,37 @@ func (r *report) of(name string) (hits []*trial, missed int) {
 // line is one row of the table: a figure of every side.
 type line struct {
 	name   string
+	faults []string                   // of which it is told
 	span   func(*trial) span          // a duration, or
 	text   func([]*trial, int) string // anything else, of the hits and the number of misses
-	faults []string                   // empty: all
+	ratio  []string                   // faults for which native is divided by duoflow
 }
 
-// lines are what is told of each fault.
-var lines = []line{
-	{name: "faults that hit (missed)", text: func(hits []*trial, missed int) string { return fmt.Sprintf("%d (%d)", len(hits), missed) }},
-	{name: "tasks the victim had queued (of them never sent)", faults: []string{kill}, text: func(hits []*trial, _ int) string {
-		return fmt.Sprintf("%d (%d)", sum(hits, func(t *trial) int { return len(t.Orphans) }), sum(hits, (*trial).unsent))
-	}},
-	{name: "until all of them had begun", span: func(t *trial) span { return t.Started }, faults: []string{kill}},
-	{name: "of them not begun within the limit", faults: []string{kill}, text: func(hits []*trial, _ int) string { return fmt.Sprint(sum(hits, (*trial).stuck)) }},
-	{name: "until none of them was the victim's any more", span: func(t *trial) span { return t.Left }, faults: []string{kill}},
-	{name: "until another scheduler queued a task", span: func(t *trial) span { return t.Next }},
-	{name: "tasks queued by others during the freeze", faults: []string{freeze}, text: func(hits []*trial, _ int) string {
-		return fmt.Sprint(sum(hits, func(t *trial) int { return t.Meanwhile }))
-	}},
-	{name: "longest wait of a task triggered in the 15 s after", span: func(t *trial) span { return t.Wait }},
-	{name: "longest time without a task queued, 20 s before", span: func(t *trial) span { return t.Before }},
-	{name: "longest time without a task queued, 20 s after", span: func(t *trial) span { return t.After }},
-	{name: "tasks of all runs", text: func(hits []*trial, _ int) string { return fmt.Sprint(sum(hits, func(t *trial) int { return t.Tasks })) }},
-	{name: "  run twice", text: func(hits []*trial, _ int) string { return fmt.Sprint(sum(hits, func(t *trial) int { return t.Twice })) }},
-	{name: "  not run within the limit", text: func(hits []*trial, _ int) string { return fmt.Sprint(sum(hits, func(t *trial) int { return t.Never })) }},
+// lines are what is told. There is no ratio of times that the 1.5 s between two runs decide.
+func lines() []line {
+	both, killed, frozen := []string{kill, freeze}, []string{kill}, []string{freeze}
+	total := func(of func(*trial) int) func([]*trial, int) string {
+		return func(hits []*trial, _ int) string { return fmt.Sprint(sum(hits, of)) }
+	}
+	return []line{
+		{name: "faults that hit (missed)", faults: both, text: func(hits []*trial, missed int) string {
+			return fmt.Sprintf("%d (%d)", len(hits), missed)
+		}},
+		{name: "tasks the victim had queued (of them never sent)", faults: killed, text: func(hits []*trial, _ int) string {
+			return fmt.Sprintf("%d (%d)", sum(hits, func(t *trial) int { return len(t.Orphans) }), sum(hits, (*trial).unsent))
+		}},
+		{name: "until all of them had begun", faults: killed, span: func(t *trial) span { return t.Started }, ratio: killed},
+		{name: "of them not begun within the limit", faults: killed, text: total((*trial).stuck)},
+		{name: "until none of them was the victim's any more", faults: killed, span: func(t *trial) span { return t.Left }, ratio: killed},
+		{name: "until another scheduler queued a task", faults: both, span: func(t *trial) span { return t.Next }, ratio: frozen},
+		{name: "tasks queued by others during the freeze", faults: frozen, text: total(func(t *trial) int { return t.Meanwhile })},
+		{name: "longest wait of a task triggered in the 15 s after", faults: both, span: func(t *trial) span { return t.Wait }, ratio: both},
+		{name: "longest time without a task queued, 20 s before", faults: both, span: func(t *trial) span { return t.Before }},
+		{name: "longest time without a task queued, 20 s after", faults: both, span: func(t *trial) span { return t.After }, ratio: frozen},
+		{name: "tasks of all runs", faults: both, text: total(func(t *trial) int { return t.Tasks })},
+		{name: "  run twice", faults: both, text: total(func(t *trial) int { return t.Twice })},
+		{name: "  not run within the limit", faults: both, text: total(func(t *trial) int { return t.Never })},
+	}
 }
 
 func sum(trials []*trial, of func(*trial) int) int {
@@ -186,21 +194,12 @@ func (r *report) table(b *strings.Builder, fault, title string) {
 		}
 	}
 	fmt.Fprintln(w)
-	for _, l := range lines {
-		if l.tells(fault) {
+	for _, l := range lines() {
+		if slices.Contains(l.faults, fault) {
 			fmt.Fprintln(w, strings.TrimRight(l.name+"\t"+strings.Join(r.cells(l, cases), "\t"), "\t"))
 		}
 	}
 	_ = w.Flush() // a strings.Builder never fails
-}
-
-func (l line) tells(fault string) bool {
-	for _, f := range l.faults {
-		if f == fault {
-			return true
-		}
-	}
-	return len(l.faults) == 0
 }
 
 // cells are the figures of the cases, and for a duration the ratio of each native one to duoflow's, which is last.
@@ -217,7 +216,8 @@ func (r *report) cells(l line, cases []experiment) []string {
 		all = append(all, s)
 		cells = append(cells, s.String())
 	}
-	if l.text != nil || cases[len(cases)-1].Side != duoflow {
+	last := cases[len(cases)-1]
+	if last.Side != duoflow || !slices.Contains(l.ratio, last.Fault) {
 		return cells
 	}
 	for _, s := range all[:len(all)-1] {

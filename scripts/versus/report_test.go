@@ -47,7 +47,8 @@ func TestText(t *testing.T) {
 		{"tasks the victim had queued", "1 (1)", "0 (0)", "1 (1)"},
 		{"until all of them had begun", "> 330 s", "-", "2.00 s", "> 165 x"},
 		{"tasks queued by others during the freeze", "0", "9"},
-		{"until another scheduler queued a task", "15.0 s", "1.00 s", "15 x"},
+		{"until another scheduler queued a task", "15.0 s", "1.00 s", "15 x"}, // frozen
+		{"until another scheduler queued a task", "1.00 s", "-", "1.00 s"},    // killed
 		{"not run within the limit", "1", "0", "0"},
 	} {
 		if !hasLine(b.String(), want) {
@@ -68,6 +69,19 @@ func hasLine(text string, parts []string) bool {
 		}
 		return true
 	})
+}
+
+// The work decides these, not the fault, so dividing them would say something that was not measured.
+func TestNoRatioOfUndisturbedWork(t *testing.T) {
+	var b bytes.Buffer
+	if err := sample().text(&b); err != nil {
+		t.Fatal(err)
+	}
+	for _, never := range [][]string{{"20 s before", " x"}, {"queued a task", "1.00 s", "-", " x"}} {
+		if hasLine(b.String(), never) {
+			t.Errorf("a line with %q in\n%s", never, b.String())
+		}
+	}
 }
 
 func TestTableOfOneSideAlone(t *testing.T) {

@@ -33,7 +33,7 @@ func (h *heat) strike(ctx context.Context, c experiment) (*trial, error) {
 		}
 		h.say(c.Name, "working undisturbed for %s; then %s: %s", window, c.Fault, t.victim)
 		stop := h.world.work(ctx, c.Name, fmt.Sprintf("%s%d-", t.prefix, attempt))
-		if err = pause(ctx, window+2*runEvery); err == nil {
+		if err = h.undisturbed(ctx, t); err == nil {
 			err = h.fault(ctx, c.Fault, t)
 		}
 		if err == nil {
@@ -47,9 +47,30 @@ func (h *heat) strike(ctx context.Context, c experiment) (*trial, error) {
 			return t, err
 		}
 		t.Missed++
-		h.say(c.Name, "missed: the victim had queued nothing that it had not sent, or held no lock any more")
+		h.say(c.Name, "missed: %s", map[string]string{
+			kill:   fmt.Sprintf("the victim left %d tasks queued and had sent all of them", len(t.Orphans)),
+			freeze: "the victim gave the lock back before it was frozen",
+		}[c.Fault])
 	}
 	return t, nil
+}
+
+// undisturbed lets work go on: until a first task has begun, which takes longer than the later ones, and for a window.
+func (h *heat) undisturbed(ctx context.Context, t *trial) error {
+	first, cancel := context.WithTimeout(ctx, aimWithin)
+	defer cancel()
+	if err := h.world.count(first, t); err != nil {
+		return err
+	}
+	for before := t.Tasks - t.Never; t.Tasks-t.Never == before; {
+		if err := h.world.count(first, t); err != nil {
+			return err
+		}
+		if err := pause(first, 50*time.Millisecond); err != nil {
+			return fmt.Errorf("wait for the first task: %w", err)
+		}
+	}
+	return pause(ctx, window+runEvery)
 }
 
 // fault waits for the moment and makes the fault.
