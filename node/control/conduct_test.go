@@ -94,6 +94,12 @@ func TestConduct(t *testing.T) {
 			{0, held(7, "b", lifeB), "fencing"}, // the fence says which of the two it is
 			{0, held(8, "b", lifeB), "stopping, stop 7 within 2s"},
 		}},
+		{"what is the log's is not ours to release", Standby, []conductStep{
+			{0, held(6, "b", lifeB), "standby"},
+			{0, Force{7}, "fencing, take 7"},
+			{0, Done{Take, 7, Superseded, "row is 8"}, "stopping, stop 7 within 2s"},
+			{0, fine(Stop, 7), "standby"},
+		}},
 		{"a granted epoch is the log's", Fencing, []conductStep{
 			{0, held(5, "a", lifeA), "fencing"},
 			{0, released, "stopping, stop 5 within 2s"},
