@@ -40,6 +40,7 @@ type Server struct {
 	settings                 map[string]string
 	port, version            int
 	account                  *account
+	syncNames                []string // synchronous standbys
 	lock                     *os.File // of a temporary dir; nil otherwise
 
 	mu  sync.Mutex
@@ -149,14 +150,20 @@ func (s *Server) answers(ctx context.Context) error {
 
 // DSN returns the URL of a database of this server. Host is the first listen address.
 func (s *Server) DSN(user, password, database string) string {
-	host := s.listen[0]
-	if host == "0.0.0.0" || host == "*" {
-		host = "127.0.0.1"
-	}
 	return (&url.URL{
-		Scheme: "postgres", User: url.UserPassword(user, password), Host: net.JoinHostPort(host, strconv.Itoa(s.port)),
+		Scheme: "postgres", User: url.UserPassword(user, password), Host: s.Address(),
 		Path: "/" + database, RawQuery: "sslmode=disable",
 	}).String()
+}
+
+// Address is host:port of the first listen address, as a DSN of several hosts wants it.
+func (s *Server) Address() string { return net.JoinHostPort(s.host(), strconv.Itoa(s.port)) }
+
+func (s *Server) host() string {
+	if host := s.listen[0]; host != "0.0.0.0" && host != "*" {
+		return host
+	}
+	return "127.0.0.1"
 }
 
 // Superuser returns the URL of database postgres for the superuser postgres.
