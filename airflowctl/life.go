@@ -135,12 +135,19 @@ func cleanEnv(env []string) []string {
 	return kept
 }
 
+// lastWords is how much later the end of a process is told so that its last line can be told too.
+const lastWords = 100 * time.Millisecond
+
 // watch reads what the shim says until the process ends, and then tells whom it concerns.
 func (l *life) watch() {
 	for line := range l.Lines() {
 		l.heard(line)
 	}
 	<-l.Done()
+	// What it wrote last is out only when its tree is empty; who leaves children behind does not hold this up for long.
+	ctx, cancel := context.WithTimeout(context.Background(), lastWords)
+	_ = l.Empty(ctx)
+	cancel()
 	close(l.ended)
 	l.job.lifeEnded(l)
 }

@@ -133,6 +133,16 @@ func takeOver(t *testing.T, j *airflowctl.Job, claim fence.Claim) {
 	}
 }
 
+// takeWithoutAirflow is takeOver in a database that no Airflow has been in.
+func takeWithoutAirflow(t *testing.T, j *airflowctl.Job, claim fence.Claim) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	for _, step := range []func(context.Context, fence.Claim) error{j.Take, j.Drain, j.Start} {
+		must(t, step(ctx, claim))
+	}
+}
+
 func claim(epoch uint64, node string) fence.Claim {
 	return fence.Claim{Epoch: epoch, Node: node, Token: fmt.Sprintf("%032x", epoch)}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 //go:embed standby.py
@@ -16,6 +17,11 @@ const fileName = "standby.py"
 // Portable is the argument that makes the program run Airflow's public command line instead of the
 // function behind it: about 0.2 s slower, the same in every Airflow version.
 const Portable = "--portable"
+
+// Dump is the signal on which the program prints the stacks of all its threads to stderr and goes on, even in a busy
+// loop or a call of C. Airflow uses SIGUSR1, SIGUSR2, SIGQUIT and SIGALRM itself; libraries that take real-time signals
+// take them from either end of the range. A process that has no handler yet is ended by it.
+const Dump = syscall.Signal(50)
 
 // Write puts the program into dir, which is made when missing, and returns the path to give to the
 // Python that has Airflow. The file is replaced in one step, so a start at the same time sees the

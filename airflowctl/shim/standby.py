@@ -10,12 +10,14 @@ line on fd 3 and becomes the scheduler. It talks in text lines:
                             note <text>             something that costs speed or a report, no more
     fd 3, from the daemon   go <epoch>              be the scheduler of this epoch
                             end of file before go   exit 0
+    signal DUMP             print the stacks of all threads to stderr and go on
 
 Traps, each met for real: a Job() built before go carries an old heartbeat; `app.backend` of Celery
 connects when it is touched; a service file read while warm is the wrong one.
 """
 
 import contextlib
+import faulthandler
 import gc
 import importlib
 import inspect
@@ -25,6 +27,7 @@ import sys
 import time
 
 CONTROL, REPORT = 3, 4
+DUMP = 50  # the signal, as in shim.go
 STARTED = time.monotonic()
 
 # What Airflow cannot do without: a failure to import one of these ends the standby.
@@ -87,6 +90,11 @@ def attempt(what, action):
     except Exception as err:  # Airflow's internals may have moved: that must not stop a takeover
         note(what, err)
         return None
+
+
+def answer_dumps():
+    """Works in a busy loop and in a call of C too: the handler is in C and needs no turn."""
+    faulthandler.register(DUMP, file=2, all_threads=True)
 
 
 def warm():
@@ -231,6 +239,7 @@ def main():
     del sys.path[0]  # this file's folder: a module there would hide one of Airflow's
     for number in (CONTROL, REPORT):
         os.set_inheritable(number, False)
+    attempt("answer dumps", answer_dumps)
     warm()
     run = None if "--portable" in sys.argv else attempt("use the fast entry", private_entry)
     watch()
