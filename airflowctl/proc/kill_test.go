@@ -399,8 +399,24 @@ func TestGroupModeSaysWhenItLostATree(t *testing.T) {
 	if err := w.forest.Clear(w.context()); !errors.Is(err, ErrLost) {
 		t.Errorf("clear with a lost tree: %v", err)
 	}
-	if n := len(w.marked()); n != treeSize-1 {
-		t.Errorf("%d survivors, want %d", n, treeSize-1)
+	// Main's death is the kernel's to finish; the others stay.
+	w.eventually("all but main survive", func() bool { return len(w.marked()) == treeSize-1 })
+}
+
+// A job of the daemon's own user can stop its init.
+func TestStoppedInitHoldsUpNothing(t *testing.T) {
+	for _, mode := range []Mode{ModePIDNS, ModeGroup} {
+		t.Run(string(mode), func(t *testing.T) {
+			w := newWorld(t, mode)
+			life := w.startTree("one")
+			if err := life.tree.(*initTree).init.process.Signal(syscall.SIGSTOP); err != nil {
+				t.Fatal(err)
+			}
+			if err := life.Kill(w.context()); err != nil {
+				t.Fatal(err)
+			}
+			w.nothingLeft()
+		})
 	}
 }
 
