@@ -24,12 +24,14 @@ def beside():
     time.sleep(600)
 
 def spin():
+    standby.say("job 1")
     while True:
         pass
 
 def call():
     lock = threading.Lock()
     lock.acquire()
+    standby.say("job 1")
     lock.acquire()
 
 standby.answer_dumps()
@@ -38,7 +40,6 @@ if os.environ["HANG"] == "mute":
 threading.Thread(target=beside, daemon=True).start()
 standby.say("warm 1 0.1")
 os.read(standby.CONTROL, 100)
-standby.say("job 1")
 {"spin": spin, "call": call, "mute": spin}[os.environ["HANG"]]()
 ' "$@"
 `
