@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -147,6 +148,9 @@ func (r *report) text(out io.Writer) error {
 	return err
 }
 
+// orphanInterval is Airflow's default for orphaned_tasks_check_interval, in seconds.
+const orphanInterval = 300
+
 // write tells of one trial, with every value.
 func (t *trial) write(b *strings.Builder) {
 	fmt.Fprintf(b, "  %s, round %d: ", t.Case, t.Round)
@@ -155,8 +159,9 @@ func (t *trial) write(b *strings.Builder) {
 		return
 	}
 	fmt.Fprintf(b, "%s; load %s; %d misses before\n", t.Victim, t.Load, t.Missed)
-	if t.Age > 0 {
-		fmt.Fprintf(b, "    the other scheduler was %.0f s old, so its next look for orphans came %.0f s after the fault\n", t.Age, 300-t.Age)
+	if t.Age > 0 && t.Meanwhile < 0 {
+		fmt.Fprintf(b, "    the other scheduler was %.0f s old, so its next look for orphans came %.0f s after the fault\n",
+			t.Age, orphanInterval-math.Mod(t.Age, orphanInterval))
 	}
 	if len(t.Orphans) > 0 {
 		fmt.Fprintf(b, "    left %d tasks queued, %d of them never sent; all begun after %s, %d not begun; not the victim's any more after %s\n",
