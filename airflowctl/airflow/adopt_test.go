@@ -132,12 +132,10 @@ func TestAdoptDoesNotHangOnAHeldRow(t *testing.T) {
 	_, err = frozen.Exec(t.Context(), "SELECT 1 FROM task_instance WHERE run_id = 'held' FOR UPDATE")
 	must(t, err)
 	store, claim := b.store(1)
-	began := time.Now()
-	adopted, err := store.Adopt(t.Context(), claim)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+	defer cancel()
+	adopted, err := store.Adopt(ctx, claim)
 	must(t, err)
-	if took := time.Since(began); took > 5*time.Second {
-		t.Errorf("took %s", took)
-	}
 	must(t, frozen.Rollback(t.Context()))
 	if want := (airflow.Adopted{Jobs: 2, Requeued: 1, Skipped: 1}); adopted != want {
 		t.Errorf("adopted %+v, want %+v", adopted, want)

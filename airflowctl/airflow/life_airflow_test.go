@@ -88,12 +88,6 @@ func (l *life) Write(text []byte) (int, error) {
 	return l.log.Write(text)
 }
 
-func (l *life) said(words string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.log.String(), words)
-}
-
 func (l *life) tail() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -102,7 +96,7 @@ func (l *life) tail() string {
 }
 
 // warm starts a standby and waits until it is ready.
-func (s *stage) warm() *life {
+func (s *stage) warm(arguments ...string) *life {
 	s.t.Helper()
 	s.lives++
 	dir := filepath.Join(s.lab.Dir, fmt.Sprintf("life%d", s.lives))
@@ -111,7 +105,7 @@ func (s *stage) warm() *life {
 	l := &life{stage: s, name: fmt.Sprintf("life%d", s.lives), service: filepath.Join(dir, "service"),
 		reports: make(chan shim.Report, 16), exited: make(chan struct{})}
 	env := airflow.Environment(airflow.Process{Node: "a", Label: l.name, ServiceFile: l.service}, s.airflow.SchedulerEnv())
-	l.start(s.airflow.Python(), program, env)
+	l.start(env, append([]string{s.airflow.Python(), program}, arguments...))
 	s.all.Cleanup(l.kill)
 	ready := l.await(shim.Warm)
 	s.t.Logf("%s: warm in %s", l.name, ready.Took)
@@ -121,14 +115,14 @@ func (s *stage) warm() *life {
 	return l
 }
 
-func (l *life) start(python, program string, env []string) {
+func (l *life) start(env, words []string) {
 	l.stage.t.Helper()
 	controlRead, controlWrite, err := os.Pipe()
 	must(l.stage.t, err)
 	reportRead, reportWrite, err := os.Pipe()
 	must(l.stage.t, err)
 	l.control = controlWrite
-	l.command = exec.Command(python, program)
+	l.command = exec.Command(words[0], words[1:]...)
 	l.command.Env, l.command.Stdout, l.command.Stderr = env, l, l
 	l.command.ExtraFiles = []*os.File{controlRead, reportWrite}
 	must(l.stage.t, l.command.Start())
