@@ -1,0 +1,96 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	duoflowv1 "github.com/duoflow/duoflow/proto/duoflow/v1"
+	"github.com/duoflow/duoflow/scripts/lab"
+)
+
+const job = "scheduler"
+
+// duoflow is three duoflowd, one of them the witness.
+type duoflow struct {
+	fleet
+	cluster *lab.Cluster
+}
+
+func newDuoflow(ctx context.Context, s *stage) (System, error) {
+	d := &duoflow{fleet: newFleet(s.lab)}
+	var err error
+	d.cluster, err = s.lab.NewCluster(ctx, s.store, lab.ClusterOptions{
+		Jobs: map[string]lab.Job{job: {Kind: "command", Command: []string{s.writer}}},
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, host := range hosts {
+		node := d.cluster.Nodes[host]
+		// Without damping: the benchmark makes more failovers in a minute than a site in a year.
+		if err := node.WriteConfig(func(c map[string]any) { c["calm_window"] = "0s" }); err != nil {
+			return nil, err
+		}
+		d.runs[host] = []*keeper{{start: func() (*lab.Process, error) {
+			err := node.Start()
+			return node.Process(), err
+		}}}
+	}
+	return d, nil
+}
+
+func (d *duoflow) About() About {
+	return About{Name: "duoflow", Version: "this tree", Settings: "detection lan, calm_window 0s", Detection: 300 * time.Millisecond}
+}
+
+// Active waits until the witness leads, as it does in every settled cluster, and the standby could take over.
+func (d *duoflow) Active(ctx context.Context) (string, error) {
+	last := errors.New("no answer")
+	for {
+		status, err := d.cluster.Status(ctx)
+		if err != nil {
+			last = err
+		} else if host, ok := settled(status); ok {
+			return host, nil
+		} else {
+			last = fmt.Errorf("status: %v", status)
+		}
+		if err := pause(ctx, 50*time.Millisecond); err != nil {
+			return "", fmt.Errorf("wait for duoflow to settle: %w; last: %w", err, last)
+		}
+	}
+}
+
+func (d *duoflow) Switchover(ctx context.Context, _ string) error {
+	output, code, err := d.cluster.Ctl(ctx, "switchover", "--yes", "--timeout", "10s")
+	if err == nil && code != 0 {
+		err = fmt.Errorf("switch over: exit code %d: %s", code, output)
+	}
+	return err
+}
+
+// settled names the active host of a cluster that is as it should be.
+func settled(status *duoflowv1.StatusResponse) (string, bool) {
+	if !status.GetView().GetAuthoritative() || status.GetLeader() != "t" {
+		return "", false
+	}
+	for _, n := range status.GetNodes() {
+		if !n.GetConnected() {
+			return "", false
+		}
+	}
+	for _, j := range status.GetJobs() {
+		if j.GetName() != job || j.GetSuspectReason() != "" {
+			continue
+		}
+		active, ready := false, false
+		for _, on := range j.GetNodes() {
+			active = active || on.GetNode() == j.GetHolder() && on.GetState() == "active"
+			ready = ready || on.GetNode() != j.GetHolder() && on.GetEligible()
+		}
+		return j.GetHolder(), active && ready
+	}
+	return "", false
+}
