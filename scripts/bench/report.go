@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"text/tabwriter"
 	"time"
 )
@@ -100,7 +101,7 @@ func (r *Report) cells() []Cell {
 	var faultNames []string
 	for _, run := range r.Runs {
 		k := key{run.Fault, run.System}
-		if len(faultNames) == 0 || faultNames[len(faultNames)-1] != run.Fault {
+		if !slices.Contains(faultNames, run.Fault) {
 			faultNames = append(faultNames, run.Fault)
 		}
 		grouped[k] = append(grouped[k], run)
