@@ -50,7 +50,7 @@ type Health struct {
 	Row           Row    // zero unless Reachable
 	HighestRole   uint64 // highest epoch a role of the job exists for; above Row.Epoch after a restore
 	ServerVersion int    // major, such as 15; 0 unless Reachable
-	Err           string // why not Reachable; no secrets in it
+	Err           string // why not Reachable, or what else is wrong; no secrets in it
 }
 
 // Fencer fences one job. Its methods are safe for concurrent use and work without Run too, only

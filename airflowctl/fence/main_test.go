@@ -27,12 +27,18 @@ const (
 	patience = 15 * time.Second // a test that waits longer has failed
 )
 
+// frozenEnv makes this test binary a fencer process that a test freezes; see frozen_test.go.
+const frozenEnv = "DUOFLOW_FENCE_TEST_FROZEN"
+
 // server is shared by the tests of this binary; each test has a database and role names of its own.
 var server *pg.Server
 
 func TestMain(m *testing.M) { os.Exit(testMain(m)) }
 
 func testMain(m *testing.M) int {
+	if order := os.Getenv(frozenEnv); order != "" {
+		return actFrozen(order)
+	}
 	var err error
 	server, err = pg.Start(context.Background(), pg.Options{Settings: map[string]string{
 		"wal_level": "logical", "max_prepared_transactions": "5", "max_connections": "300",
@@ -60,6 +66,7 @@ var benches atomic.Int64
 // bench is a database that is set up for one job, with a table w that the job writes.
 type bench struct {
 	t        testing.TB
+	server   *pg.Server
 	database string
 	group    string
 	a, b     string // DSNs of two fencers
@@ -68,9 +75,36 @@ type bench struct {
 
 func newBench(t testing.TB) *bench {
 	t.Helper()
+	return newBenchOn(t, server)
+}
+
+// newServer starts a server for one test alone.
+func newServer(t testing.TB, settings map[string]string) *pg.Server {
+	t.Helper()
+	own, err := pg.Start(t.Context(), pg.Options{Settings: settings})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stopLater(t, own)
+	return own
+}
+
+func stopLater(t testing.TB, s *pg.Server) {
+	t.Helper()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		if err := s.Stop(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func newBenchOn(t testing.TB, server *pg.Server) *bench {
+	t.Helper()
 	_ = os.Getenv(pg.BinEnv) // tells go's test cache that the result depends on it
 	n := benches.Add(1)
-	b := &bench{t: t, database: fmt.Sprintf("db%d", n), group: fmt.Sprintf("g%d", n)}
+	b := &bench{t: t, server: server, database: fmt.Sprintf("db%d", n), group: fmt.Sprintf("g%d", n)}
 	root := open(t, server.Superuser())
 	mustExec(t, root, "CREATE DATABASE "+b.database)
 	b.admin = open(t, b.adminDSN())
@@ -98,7 +132,7 @@ func newBench(t testing.TB) *bench {
 }
 
 func (b *bench) adminDSN() string {
-	return strings.Replace(server.Superuser(), "/postgres?", "/"+b.database+"?", 1)
+	return strings.Replace(b.server.Superuser(), "/postgres?", "/"+b.database+"?", 1)
 }
 
 // fencer returns a running fencer; change may edit its configuration.

@@ -19,6 +19,9 @@ const probeSQL = `SELECT f.epoch, f.node, f.token, f.at,
   current_setting('server_version_num')::int / 10000
 FROM duoflow.fence f WHERE f.job = $1`
 
+// writableSQL is what can be asked while the fence table is locked.
+const writableSQL = `SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off'`
+
 // errNotWritable ends a watch session: with several hosts the next connect may find the primary.
 var errNotWritable = errors.New("server takes no writes")
 
@@ -48,11 +51,16 @@ func (f *Fencer) watchSession(ctx context.Context, reachable *bool) error {
 		return err
 	}
 	defer discard(conn)
+	var last Health
 	for {
 		health, err := f.probe(ctx, conn)
+		if sqlState(err) == lockNotAvailable && last.Reachable {
+			health, err = f.probeLocked(ctx, conn, last)
+		}
 		if err != nil {
 			return err
 		}
+		last = health
 		if !*reachable {
 			f.log.Info("metastore back", "epoch", health.Row.Epoch)
 			*reachable = true
@@ -96,6 +104,18 @@ func (f *Fencer) probe(ctx context.Context, conn *pgx.Conn) (Health, error) {
 		return Health{}, fmt.Errorf("probe: %w", err)
 	}
 	return health, nil
+}
+
+// probeLocked answers for a fence table that somebody holds a lock on. While that lasts the
+// row cannot move; and a node that called the server unreachable would not take, which is what ends the lock.
+func (f *Fencer) probeLocked(ctx context.Context, conn *pgx.Conn, last Health) (Health, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	last.Err = "duoflow.fence is locked by another session: the row is the one seen before"
+	if err := conn.QueryRow(ctx, writableSQL).Scan(&last.Writable); err != nil {
+		return Health{}, fmt.Errorf("probe: %w", err)
+	}
+	return last, nil
 }
 
 // awaitNotice returns after one probe interval, or as soon as somebody moved the row.

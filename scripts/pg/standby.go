@@ -17,16 +17,16 @@ import (
 const replicationPoll = 10 * time.Millisecond
 
 // Standby copies the running server and starts the copy as its streaming standby, on a free port
-// and in a temporary directory of its own. It returns when the standby streams. With sync set, every
+// and in a temporary directory of its own. It returns when the standby streams. With synchronous set, every
 // commit of the server waits from then on until this standby (and each earlier synchronous one) has
 // written it to its log. A standby may be killed, restarted and promoted; Stop it like any server.
-func (s *Server) Standby(ctx context.Context, sync bool) (*Server, error) {
+func (s *Server) Standby(ctx context.Context, synchronous bool) (*Server, error) {
 	standby, err := prepare(Options{Listen: s.listen, Settings: s.settings, Bin: s.bin})
 	if err != nil {
 		return nil, err
 	}
 	standby.password = s.password
-	if err := s.follow(ctx, standby, sync); err != nil {
+	if err := s.follow(ctx, standby, synchronous); err != nil {
 		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
 		return nil, errors.Join(fmt.Errorf("make standby: %w", err), standby.Stop(stop))
@@ -34,7 +34,7 @@ func (s *Server) Standby(ctx context.Context, sync bool) (*Server, error) {
 	return standby, nil
 }
 
-func (s *Server) follow(ctx context.Context, standby *Server, sync bool) error {
+func (s *Server) follow(ctx context.Context, standby *Server, synchronous bool) error {
 	conn, err := pgx.Connect(ctx, s.Superuser())
 	if err != nil {
 		return err
@@ -52,7 +52,7 @@ func (s *Server) follow(ctx context.Context, standby *Server, sync bool) error {
 		return err
 	}
 	state := "streaming"
-	if sync {
+	if synchronous {
 		s.syncNames = append(s.syncNames, name)
 		if err := setSynchronous(ctx, conn, s.syncNames); err != nil {
 			return err
