@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -47,18 +46,16 @@ func (d *duoflow) About() About {
 
 // Active waits until the witness leads, as it does in every settled cluster, and the standby could take over.
 func (d *duoflow) Active(ctx context.Context) (string, error) {
-	last := errors.New("no answer")
 	for {
 		status, err := d.cluster.Status(ctx)
-		if err != nil {
-			last = err
-		} else if host, ok := settled(status); ok {
-			return host, nil
-		} else {
-			last = fmt.Errorf("status: %v", status)
+		if err == nil {
+			if host, ok := settled(status); ok {
+				return host, nil
+			}
+			err = fmt.Errorf("status: %v", status)
 		}
-		if err := pause(ctx, 50*time.Millisecond); err != nil {
-			return "", fmt.Errorf("wait for duoflow to settle: %w; last: %w", err, last)
+		if waited := pause(ctx, 50*time.Millisecond); waited != nil {
+			return "", fmt.Errorf("wait for duoflow to settle: %w; last: %w", waited, err)
 		}
 	}
 }

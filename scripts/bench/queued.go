@@ -59,7 +59,8 @@ func (c *scene) stall(ctx context.Context) (bool, error) {
 	if state != "idle" {
 		return false, nil
 	}
-	text, err := os.ReadFile("/proc/net/tcp")
+	// Not /proc/net: that is the main thread's network, and the lab may have moved that thread into a host.
+	text, err := os.ReadFile("/proc/thread-self/net/tcp")
 	if err != nil {
 		return false, fmt.Errorf("look at sockets: %w", err)
 	}

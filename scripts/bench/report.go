@@ -181,8 +181,8 @@ func (r *Report) loads() string {
 	return fmt.Sprintf("p50 %.1f, max %.1f", s.P50, s.Max)
 }
 
-func (s Spread) text(any bool) string {
-	if !any {
+func (s Spread) text(known bool) string {
+	if !known {
 		return "-\t-\t-"
 	}
 	return seconds(s.P50) + "\t" + seconds(s.P99) + "\t" + seconds(s.Max)
