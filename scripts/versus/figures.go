@@ -40,7 +40,7 @@ type summary struct {
 	All      []span // in the order in which they were measured
 }
 
-// summarize takes the median as the smallest value that at least half of the values do not exceed. A span that is only
+// summarize takes, of an even number of values, the longer one of the two in the middle as median. A span that is only
 // known to be longer counts as longer than a measured one of the same length.
 func summarize(values []span) summary {
 	s := summary{N: len(values), All: values}
@@ -57,7 +57,7 @@ func summarize(values []span) summary {
 		}
 		return cmp.Compare(a.Seconds, b.Seconds)
 	})
-	s.P50, s.Max = sorted[(s.N-1)/2], sorted[s.N-1]
+	s.P50, s.Max = sorted[s.N/2], sorted[s.N-1]
 	return s
 }
 

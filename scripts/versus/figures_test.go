@@ -33,7 +33,7 @@ func TestSummarize(t *testing.T) {
 	}{
 		{"none", nil, span{}, span{}, "-"},
 		{"one", []span{{Seconds: 2}}, span{Seconds: 2}, span{Seconds: 2}, "2.00 s"},
-		{"two: the smaller is exceeded by no more than half", []span{{Seconds: 3}, {Seconds: 1}}, span{Seconds: 1}, span{Seconds: 3}, "1.00 s / 3.00 s"},
+		{"two: the longer one", []span{{Seconds: 3}, {Seconds: 1}}, span{Seconds: 3}, span{Seconds: 3}, "3.00 s / 3.00 s"},
 		{"three", []span{{Seconds: 3}, {Seconds: 1}, {Seconds: 2}}, span{Seconds: 2}, span{Seconds: 3}, "2.00 s / 3.00 s"},
 		{"an open one is the longest", []span{over, {Seconds: 330}, {Seconds: 1}}, span{Seconds: 330}, over, "330 s / > 330 s"},
 		{"most are open", []span{over, over, {Seconds: 1}}, over, over, "> 330 s / > 330 s"},
