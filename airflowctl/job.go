@@ -27,12 +27,17 @@ type Job struct {
 	once    sync.Once
 	// lives joins the goroutines that watch a process each.
 	lives sync.WaitGroup
+	pace  pace
 
 	mu sync.Mutex
 	// current is the life that was given an epoch; nil while there is none.
 	current *life
 	// spare is the life that waits for one.
 	spare *life
+	// taking: a takeover is under way here, and no process is given to it yet. Until calmAt nothing that costs time
+	// is done beside a new life.
+	taking bool
+	calmAt time.Time
 	// credentials are those of the epoch being taken over or run.
 	credentials fence.Credentials
 	// metastore is open, with the epoch's own role, from adoption until the life has ended.
@@ -83,7 +88,7 @@ func New(cfg Config) (*Job, error) {
 	}
 	return &Job{
 		cfg: cfg, logger: logger, fencer: fencer, trees: trees, output: output,
-		cleared: make(chan struct{}), lastLines: map[uint64][]string{},
+		cleared: make(chan struct{}), pace: usualPace(), lastLines: map[uint64][]string{},
 	}, nil
 }
 

@@ -26,11 +26,18 @@ type life struct {
 	dir   string
 	said  *proc.LifeLog
 	epoch atomic.Uint64 // 0 while it is a spare
+	began time.Time
+	// from is what a spare was made from; only the keeper has to do with it.
+	from fingerprint
+	// retired: a spare that was ended on purpose.
+	retired atomic.Bool
 
 	// warm is closed when the shim waits for go, running when the scheduler's job row exists.
 	warm, running chan struct{}
 	// ended is closed when the main process has ended and everything it said has been read.
 	ended chan struct{}
+	// told is closed when the observer has heard of it.
+	told chan struct{}
 }
 
 // newLife starts a process tree whose label is the name of its directory. A command is started with its epoch; the
@@ -38,8 +45,8 @@ type life struct {
 func (j *Job) newLife(dir string, args, env []string) (*life, error) {
 	label := filepath.Base(dir)
 	l := &life{
-		job: j, dir: dir, said: j.output.Life(label),
-		warm: make(chan struct{}), running: make(chan struct{}), ended: make(chan struct{}),
+		job: j, dir: dir, said: j.output.Life(label), began: time.Now(),
+		warm: make(chan struct{}), running: make(chan struct{}), ended: make(chan struct{}), told: make(chan struct{}),
 	}
 	process, err := j.trees.Start(proc.Spec{
 		Label: label, Args: args, Env: env, Dir: cmp.Or(j.cfg.Dir, j.cfg.Root), User: j.cfg.User,
@@ -150,6 +157,7 @@ func (l *life) watch() {
 	cancel()
 	close(l.ended)
 	l.job.lifeEnded(l)
+	close(l.told)
 }
 
 func (l *life) heard(line string) {

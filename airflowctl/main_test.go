@@ -109,9 +109,21 @@ func (e *events) ended() string {
 // newJob runs one job as a host has it.
 func newJob(t *testing.T, cfg airflowctl.Config) *airflowctl.Job {
 	t.Helper()
+	j := makeJob(t, cfg)
+	run(t, j)
+	return j
+}
+
+func makeJob(t *testing.T, cfg airflowctl.Config) *airflowctl.Job {
+	t.Helper()
 	cfg.Name, cfg.Group, cfg.Root = jobName, group, t.TempDir()
 	j, err := airflowctl.New(cfg)
 	must(t, err)
+	return j
+}
+
+func run(t *testing.T, j *airflowctl.Job) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- j.Run(ctx) }()
@@ -120,7 +132,6 @@ func newJob(t *testing.T, cfg airflowctl.Config) *airflowctl.Job {
 		must(t, <-done)
 	})
 	must(t, j.Clear(t.Context()))
-	return j
 }
 
 // takeOver does what a machine decides on after a grant.

@@ -2,23 +2,44 @@ package airflowctl
 
 import (
 	"context"
+	"strings"
 	"time"
 )
 
-const (
-	// spareEvery is how often a missing standby process is looked for.
-	spareEvery = 250 * time.Millisecond
-	// sparePause keeps a new standby's imports from competing with a takeover for the processor.
-	sparePause = 10 * time.Second
-	// spareRetryMax bounds the doubling pause after a standby that died while it warmed up.
-	spareRetryMax = time.Minute
-	// progressEvery is how often the database is asked whether the scheduler moves.
-	progressEvery = 2 * time.Second
-	// collectEvery is how often the active host drops the roles of epochs long over.
-	collectEvery = 30 * time.Second
-)
+// pace is how a standby process is looked after; only tests have another than the usual one.
+type pace struct {
+	// every is the time between two looks at the process, look between two at what it was made from.
+	every, look time.Duration
+	// calm keeps a new standby's imports from competing for the processor with a life that has just begun.
+	calm time.Duration
+	// retry is the first pause after a standby that died, retryMax the longest; it doubles in between.
+	retry, retryMax time.Duration
+}
 
-// keepSpare keeps one standby process warm beside whatever runs.
+func usualPace() pace {
+	return pace{
+		every: 250 * time.Millisecond, look: 5 * time.Second, calm: 10 * time.Second,
+		retry: time.Second, retryMax: time.Minute,
+	}
+}
+
+// keeper keeps one standby process warm beside whatever runs, made from what is installed now. It has one goroutine.
+type keeper struct {
+	job *Job
+	pace
+	// made is the last process made, until it is known what became of it.
+	made *life
+	// fresh will take the spare's place once it is warm; nil: none is being made.
+	fresh *life
+	// fails counts those that died since one lived, retryAt is when the next may be made.
+	fails   int
+	retryAt time.Time
+	// lookedAt and looked are the last look at what is installed.
+	lookedAt time.Time
+	looked   fingerprint
+}
+
+// keepSpare runs a keeper until ctx ends.
 func (j *Job) keepSpare(ctx context.Context) {
 	if j.cfg.Kind != Airflow || !j.cfg.Warm {
 		return
@@ -28,96 +49,146 @@ func (j *Job) keepSpare(ctx context.Context) {
 	case <-ctx.Done():
 		return
 	}
-	pause := spareEvery
-	for sleep(ctx, pause) {
-		pause = spareEvery
-		if j.hasSpare() || !sleep(ctx, j.quiet()) {
-			continue
-		}
-		if err := j.makeSpare(ctx); err != nil {
-			j.logger.Warn("make standby process", "err", err)
-			pause = spareRetryMax / 4
-		}
+	k := &keeper{job: j, pace: j.pace}
+	for sleep(ctx, k.every) {
+		k.tick(ctx, time.Now())
 	}
 }
 
-func (j *Job) hasSpare() bool {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.spare != nil
+// tick is one look at the standby, and at most one step towards a warm and recent one.
+func (k *keeper) tick(ctx context.Context, now time.Time) {
+	k.settle(ctx, now)
+	taking, calm := k.job.busy(now)
+	spare := k.job.waiting()
+	switch {
+	case calm, taking && spare != nil:
+		k.giveUp(ctx)
+	case spare == nil && k.fresh != nil:
+		k.promote(ctx)
+	case spare == nil:
+		k.make(now)
+		k.promote(ctx)
+	case k.fresh != nil && k.fresh.isWarm():
+		k.promote(ctx)
+	case k.fresh == nil && spare.isWarm() && now.Sub(k.lookedAt) >= k.look:
+		k.inspect(ctx, spare, now)
+	}
 }
 
-// quiet is how long to leave the processor to a life that has just begun.
-func (j *Job) quiet() time.Duration {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.current != nil {
-		return sparePause
+// settle counts what became of the last process made: a standby that dies is made again after ever longer pauses,
+// one that was used or has lasted ends the count.
+func (k *keeper) settle(ctx context.Context, now time.Time) {
+	l := k.made
+	switch {
+	case l == nil:
+	case l.retired.Load():
+		k.made = nil
+	case l.epoch.Load() != 0:
+		k.made, k.fails = nil, 0
+	case l.over():
+		k.made = nil
+		k.failed(now)
+	case l.isWarm() && now.Sub(l.began) > k.retryMax:
+		k.fails = 0
+	case !l.isWarm() && now.Sub(l.began) > importWithin:
+		k.job.logger.Warn("standby does not get warm", "took", now.Sub(l.began))
+		k.job.kill(ctx, l) // counted at the next look
 	}
-	return 0
+	if k.fresh != nil && k.fresh.over() {
+		k.fresh = nil // the spare stays, old as it is
+	}
 }
 
-func (j *Job) makeSpare(ctx context.Context) error {
-	j.mu.Lock()
-	if j.spare != nil {
-		j.mu.Unlock()
-		return nil
+func (k *keeper) failed(now time.Time) {
+	k.retryAt = now.Add(min(k.retry<<min(k.fails, 20), k.retryMax))
+	k.fails++
+}
+
+// make starts a process; it is warm in some seconds, if it does not die.
+func (k *keeper) make(now time.Time) {
+	if now.Before(k.retryAt) {
+		return
 	}
-	l, err := j.newScheduler()
-	if err == nil {
-		j.spare = l
-	}
-	j.mu.Unlock()
+	seen := findInstall(k.job.cfg).fingerprint() // before it reads any of it
+	l, err := k.job.newScheduler()
 	if err != nil {
-		return err
+		k.job.logger.Warn("make standby process", "err", err)
+		k.failed(now)
+		return
 	}
-	return l.await(ctx, l.warm, importWithin)
+	l.from = seen
+	k.made, k.fresh = l, l
 }
 
-// watchProgress reports for how long the scheduler has not moved. Time in which the database could not be asked does
-// not count: a metastore outage is not a dead scheduler.
-func (j *Job) watchProgress(ctx context.Context) {
-	var since time.Time
-	for sleep(ctx, progressEvery) {
-		epoch, idle, ok := j.progress(ctx)
-		switch {
-		case !ok:
-			since = time.Time{}
-		case since.IsZero():
-			since = time.Now()
-		default:
-			j.cfg.Observer.Idle(epoch, min(idle, time.Since(since)))
-		}
+// promote makes the fresh process the spare; the one before is ended only then, so that there always is one.
+func (k *keeper) promote(ctx context.Context) {
+	if k.fresh == nil {
+		return
+	}
+	k.job.mu.Lock()
+	old := k.job.spare
+	k.job.spare = k.fresh
+	k.job.mu.Unlock()
+	k.fresh = nil
+	if old != nil {
+		k.job.retire(ctx, old)
 	}
 }
 
-func (j *Job) progress(ctx context.Context) (epoch uint64, idle time.Duration, ok bool) {
+// giveUp ends a replacement that is not warm yet: a takeover needs the processor, and has the old one.
+func (k *keeper) giveUp(ctx context.Context) {
+	if k.fresh != nil {
+		k.job.retire(ctx, k.fresh)
+		k.fresh = nil
+	}
+}
+
+// inspect starts a replacement when what the spare was made from has changed, and the change is over: two looks in a
+// row see the same. A package that is just being installed is no use yet.
+func (k *keeper) inspect(ctx context.Context, spare *life, now time.Time) {
+	k.lookedAt = now
+	before, seen := k.looked, k.job.look(ctx).learn(spare.from, schemaKey)
+	k.looked = seen
+	// Airflow itself writes an airflow.cfg where there is none, and the schema is not always known.
+	spare.from = spare.from.learn(seen, schemaKey, findInstall(k.job.cfg).config)
+	changed := spare.from.changes(seen)
+	if len(changed) == 0 || len(before.changes(seen)) > 0 || now.Before(k.retryAt) {
+		return
+	}
+	k.job.logger.Info("standby is made anew", "reason", strings.Join(changed, ", "))
+	k.make(now)
+}
+
+// waiting is the spare, warm or not; nil when there is none.
+func (j *Job) waiting() *life {
 	j.mu.Lock()
-	store, l := j.metastore, j.current
-	j.mu.Unlock()
-	if store == nil || l == nil {
-		return 0, 0, false
-	}
-	ctx, cancel := context.WithTimeout(ctx, progressEvery)
-	defer cancel()
-	idle, _, ok, err := store.Progress(ctx)
-	return l.epoch.Load(), idle, ok && err == nil
+	defer j.mu.Unlock()
+	return j.spare
 }
 
-// collectRoles drops roles of old epochs, far from any takeover.
-func (j *Job) collectRoles(ctx context.Context) {
-	for sleep(ctx, collectEvery) {
-		j.mu.Lock()
-		active := j.current != nil
-		j.mu.Unlock()
-		if !active {
-			continue
-		}
-		if n, err := j.fencer.Collect(ctx); err != nil && ctx.Err() == nil {
-			j.logger.Warn("collect roles", "err", err)
-		} else if n > 0 {
-			j.logger.Debug("collected roles", "count", n)
-		}
+// busy tells whether a takeover is under way that has no process yet, and whether one has only just got it.
+func (j *Job) busy(now time.Time) (taking, calm bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.taking, now.Before(j.calmAt)
+}
+
+// setBusy says how a takeover goes on: it is under way, or the processor is a new life's for so long.
+func (j *Job) setBusy(taking bool, calm time.Duration) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.taking, j.calmAt = taking, time.Now().Add(calm)
+}
+
+// retire ends a standby that nobody wants any more. Its directory goes when its end has been seen (lifeEnded).
+func (j *Job) retire(ctx context.Context, l *life) {
+	l.retired.Store(true)
+	j.kill(ctx, l)
+}
+
+func (j *Job) kill(ctx context.Context, l *life) {
+	if err := l.Kill(ctx); err != nil && ctx.Err() == nil {
+		j.logger.Warn("end standby process", "err", err)
 	}
 }
 

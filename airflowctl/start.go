@@ -21,6 +21,8 @@ const (
 // Start gives the credentials of the epoch to one process life and lets it run. A life that was started and failed
 // is never started again: an error means that this epoch is used up.
 func (j *Job) Start(ctx context.Context, claim fence.Claim) error {
+	j.setBusy(false, importWithin+rowWithin)
+	defer j.setBusy(false, j.pace.calm)
 	j.mu.Lock()
 	credentials := j.credentials
 	j.mu.Unlock()
@@ -100,9 +102,11 @@ func (j *Job) Stop(ctx context.Context, epoch uint64, grace time.Duration) error
 		if err := l.Stop(ctx, grace); err != nil {
 			return fmt.Errorf("stop job %s: %w", j.cfg.Name, err)
 		}
+		<-l.told // its last words are in; at once, for the tree is empty
 		j.bury(l)
 	}
 	j.closeMetastore()
+	j.setBusy(false, 0)
 	return nil
 }
 
@@ -124,11 +128,10 @@ func (j *Job) bury(l *life) {
 	}
 }
 
-// lifeEnded tells the observer of the current life, and lets a spare that ended be replaced.
+// lifeEnded tells the observer of the current life, and clears up after a standby, which the keeper then replaces.
 func (j *Job) lifeEnded(l *life) {
 	j.mu.Lock()
-	spare := j.spare == l
-	if spare {
+	if j.spare == l {
 		j.spare = nil
 	}
 	current, epoch := j.current == l, l.epoch.Load()
@@ -136,8 +139,10 @@ func (j *Job) lifeEnded(l *life) {
 	switch {
 	case current:
 		j.cfg.Observer.Exited(epoch, l.last())
-	case spare:
-		j.logger.Warn("standby process ended", "reason", l.last())
+	case epoch == 0:
+		if !l.retired.Load() {
+			j.logger.Warn("standby process ended", "reason", l.last())
+		}
 		if err := errors.Join(l.Kill(context.Background()), os.RemoveAll(l.dir)); err != nil {
 			j.logger.Warn("clean up standby", "err", err)
 		}

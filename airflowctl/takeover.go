@@ -12,6 +12,7 @@ import (
 
 // Take makes the fence row and the role of the epoch. It keeps trying until ctx ends.
 func (j *Job) Take(ctx context.Context, claim fence.Claim) error {
+	j.setBusy(true, 0)
 	credentials, err := j.fencer.Take(ctx, claim)
 	if err != nil {
 		return verdict(err)

@@ -1,0 +1,8 @@
+package airflowctl
+
+import "time"
+
+// Hurry looks after the standby of a job that does not run yet at a pace for tests.
+func (j *Job) Hurry(look, calm, retry, retryMax time.Duration) {
+	j.pace = pace{every: 10 * time.Millisecond, look: look, calm: calm, retry: retry, retryMax: retryMax}
+}
