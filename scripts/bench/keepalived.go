@@ -48,9 +48,9 @@ exec 9>%[1]s.lock; flock 9
 stop() {
   [ -f %[1]s ] || return 0
   pid=$(cat %[1]s); rm -f %[1]s
-  kill -TERM -- -"$pid" 2>/dev/null
-  for _ in $(seq 100); do kill -0 -- -"$pid" 2>/dev/null || return 0; sleep 0.02; done
-  kill -KILL -- -"$pid" 2>/dev/null
+  kill -TERM -"$pid" 2>/dev/null
+  for _ in $(seq 100); do kill -0 -"$pid" 2>/dev/null || return 0; sleep 0.02; done
+  kill -KILL -"$pid" 2>/dev/null
 }
 stop
 if [ "$1" = start ]; then
