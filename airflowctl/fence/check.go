@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -13,6 +14,10 @@ const (
 	ModeFenced = "fenced"
 	// ModeLeaseOnly: something is missing, so only timing keeps two epochs apart. UNSAFE.
 	ModeLeaseOnly = "lease-only"
+
+	insufficientPrivilege = "42501"
+	// explainTimeout bounds the look for the reason of a refusal, which nobody should wait for.
+	explainTimeout = 2 * time.Second
 )
 
 // Report says whether the fence holds in this database.
@@ -26,7 +31,13 @@ type Finding struct {
 	Name   string
 	OK     bool
 	Detail string // what was seen
-	Mend   string // what the administrator can do; "" when OK
+	Mend   string // what the administrator can do; "" when OK, except for advice
+}
+
+// advise adds a finding that does not touch the fence and so does not turn the mode; its Mend stays.
+func (r *Report) advise(name, detail, mend string) {
+	r.add(name, true, detail, "")
+	r.Findings[len(r.Findings)-1].Mend = mend
 }
 
 func (r *Report) add(name string, ok bool, detail, mend string) {
@@ -75,7 +86,9 @@ var questions = []question{
 		"GRANT pg_read_all_stats TO duoflow"},
 	{"nobody writes by PUBLIC",
 		`SELECT count(*) = 0, coalesce('writable by everybody: ' || string_agg(found.name, ', '), 'no table is writable by everybody')
-		 FROM (SELECT DISTINCT c.oid::regclass::text AS name FROM pg_class c, aclexplode(c.relacl) g
+		 FROM (SELECT DISTINCT c.oid::regclass::text AS name FROM pg_class c,
+		         LATERAL (SELECT * FROM aclexplode(c.relacl) UNION ALL
+		                  SELECT x.* FROM pg_attribute a, aclexplode(a.attacl) x WHERE a.attrelid = c.oid AND NOT a.attisdropped) g
 		       WHERE c.relkind IN ('r', 'p', 'v') AND c.relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)
 		         AND g.grantee = 0 AND g.privilege_type IN ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE') ORDER BY 1 LIMIT 10) found`,
 		"REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON these tables FROM PUBLIC: a fenced role keeps PUBLIC's rights"},
@@ -93,6 +106,61 @@ var questions = []question{
 		"REVOKE the other memberships of these roles: the fence does not take them away"},
 }
 
+// advice are the questions whose answer does not touch the fence: SQL gives (needs it, detail).
+var advice = []question{
+	{"fencer gets a connection on a full server",
+		`SELECT current_setting('server_version_num')::int >= 160000
+		   AND NOT (coalesce(current_setting('reserved_connections', true), '0')::int > 0
+		     AND coalesce((SELECT pg_has_role(session_user, oid, 'USAGE') FROM pg_roles WHERE rolname = 'pg_use_reserved_connections'), false)),
+		 format('max_connections %s, reserved_connections %s', current_setting('max_connections'), coalesce(current_setting('reserved_connections', true), 'not before Postgres 16'))`,
+		"set reserved_connections = 8 and GRANT pg_use_reserved_connections TO the fencers' logins WITH INHERIT TRUE: without it a fencer that has to connect waits for a free one"},
+	{"nothing writes on PUBLIC's behalf",
+		`SELECT count(*) > 0, coalesce('SECURITY DEFINER, executable by everybody: ' || string_agg(found.name, ', '), 'no SECURITY DEFINER function is executable by everybody')
+		 FROM (SELECT p.oid::regprocedure::text AS name FROM pg_proc p
+		       WHERE p.prosecdef AND p.provolatile = 'v' AND p.prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype)
+		         AND p.pronamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)
+		         AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')
+		         AND EXISTS (SELECT 1 FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) g WHERE g.grantee = 0 AND g.privilege_type = 'EXECUTE')
+		       ORDER BY 1 LIMIT 10) found`,
+		"if one of these writes tables of the job: REVOKE EXECUTE ON it FROM PUBLIC and GRANT it TO the group; a fenced role that is still connected can call it"},
+}
+
+func (f *Fencer) giveAdvice(ctx context.Context, conn *pgx.Conn, report *Report) error {
+	for _, q := range advice {
+		var needed bool
+		var detail string
+		if err := conn.QueryRow(ctx, q.sql).Scan(&needed, &detail); err != nil {
+			return fmt.Errorf("check %s: %w", q.name, err)
+		}
+		if needed {
+			report.advise(q.name, detail, q.mend)
+		} else {
+			report.add(q.name, true, detail, "")
+		}
+	}
+	return nil
+}
+
+// explain adds to a refusal of the server what Check finds missing: "permission denied" alone does
+// not say whose right, and who can give it.
+func (f *Fencer) explain(err error) error {
+	if sqlState(err) != insufficientPrivilege {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), explainTimeout)
+	defer cancel()
+	report, checkErr := f.Check(ctx)
+	if checkErr != nil {
+		return err
+	}
+	for _, finding := range report.Findings {
+		if !finding.OK {
+			err = fmt.Errorf("%w; missing: %s (%s): %s", err, finding.Name, finding.Detail, finding.Mend)
+		}
+	}
+	return err
+}
+
 // Check looks at rights and set-up without changing anything; Doctor goes further. The error is for
 // a server that cannot be asked, not for what is found.
 func (f *Fencer) Check(ctx context.Context) (Report, error) {
@@ -107,6 +175,9 @@ func (f *Fencer) Check(ctx context.Context) (Report, error) {
 	}
 	defer discard(conn)
 	report.add("fencer acts as duoflow", true, "SET ROLE "+grantor, "")
+	if err := checkDirect(ctx, conn, &report); err != nil {
+		return report, err
+	}
 	names := pgx.NamedArgs{"job": f.config.Job, "group": f.config.Group}
 	for _, q := range questions {
 		var ok bool
@@ -116,10 +187,26 @@ func (f *Fencer) Check(ctx context.Context) (Report, error) {
 		}
 		report.add(q.name, ok, detail, q.mend)
 	}
+	if err := f.giveAdvice(ctx, conn, &report); err != nil {
+		return report, err
+	}
 	if err := f.checkFunctions(ctx, conn, &report); err != nil {
 		return report, err
 	}
 	return report, f.checkRow(ctx, conn, &report)
+}
+
+// checkDirect finds a pooler in between: it hands out process ids of its own. The fencer's SET ROLE
+// would not be its session's alone, and who blocks it is looked for by its process id.
+func checkDirect(ctx context.Context, conn *pgx.Conn, report *Report) error {
+	const name = "fencer reaches the server itself"
+	var pid uint32
+	if err := conn.QueryRow(ctx, "SELECT pg_backend_pid()").Scan(&pid); err != nil {
+		return fmt.Errorf("check %s: %w", name, err)
+	}
+	report.add(name, pid == conn.PgConn().PID(), fmt.Sprintf("session is process %d, the server says %d", conn.PgConn().PID(), pid),
+		"name the server, not a pooler, in the fencer's DSN; the job may go through one")
+	return nil
 }
 
 var functionPattern = regexp.MustCompile(`(?s)FUNCTION duoflow\.(\w+)\(.*?AS \$duoflow\$(.*?)\$duoflow\$`)

@@ -58,7 +58,7 @@ func (f *Fencer) Drain(ctx context.Context, claim Claim) error {
 		found, err := f.drainOnce(ctx, claim, suspects, time.Since(began) > unlistedGrace)
 		switch {
 		case err != nil && (!repeatable(err) || ctx.Err() != nil):
-			return fmt.Errorf("drain below epoch %d (last seen: %s): %w", claim.Epoch, seen, errors.Join(ctx.Err(), err))
+			return fmt.Errorf("drain below epoch %d (last seen: %s): %w", claim.Epoch, seen, f.explain(errors.Join(ctx.Err(), err)))
 		case err == nil && !found.holds:
 			return fmt.Errorf("drain below epoch %d: %w", claim.Epoch, ErrSuperseded)
 		case err == nil && found.empty():

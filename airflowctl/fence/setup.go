@@ -86,6 +86,13 @@ BEGIN
   IF NOT pg_has_role(%[2]s, 'duoflow', 'MEMBER') THEN
     GRANT duoflow TO %[3]s;
   END IF;
+  IF current_setting('server_version_num')::int >= 160000 THEN
+    BEGIN -- a place on a full server, where reserved_connections is set
+      EXECUTE format('GRANT pg_use_reserved_connections TO %%I WITH INHERIT TRUE', %[2]s);
+    EXCEPTION WHEN insufficient_privilege THEN
+      RAISE NOTICE 'not granted, for want of rights: pg_use_reserved_connections';
+    END;
+  END IF;
 END
 $setup$;
 `, hint, quoteText(login), quoteName(login), password)

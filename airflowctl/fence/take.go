@@ -45,8 +45,8 @@ type taken struct {
 //
 // It keeps trying until ctx ends: a lost answer is asked for again, a session that holds a lock
 // against it is ended after Config.LockTimeout. Repeating it for the same claim in the same process
-// is harmless and gives the same password. Errors: *StaleError; an *pgconn.PgError of the server when
-// rights or set-up are missing; ctx's error, after which the outcome is unknown until Take is
+// is harmless and gives the same password. Errors: *StaleError; at once, an *pgconn.PgError of the server
+// when rights or set-up are missing, with their names; ctx's error, after which the outcome is unknown until Take is
 // repeated.
 func (f *Fencer) Take(ctx context.Context, claim Claim) (Credentials, error) {
 	if err := claim.validate(); err != nil {
@@ -59,7 +59,7 @@ func (f *Fencer) Take(ctx context.Context, claim Claim) (Credentials, error) {
 	began := time.Now()
 	answer, err := f.insist(ctx, claim, known)
 	if err != nil {
-		return Credentials{}, fmt.Errorf("take fence of epoch %d: %w", claim.Epoch, err)
+		return Credentials{}, fmt.Errorf("take fence of epoch %d: %w", claim.Epoch, f.explain(err))
 	}
 	if answer.outcome != "taken" && answer.outcome != "done" {
 		return Credentials{}, &StaleError{Row: answer.row, HighestRole: answer.highest}
