@@ -164,6 +164,7 @@ func (r *Report) table(out io.Writer) {
 gap: old owner's last row before the new one's first, to that first row; a gap near 0 with stale rows is a split, not speed.
 none: nobody took over while watched (the old one stayed, or nobody wrote: see silence). late: only after the fault was undone.
 stale: rows that an older owner committed after a newer one's first, in the order of the write-ahead log. p99 of n < 100 is the maximum.
+queued-statement: before Postgres 16 duoflow takes over only when the stopped session is gone, so its gap is as long as the stop.
 `)
 	for _, s := range r.Systems {
 		fmt.Fprintf(out, "%s: %s; %s\n", s.Name, s.Version, s.Settings)
