@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -17,59 +18,101 @@ import (
 	"github.com/duoflow/duoflow/scripts/lab"
 )
 
-// TestAnOldSchedulerEnds is TestAnOldLifeIsNotRevived with the real thing: a real scheduler that nobody stops, on the
-// host that takes over again, must end by itself and not come back with the new role.
-func TestAnOldSchedulerEnds(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
+// real is a job with a real Airflow around it; its lives have epochs that go up.
+type real struct {
+	*airflowctl.Job
+	stack *lab.Airflow
+	seen  *events
+	dsn   map[string]string
+	epoch uint64
+}
+
+// TestARealScheduler does all that needs a real Airflow with one, since its start is what takes long.
+func TestARealScheduler(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	l, err := lab.Up(ctx, lab.Options{Hosts: []string{"a"}})
 	must(t, err)
 	t.Cleanup(func() { must(t, l.Down(context.Background())) })
-	stack, err := l.StartAirflow(ctx, lab.AirflowOptions{})
+	stack, err := l.StartAirflow(ctx, lab.AirflowOptions{Chains: 2, Length: 1})
 	must(t, err)
-	dsn := fencers(ctx, t, stack.Store(), "a", "b")
-
-	seen := &events{}
-	here := newJob(t, airflowctl.Config{
-		Node: "a", Kind: airflowctl.Airflow, Python: stack.Python(), Env: stack.SchedulerEnv(),
-		FenceDSN: dsn["a"], Observer: seen,
+	r := &real{stack: stack, seen: &events{}, dsn: fencers(ctx, t, stack.Store(), "a", "b")}
+	r.Job = newJob(t, airflowctl.Config{
+		Node: "a", Kind: airflowctl.Airflow, Python: stack.Python(), Env: stack.SchedulerEnv(), Warm: true,
+		FenceDSN: r.dsn["a"], Observer: r.seen,
 	})
-	there := newJob(t, airflowctl.Config{
-		Node: "b", Kind: airflowctl.Command, Command: []string{"sleep", "600"}, Env: stack.SchedulerEnv(),
-		FenceDSN: dsn["b"], Observer: &events{},
-	})
-	takeOver(t, here, claim(1, "a"))
-	first := schedulers(t, here)
-	if len(first) != 1 {
-		t.Fatalf("schedulers after the first takeover: %v", first)
-	}
-	takeOver(t, there, claim(2, "b"))
-	takeOver(t, here, claim(3, "a"))
-	eventually(t, "the first scheduler ends by itself", func() bool { return !slices.Contains(schedulers(t, here), first[0]) })
-	if left := schedulers(t, here); len(left) != 1 {
-		t.Errorf("schedulers at the end: %v, want that of epoch 3 alone", left)
-	}
-	if seen.ended() != "" {
-		t.Errorf("the third life ended: %s", seen.ended())
+	for _, part := range []struct {
+		name string
+		run  func(*testing.T, *real)
+	}{
+		{"an old one ends", anOldOneEnds},
+		{"an outage of the metastore is not its end", anOutageIsNotItsEnd},
+		{"one that waits for a lock is found", aLockIsFound},
+		{"one that is stopped is found", aStopIsFound},
+		{"tasks of a LocalExecutor die with it and run again", localTasksRunAgain},
+	} {
+		began := time.Now()
+		if !t.Run(part.name, func(t *testing.T) { part.run(t, r) }) {
+			t.Fatal("what comes next goes on from here")
+		}
+		t.Logf("%s: %s", part.name, time.Since(began).Round(time.Second))
 	}
 }
 
-// schedulers lists the service files of the processes that run as lives of the job.
-func schedulers(t *testing.T, j *airflowctl.Job) []string {
+// next takes over with the next epoch.
+func (r *real) next(t *testing.T, j *airflowctl.Job, node string) {
+	t.Helper()
+	r.epoch++
+	takeOver(t, j, claim(r.epoch, node))
+}
+
+// anOldOneEnds is TestAnOldLifeIsNotRevived with the real thing: a real scheduler that nobody stops, on the host that
+// takes over again, must end by itself and not come back with the new role.
+func anOldOneEnds(t *testing.T, r *real) {
+	there := newJob(t, airflowctl.Config{
+		Node: "b", Kind: airflowctl.Command, Command: []string{"sleep", "600"}, Env: r.stack.SchedulerEnv(),
+		FenceDSN: r.dsn["b"], Observer: &events{},
+	})
+	r.next(t, r.Job, "a")
+	first := lives(t, r.Job, true)
+	if len(first) != 1 {
+		t.Fatalf("schedulers after the first takeover: %v", first)
+	}
+	r.next(t, there, "b")
+	r.next(t, r.Job, "a")
+	eventually(t, "the first scheduler ends by itself", func() bool { return !alive(strconv.Itoa(first[0])) })
+	if left := lives(t, r.Job, true); len(left) != 1 {
+		t.Errorf("schedulers at the end: %v, want that of epoch 3 alone", left)
+	}
+	if r.seen.ended() != "" {
+		t.Errorf("the third life ended: %s", r.seen.ended())
+	}
+}
+
+// lives are the processes that run as lives of the job: those that have got credentials, or those that wait for them.
+func lives(t *testing.T, j *airflowctl.Job, given bool) []int {
 	t.Helper()
 	files, err := filepath.Glob("/proc/[0-9]*/environ")
 	must(t, err)
-	var found []string
+	var found []int
+	var seen []string
 	for _, file := range files {
 		environ, err := os.ReadFile(file)
 		if err != nil {
 			continue // the process has ended meanwhile
 		}
 		for _, entry := range strings.Split(string(environ), "\x00") {
-			path, ok := strings.CutPrefix(entry, "PGSERVICEFILE="+j.Root())
-			if ok && !slices.Contains(found, path) {
-				found = append(found, path)
+			path, ok := strings.CutPrefix(entry, "PGSERVICEFILE=")
+			if !ok || !strings.HasPrefix(path, j.Root()) || slices.Contains(seen, path) {
+				continue
 			}
+			_, missing := os.Stat(path)
+			if (missing == nil) != given {
+				continue
+			}
+			pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+			must(t, err)
+			seen, found = append(seen, path), append(found, pid)
 		}
 	}
 	return found

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -84,6 +85,7 @@ type events struct {
 	mu     sync.Mutex
 	exited []string
 	health fence.Health
+	idle   map[uint64][]time.Duration
 }
 
 func (e *events) Health(h fence.Health) {
@@ -98,7 +100,21 @@ func (e *events) Exited(epoch uint64, detail string) {
 	e.exited = append(e.exited, fmt.Sprintf("%d: %s", epoch, detail))
 }
 
-func (e *events) Idle(uint64, time.Duration) {}
+func (e *events) Idle(epoch uint64, idle time.Duration) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.idle == nil {
+		e.idle = map[uint64][]time.Duration{}
+	}
+	e.idle[epoch] = append(e.idle[epoch], idle)
+}
+
+// idles are the reports on one epoch so far.
+func (e *events) idles(epoch uint64) []time.Duration {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Clone(e.idle[epoch])
+}
 
 func (e *events) ended() string {
 	e.mu.Lock()
