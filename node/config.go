@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
 
 	"github.com/duoflow/duoflow/node/control"
 	"github.com/duoflow/duoflow/node/lease"
@@ -63,15 +64,14 @@ type Member struct {
 	NoFailover bool `yaml:"nofailover"`
 }
 
-// UnmarshalYAML accepts the short form too.
-func (m *Member) UnmarshalYAML(raw []byte) error {
-	var short string
-	if err := yaml.Unmarshal(raw, &short); err == nil {
-		*m = Member{Peer: short}
+// UnmarshalYAML accepts the short form too. It takes a node, not text, so that errors name the line of the file.
+func (m *Member) UnmarshalYAML(node ast.Node) error {
+	if text, ok := node.(*ast.StringNode); ok {
+		*m = Member{Peer: text.Value}
 		return nil
 	}
 	type long Member
-	return yaml.UnmarshalWithOptions(raw, (*long)(m), yaml.Strict())
+	return yaml.NodeToValue(node, (*long)(m), yaml.Strict())
 }
 
 // TLS are PEM files. The certificate's name must be the node's.
@@ -155,13 +155,24 @@ func ParseConfig(raw []byte, base string) (Config, error) {
 	var c Config
 	d := yaml.NewDecoder(bytes.NewReader(raw), yaml.Strict())
 	if err := d.Decode(&c); err != nil && !errors.Is(err, io.EOF) {
-		return Config{}, fmt.Errorf("parse YAML: %w", err)
+		return Config{}, yamlError(err)
+	}
+	var second Config
+	if err := d.Decode(&second); err == nil {
+		return Config{}, errors.New("parse YAML: a second document; want one")
+	} else if !errors.Is(err, io.EOF) {
+		return Config{}, yamlError(err)
 	}
 	c.complete(base)
 	if p := c.validate(); len(p.List) > 0 {
 		return Config{}, p
 	}
 	return c, nil
+}
+
+// yamlError says what is wrong and where, without the text around it: a line of it may hold a password.
+func yamlError(err error) error {
+	return fmt.Errorf("parse YAML: %s", yaml.FormatError(err, false, false))
 }
 
 func (c *Config) complete(base string) {
@@ -231,8 +242,11 @@ func (c *Config) validateNodes(p *Problems) {
 		if !lease.ValidName(string(name)) {
 			p.addf("nodes.%s: not a node name", name)
 		}
-		if _, _, err := net.SplitHostPort(m.Peer); err != nil {
+		if !reachable(m.Peer) {
 			p.addf("nodes.%s: peer %q; want host:port", name, m.Peer)
+		}
+		if m.Gossip != "" && !reachable(m.Gossip) {
+			p.addf("nodes.%s: gossip %q; want host:port", name, m.Gossip)
 		}
 		if !m.Witness {
 			candidates++
@@ -247,8 +261,8 @@ func (c *Config) validateListen(p *Problems) {
 	for _, l := range []struct{ key, addr string }{
 		{"peer", c.Listen.Peer}, {"gossip", c.Listen.Gossip}, {"admin", c.Listen.Admin}, {"http", c.Listen.HTTP},
 	} {
-		host, _, err := net.SplitHostPort(l.addr)
-		if err != nil {
+		host, port, err := net.SplitHostPort(l.addr)
+		if err != nil || port == "" {
 			p.addf("listen.%s: %q; want host:port", l.key, l.addr)
 			continue
 		}
@@ -256,6 +270,12 @@ func (c *Config) validateListen(p *Problems) {
 			p.addf("listen.%s: %q is not a loopback address, which insecure_loopback asks for", l.key, l.addr)
 		}
 	}
+}
+
+// reachable reports whether others can be told to connect to addr.
+func reachable(addr string) bool {
+	host, port, err := net.SplitHostPort(addr)
+	return err == nil && host != "" && port != "" && port != "0"
 }
 
 func loopback(host string) bool {
@@ -283,9 +303,14 @@ func (c *Config) validateJob(p *Problems, name string, j Job) {
 	if !lease.ValidName(name) {
 		p.addf("jobs.%s: not a job name", name)
 	}
+	if j.Grace < 0 {
+		p.addf("jobs.%s.grace: %s; want 0s or more", name, j.Grace)
+	}
 	if j.Follow != "" {
 		if _, ok := c.Jobs[j.Follow]; !ok || j.Follow == name {
 			p.addf("jobs.%s.follow: %q is not another job", name, j.Follow)
+		} else if c.Jobs[j.Follow].Follow != "" {
+			p.addf("jobs.%s.follow: %q follows %q itself; want a job that follows none", name, j.Follow, c.Jobs[j.Follow].Follow)
 		}
 	}
 	switch j.Kind {

@@ -14,6 +14,9 @@ import (
 // proposeWithin bounds one try to get a command agreed on. Whoever proposed it decides again when it fails.
 const proposeWithin = 2 * time.Second
 
+// proposeAgainAfter is the least time between two proposals of one decision when the log takes none.
+const proposeAgainAfter = 50 * time.Millisecond
+
 // carryOut starts what a machine has decided. Results come back through the mailbox.
 func (n *Node) carryOut(parts context.Context, s *seat, e control.Effect) {
 	switch e.Kind {
@@ -24,6 +27,7 @@ func (n *Node) carryOut(parts context.Context, s *seat, e control.Effect) {
 	case control.Clear:
 		n.do(parts, s, e, s.hosted.Clear)
 	case control.Take:
+		s.abandon()
 		s.takeover, s.abandon = context.WithCancel(parts)
 		n.claimed(s.takeover, s, e, s.hosted.Take)
 	case control.Drain:
@@ -34,7 +38,11 @@ func (n *Node) carryOut(parts context.Context, s *seat, e control.Effect) {
 		n.claimed(s.takeover, s, e, s.hosted.Start)
 	case control.Stop:
 		s.abandon()
-		n.do(parts, s, e, func(ctx context.Context) error { return s.hosted.Stop(ctx, uint64(e.Epoch), e.Grace) })
+		before := s.out
+		n.do(parts, s, e, func(ctx context.Context) error {
+			<-before
+			return s.hosted.Stop(ctx, uint64(e.Epoch), e.Grace)
+		})
 	case control.Surrender:
 		n.aside(parts, s, e, s.hosted.Surrender)
 	case control.Mirror:
@@ -44,7 +52,10 @@ func (n *Node) carryOut(parts context.Context, s *seat, e control.Effect) {
 
 // do carries out one effect and posts how it ended.
 func (n *Node) do(ctx context.Context, s *seat, e control.Effect, run func(context.Context) error) {
+	returned := make(chan struct{})
+	s.out = returned
 	n.work.Go(func() {
+		defer close(returned)
 		err := run(ctx)
 		if ctx.Err() != nil {
 			return // given up: nobody waits for the answer
@@ -99,14 +110,28 @@ func outcome(err error) control.Outcome {
 func (n *Node) proposeFor(parts context.Context, s *seat, c lease.Command) {
 	began := bootNow()
 	n.propose(parts, c, func(err error) {
-		n.wire.mail.post(s.name, control.Proposed{})
-		if c.Grant == nil || err != nil {
-			return
+		if c.Release != nil {
+			return // the machine's own, and it looks at the log
 		}
-		took := lease.Timing{Name: "grant", Took: bootNow().Since(began)}
-		report := &lease.Report{Job: s.name, Epoch: c.Grant.Next, Phases: []lease.Timing{took}}
-		n.propose(parts, lease.Command{Report: report}, nil)
+		took := bootNow().Since(began)
+		if err != nil {
+			pause(parts, proposeAgainAfter)
+		}
+		n.wire.mail.post(s.name, control.Proposed{})
+		if g := c.Grant; g != nil && n.wire.ledger.job(s.name).HeldBy(g.Node, g.Token) {
+			report := &lease.Report{Job: s.name, Epoch: g.Next, Phases: []lease.Timing{{Name: "grant", Took: took}}}
+			n.propose(parts, lease.Command{Report: report}, nil)
+		}
 	})
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 // propose puts a command to the log with this host's wall clock, for people to read, and calls then when it ended.

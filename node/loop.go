@@ -27,6 +27,7 @@ func (n *Node) loop(parts context.Context, quit <-chan struct{}) {
 			deadline = bootNow().Add(leaveWithin)
 			n.logger.Info("leaving: jobs are asked to end")
 			n.step(parts, letter{input: control.Quit{}})
+			n.sendBeat(bootNow())
 		case <-n.wire.mail.rings:
 			n.deliver(parts)
 		case <-ticker.C:
@@ -69,10 +70,10 @@ func (n *Node) step(parts context.Context, l letter) {
 		return
 	}
 	if in, ok := l.input.(control.Leading); ok {
-		n.leading = in.On
-		if in.On {
-			n.configure(parts)
-		}
+		n.leading, n.configureAt = in.On, now
+	}
+	if n.leading && now >= n.configureAt {
+		n.configure(parts)
 	}
 	for _, s := range n.seats {
 		if l.job == "" || l.job == s.name {
@@ -132,8 +133,12 @@ func (n *Node) left() bool {
 	return true
 }
 
+// configureEvery is how often the leader looks whether the cluster knows what the configuration says.
+const configureEvery = time.Second
+
 // configure has the cluster agree on the members and jobs of our configuration file, when it has not yet.
 func (n *Node) configure(parts context.Context) {
+	n.configureAt = bootNow().Add(configureEvery)
 	nodes, jobs := n.cfg.members(), n.cfg.jobNames()
 	if !n.wire.ledger.lacks(nodes, jobs) {
 		return

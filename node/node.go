@@ -59,6 +59,8 @@ type Node struct {
 	heard   *hearing
 	leading bool
 	beatAt  control.Instant
+	// configureAt is when a leader next compares the log's members with the configuration's.
+	configureAt control.Instant
 
 	// work joins the goroutines that carry out effects.
 	work sync.WaitGroup
@@ -79,7 +81,10 @@ type seat struct {
 	// takeover ends the steps of a takeover when the machine gives it up.
 	takeover context.Context
 	abandon  context.CancelFunc
-	phases   phases
+	// out is closed when the effect that was carried out last has returned. A stop waits for it, or a start that was
+	// given up could still make a process after its epoch was released.
+	out    <-chan struct{}
+	phases phases
 }
 
 // NewToken draws the token of a daemon's life.
@@ -126,7 +131,7 @@ func (n *Node) newSeat(name lease.JobName, hosted hostedJob) (*seat, error) {
 		priority[id], never[id] = m.Priority, m.NoFailover
 	}
 	return &seat{
-		name: name, cfg: job, hosted: hosted,
+		name: name, cfg: job, hosted: hosted, abandon: func() {},
 		machine: control.NewMachine(control.Config{
 			Job: name, Self: n.self, Token: n.token, Witness: n.cfg.Witness, Timing: timing,
 		}),

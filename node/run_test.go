@@ -147,11 +147,13 @@ func (j *stubJob) history() string {
 
 // daemon is a node of one, running.
 type daemon struct {
-	t    *testing.T
-	node *Node
-	log  *soleLog
-	jobs map[lease.JobName]*stubJob
-	quit context.CancelFunc
+	t          *testing.T
+	node       *Node
+	log        *soleLog
+	jobs       map[lease.JobName]*stubJob
+	hosted     map[lease.JobName]hostedJob
+	replicated replicatedLog
+	quit       context.CancelFunc
 	// ended yields what Run returned.
 	ended chan error
 }
@@ -175,6 +177,7 @@ func start(t *testing.T, cfg Config, prepare func(*daemon)) *daemon {
 		t: t, log: &soleLog{wire: wire, fail: make(chan error, 1)}, jobs: map[lease.JobName]*stubJob{}, ended: make(chan error, 1),
 	}
 	hosted := map[lease.JobName]hostedJob{}
+	d.hosted, d.replicated = hosted, d.log
 	for _, name := range cfg.jobNames() {
 		d.jobs[name] = &stubJob{events: wire.Job(name)}
 		if !cfg.Witness {
@@ -184,7 +187,7 @@ func start(t *testing.T, cfg Config, prepare func(*daemon)) *daemon {
 	if prepare != nil {
 		prepare(d)
 	}
-	n, err := New(Parts{Config: cfg, Version: "test", Token: NewToken(), Wire: wire, Log: d.log, Gossip: alone{}, jobs: hosted})
+	n, err := New(Parts{Config: cfg, Version: "test", Token: NewToken(), Wire: wire, Log: d.replicated, Gossip: alone{}, jobs: hosted})
 	if err != nil {
 		t.Fatal(err)
 	}

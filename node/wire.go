@@ -21,6 +21,9 @@ type Wire struct {
 
 // NewWire returns a wire for the nodes of a configuration.
 func NewWire(cfg Config, logger *slog.Logger) *Wire {
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
 	mail := newMailbox()
 	names := map[uint64]lease.NodeID{}
 	for _, name := range cfg.nodeNames() {

@@ -44,7 +44,7 @@ var unfits = []struct {
 			c.says["b"] = said
 			c.quiet["b"] = true
 		}},
-	{name: "released it because it is leaving", node: "b", want: "is active, not standby",
+	{name: "released it because it is leaving", node: "b", want: "is leaving",
 		do: func(c *court) {
 			c.hold("b")
 			said := c.says["b"]

@@ -38,8 +38,7 @@ type Granter struct {
 	now Instant
 
 	leading bool
-	// since is when this node began to listen as leader: before that it was nobody's business to hear the holder. A
-	// stall of our own begins it anew, for then it was we who did not listen.
+	// since is when this node began to lead: before that it was nobody's business to hear the holder.
 	since Instant
 	view  lease.Job
 	// followed is the job named by cfg.Follow.
@@ -50,6 +49,10 @@ type Granter struct {
 
 	// proposed is the epoch of a proposal that has not been answered; 0 when none is out.
 	proposed lease.Epoch
+	// listening: somebody has been heard. old is the highest epoch that was spoken of when each was heard first: lives
+	// before it ended at a time we do not know.
+	listening bool
+	old       lease.Epoch
 	// silences and failures are when, in the calm window, silence cost a holder the job, and the job's lives failed.
 	silences, failures []Instant
 	suspicion          Suspicion
@@ -80,8 +83,8 @@ func (g *Granter) Step(now Instant, in Input) []Effect {
 	if now < g.now {
 		panic(fmt.Sprintf("control: granter of %s: time went from %d back to %d", g.cfg.Job, g.now, now))
 	}
-	if now.Since(g.now) > g.cfg.Timing.Silence/stallPart {
-		g.since = now
+	if stall := now.Since(g.now); g.now != 0 && stall > g.cfg.Timing.Silence/stallPart {
+		g.excuse(stall)
 	}
 	g.now = now
 	g.note(in)
@@ -96,6 +99,20 @@ func (g *Granter) Step(now Instant, in Input) []Effect {
 	return g.decide()
 }
 
+// excuse moves what was heard by the time in which we did not listen, so that a stall of our own is nobody's silence.
+func (g *Granter) excuse(stall time.Duration) {
+	g.since = g.since.Add(stall)
+	for i := range g.peers {
+		p := &g.peers[i]
+		if p.heardAt != 0 {
+			p.heardAt = p.heardAt.Add(stall)
+		}
+		if p.blindSince != 0 {
+			p.blindSince = p.blindSince.Add(stall)
+		}
+	}
+}
+
 func (g *Granter) note(in Input) {
 	switch in := in.(type) {
 	case Leading:
@@ -107,13 +124,21 @@ func (g *Granter) note(in Input) {
 	case Lease:
 		g.noteLease(in.Job)
 	case Beat:
-		g.peer(in.From).hear(in.Said, g.now)
+		g.noteBeat(in)
 	case Lost:
 		p := g.peer(in.Node)
 		p.gone = p.gone || in.Refused
 	case Proposed:
 		g.proposed = 0
 	}
+}
+
+func (g *Granter) noteBeat(in Beat) {
+	p := g.peer(in.From)
+	if p.heardAt == 0 {
+		g.listening, g.old = true, max(g.old, in.Said.Epoch, in.Said.Row.Epoch)
+	}
+	p.hear(in.Said, g.now)
 }
 
 func (p *peer) hear(said Report, now Instant) {
@@ -133,19 +158,40 @@ func (g *Granter) noteLease(j lease.Job) {
 	if j.Name != g.cfg.Job {
 		return
 	}
-	if n := len(j.History); n > 0 && (j.Epoch != g.view.Epoch || j.Phase != g.view.Phase) {
+	if n := len(j.History); n > 0 && g.news(j) {
 		g.remember(j.History[n-1])
 	}
 	g.view = j
-	if p := g.peer(j.Holder); stands(j) && p.said.Token == j.Token {
-		p.said.State = Standby // its next beat will say so too
+	if p := g.peer(j.Holder); j.Phase == lease.Released && p.said.Token == j.Token {
+		p.released(j.History)
 	}
 }
 
-// stands: a release is the holder's word that it is standby again, unless it is leaving.
-func stands(j lease.Job) bool {
-	n := len(j.History)
-	return j.Phase == lease.Released && n > 0 && j.History[n-1].Cause != lease.CauseShutdown
+// news reports whether the job's last entry ends a life that was not over when we began to listen. What a restarted
+// node reads in its log, or is sent to catch up, happened it does not know when.
+func (g *Granter) news(j lease.Job) bool {
+	over := j.Epoch
+	if j.Epoch != g.view.Epoch {
+		over = g.view.Epoch
+	} else if j.Phase == g.view.Phase {
+		return false
+	}
+	return g.listening && over != 0 && over >= g.old
+}
+
+// released takes a release for the holder's own word; its next beat will say the same. One that was fenced off is left
+// out: it knows more than we do, and its beat brings it.
+func (p *peer) released(history []lease.Entry) {
+	if len(history) == 0 {
+		return
+	}
+	switch history[len(history)-1].Cause {
+	case lease.CauseShutdown:
+		p.said.Goodbye = true
+	case lease.CauseFenced:
+	default:
+		p.said.State = Standby
+	}
 }
 
 // remember keeps the instants that damping needs.
@@ -215,11 +261,16 @@ func (g *Granter) propose(epoch lease.Epoch, c lease.Command) []Effect {
 func (g *Granter) rowAhead() (Row, bool) {
 	var top Row
 	for i := range g.peers {
-		if r := g.peers[i].said.Row; r.Epoch > top.Epoch && r.Token.Valid() {
+		if r := g.peers[i].said.Row; r.Epoch > top.Epoch && g.observable(r) {
 			top = r
 		}
 	}
 	return top, top.Epoch > g.view.Epoch
+}
+
+// observable rows are those the log would accept. Any other is no less a reason to choose a higher epoch.
+func (g *Granter) observable(r Row) bool {
+	return r.Token.Valid() && lease.ValidName(string(r.Node)) && !g.witness(r.Node)
 }
 
 // nextEpoch is beyond everything anyone has ever seen, so that a wiped cluster or a restored database still moves on.

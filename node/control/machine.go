@@ -133,7 +133,7 @@ func (m *Machine) note(in Input) {
 		m.fence = in
 	case Done:
 		m.waiting = false
-		if in.Outcome == Failed {
+		if in.Outcome != OK {
 			m.retryAt = m.now.Add(doubled(m.cfg.Timing.RetryMin, m.tries, m.cfg.Timing.RetryMax))
 			m.tries++
 		}
@@ -199,7 +199,7 @@ func (m *Machine) emit(e Effect) { m.effects = append(m.effects, e) }
 
 // end records why the epoch is over here.
 func (m *Machine) end(cause lease.Cause, detail string, grace time.Duration) {
-	m.cause, m.detail, m.grace = cause, detail, grace
+	m.cause, m.detail, m.grace = cause, lease.Text(detail), grace
 }
 
 // release tells the cluster that the tree of the held epoch is empty. It is proposed again until the log says so.

@@ -48,6 +48,8 @@ var table = []row{
 		"an operator orders a takeover without quorum, which the fence alone makes safe"},
 	{in(Standby, Left), onTick, overdue, same, (*Machine).releaseAgain,
 		"the log still counts a finished life of ours as holder and is told again"},
+	{in(Left), onTick, neverBegun, same, (*Machine).releaseAgain,
+		"the log has granted an epoch to a daemon that is leaving, and is told that it is not begun"},
 	{in(Standby), onLease, overdue, same, (*Machine).releaseAgain,
 		"the log has caught up with a life that is already over and is told so"},
 	{in(Standby), onQuit, nil, Left, nil,
@@ -126,6 +128,10 @@ func granted(m *Machine, _ Input) bool { return m.mine() && m.view.Epoch > m.epo
 // overdue: the log holds a life of ours that is over for the holder, and we have not told it just now.
 func overdue(m *Machine, _ Input) bool {
 	return m.mine() && m.view.Epoch <= m.epoch && m.now >= m.releaseAt
+}
+
+func neverBegun(m *Machine, _ Input) bool {
+	return m.mine() && m.view.Epoch > m.epoch && m.empty && m.now >= m.releaseAt
 }
 
 func forceable(m *Machine, in Input) bool {

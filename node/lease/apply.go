@@ -9,7 +9,7 @@ import (
 // are told apart, and every node comes to the same one.
 type Outcome struct {
 	Accepted bool
-	// Job is the job the command spoke of; empty for Configure.
+	// Job is the job the command spoke of; for a Configure that was refused, the job that was the reason, else empty.
 	Job JobName
 	// Why says why it was refused; empty when accepted.
 	Why string
@@ -154,6 +154,9 @@ func report(j *Job, r Report) Outcome {
 	for i := len(j.History) - 1; i >= 0; i-- {
 		e := &j.History[i]
 		if e.Epoch == r.Epoch && e.Kind != KindRelease {
+			if len(e.Phases)+len(r.Phases) > maxEntryPhases {
+				return refuse(j.Name, "epoch %d has %d phases already", r.Epoch, len(e.Phases))
+			}
 			// A fresh slice: a clone of the job may share the old one.
 			e.Phases = append(slices.Clone(e.Phases), r.Phases...)
 			return accept(j.Name)

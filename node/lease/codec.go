@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"slices"
 )
 
 // formatV1 is the first byte of every encoded command and snapshot. A node that meets a byte it does not know must
@@ -35,7 +34,7 @@ func DecodeCommand(entry []byte) (Command, error) {
 	if n := c.set(); n != 1 {
 		return Command{}, fmt.Errorf("decode command: %d kinds are set, want exactly 1", n)
 	}
-	return c, nil
+	return c, canonical("command", c, entry)
 }
 
 func (c Command) set() int {
@@ -59,16 +58,50 @@ func DecodeSnapshot(data []byte) (State, error) {
 	if err := decode("snapshot", data, &s); err != nil {
 		return State{}, err
 	}
-	if !slices.IsSortedFunc(s.Nodes, func(a, b Node) int { return cmp(a.ID, b.ID) }) ||
-		!slices.IsSortedFunc(s.Jobs, func(a, b Job) int { return cmp(a.Name, b.Name) }) {
-		return State{}, fmt.Errorf("decode snapshot: not sorted by name")
+	if err := s.validate(); err != nil {
+		return State{}, fmt.Errorf("decode snapshot: %w", err)
 	}
-	for _, j := range s.Jobs {
-		if broken := phaseMatchesEpoch(j) + s.witnessNeverHolds(j); broken != "" {
-			return State{}, fmt.Errorf("decode snapshot: job %s: %s", j.Name, broken)
+	return s, canonical("snapshot", s, data)
+}
+
+// validate refuses a state that no sequence of commands leads to.
+func (s *State) validate() error {
+	for i, n := range s.Nodes {
+		if !ValidName(string(n.ID)) || (i > 0 && s.Nodes[i-1].ID >= n.ID) {
+			return fmt.Errorf("node %q: bad name, or not in order", n.ID)
 		}
 	}
-	return s, nil
+	for i, j := range s.Jobs {
+		if !ValidName(string(j.Name)) || (i > 0 && s.Jobs[i-1].Name >= j.Name) {
+			return fmt.Errorf("job %q: bad name, or not in order", j.Name)
+		}
+		if broken := phaseMatchesEpoch(j) + s.witnessNeverHolds(j); broken != "" {
+			return fmt.Errorf("job %s: %s", j.Name, broken)
+		}
+		if err := validHolder(j); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func validHolder(j Job) error {
+	switch j.Phase {
+	case Vacant:
+		return nil
+	case Granted, Released:
+		return validLife(j.Name, j.Holder, j.Token)
+	}
+	return fmt.Errorf("job %s: unknown phase %q", j.Name, j.Phase)
+}
+
+// canonical refuses what encode would not have written (a key twice, or in another case): there is one way to write a
+// value, and anything else was not written by us.
+func canonical(what string, v any, data []byte) error {
+	if !bytes.Equal(encode(v), data) {
+		return fmt.Errorf("decode %s: not in canonical form", what)
+	}
+	return nil
 }
 
 func encode(v any) []byte {

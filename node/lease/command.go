@@ -3,6 +3,8 @@ package lease
 import (
 	"fmt"
 	"regexp"
+	"strings"
+	"unicode/utf8"
 )
 
 // Command is one entry of the log. Exactly one field is set.
@@ -74,8 +76,26 @@ type Report struct {
 // maxText bounds free text in a command, in bytes, so that one bad caller cannot bloat every node's log.
 const maxText = 1024
 
-// maxPhases bounds a Report.
-const maxPhases = 32
+// maxPhases bounds a Report, and maxEntryPhases all that an entry collects.
+const (
+	maxPhases      = 32
+	maxEntryPhases = 64
+	// maxWord bounds causes and names of phases, in bytes.
+	maxWord = 32
+)
+
+// Text makes free text fit for a command: valid UTF-8 of at most half the bound, so that no encoding of it exceeds it.
+func Text(s string) string {
+	s = strings.ToValidUTF8(s, "?")
+	if len(s) <= maxText/2 {
+		return s
+	}
+	cut := maxText / 2
+	for !utf8.RuneStart(s[cut]) {
+		cut--
+	}
+	return s[:cut]
+}
 
 var (
 	nameForm  = regexp.MustCompile(`^[a-z][a-z0-9-]{0,15}$`)
@@ -95,27 +115,42 @@ func (c Command) validate() error {
 		return c.Configure.validate()
 	case c.Grant != nil:
 		g := c.Grant
-		return firstError(validLife(g.Job, g.Node, g.Token), validText(g.Detail))
+		return firstError(validLife(g.Job, g.Node, g.Token), validText(g.Detail),
+			validWord(string(g.Cause)), validWord(g.Detect.Name))
 	case c.Release != nil:
 		r := c.Release
-		return firstError(validJob(r.Job), validToken(r.Token), validText(r.Detail))
+		return firstError(validJob(r.Job), validToken(r.Token), validText(r.Detail), validWord(string(r.Cause)))
 	case c.Observe != nil:
 		return validLife(c.Observe.Job, c.Observe.Node, c.Observe.Token)
 	case c.Ask != nil:
 		return validJob(c.Ask.Job)
 	case c.Report != nil:
-		if len(c.Report.Phases) > maxPhases {
-			return fmt.Errorf("report of %d phases: at most %d", len(c.Report.Phases), maxPhases)
-		}
-		return validJob(c.Report.Job)
+		return firstError(validJob(c.Report.Job), validPhases(c.Report.Phases))
 	}
 	return fmt.Errorf("command is empty")
 }
 
+func validPhases(phases []Timing) error {
+	if len(phases) > maxPhases {
+		return fmt.Errorf("report of %d phases: at most %d", len(phases), maxPhases)
+	}
+	for _, p := range phases {
+		if err := validWord(p.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (c Configure) validate() error {
-	for _, n := range c.Nodes {
+	for i, n := range c.Nodes {
 		if !ValidName(string(n.ID)) {
 			return fmt.Errorf("node name %q: want %s", n.ID, nameForm)
+		}
+		for _, other := range c.Nodes[:i] {
+			if other.ID == n.ID && other != n {
+				return fmt.Errorf("node %s is named twice and differently", n.ID)
+			}
 		}
 	}
 	for _, j := range c.Jobs {
@@ -150,6 +185,13 @@ func validToken(token Token) error {
 func validText(text string) error {
 	if len(text) > maxText {
 		return fmt.Errorf("text of %d bytes: at most %d", len(text), maxText)
+	}
+	return nil
+}
+
+func validWord(word string) error {
+	if len(word) > maxWord {
+		return fmt.Errorf("word of %d bytes: at most %d", len(word), maxWord)
 	}
 	return nil
 }
