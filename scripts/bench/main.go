@@ -74,6 +74,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		}
 		return 1
 	}
+	if empty := report.empty(); len(empty) > 0 {
+		for _, c := range empty {
+			fmt.Fprintf(stderr, "bench: %s on %s: no valid run, %d void\n", c.Fault, c.System, c.Void)
+		}
+		return 3
+	}
 	return 0
 }
 

@@ -94,40 +94,46 @@ func spread(values []float64) Spread {
 	return Spread{quantile(values, 0.5), quantile(values, 0.99), quantile(values, 1)}
 }
 
-// cells groups the runs, in the order in which faults and systems appear.
+// cells groups the runs, in the order in which faults and systems appear. A cell with void runs only is there too.
 func (r *Report) cells() []Cell {
 	type key struct{ fault, system string }
-	grouped := map[key][]Run{}
+	grouped, void := map[key][]Run{}, map[key]int{}
 	var faultNames []string
-	for _, run := range r.Runs {
-		k := key{run.Fault, run.System}
-		if !slices.Contains(faultNames, run.Fault) {
-			faultNames = append(faultNames, run.Fault)
+	note := func(name string) {
+		if !slices.Contains(faultNames, name) {
+			faultNames = append(faultNames, name)
 		}
+	}
+	for _, run := range r.Runs {
+		note(run.Fault)
+		k := key{run.Fault, run.System}
 		grouped[k] = append(grouped[k], run)
 	}
-	void := map[key]int{}
 	for _, v := range r.Void {
+		note(v.Fault)
 		void[key{v.Fault, v.System}]++
 	}
 	var out []Cell
 	for _, name := range faultNames {
 		for _, system := range r.Systems {
 			k := key{name, system.Name}
-			if len(grouped[k]) > 0 {
-				out = append(out, cellOf(grouped[k], void[k]))
+			if len(grouped[k])+void[k] == 0 {
+				continue
 			}
+			c := cellOf(grouped[k])
+			c.Fault, c.System, c.Void = name, system.Name, void[k]
+			out = append(out, c)
 		}
 	}
 	return out
 }
 
-func cellOf(runs []Run, void int) Cell {
-	c := Cell{Fault: runs[0].Fault, System: runs[0].System, N: len(runs), Void: void, LoadMin: runs[0].Load}
-	var gaps, afters, silences []float64
+func cellOf(runs []Run) Cell {
+	c := Cell{N: len(runs)}
+	var gaps, afters, silences, loads []float64
 	for _, run := range runs {
 		silences = append(silences, run.Silence)
-		c.LoadMin, c.LoadMax = min(c.LoadMin, run.Load), max(c.LoadMax, run.Load)
+		loads = append(loads, run.Load)
 		c.StaleMax = max(c.StaleMax, run.Stale)
 		c.StaleRuns += count(run.Stale > 0)
 		c.Split += count(run.Writers > 1)
@@ -140,6 +146,7 @@ func cellOf(runs []Run, void int) Cell {
 		gaps, afters = append(gaps, run.Gap), append(afters, run.After)
 	}
 	c.Gap, c.After, c.Silence = spread(gaps), spread(afters), spread(silences)
+	c.LoadMin, c.LoadMax = quantile(loads, 0), quantile(loads, 1)
 	return c
 }
 
@@ -205,6 +212,11 @@ func (r *Report) broken() []Run {
 		}
 	}
 	return out
+}
+
+// empty lists the cells that no valid run fills.
+func (r *Report) empty() []Cell {
+	return slices.DeleteFunc(r.cells(), func(c Cell) bool { return c.N > 0 })
 }
 
 // String is the line of progress.

@@ -96,13 +96,14 @@ func TestReportRoundTrip(t *testing.T) {
 func TestFromFile(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "bench.json")
-	good, bad := sample(), sample()
+	good, bad, void := sample(), sample(), sample()
 	bad.Runs[0].Stale = 1
+	void.Void = append(void.Void, Void{"kill-job", "duoflow", "not settled"})
 	for _, test := range []struct {
 		report *Report
 		code   int
 		said   string
-	}{{good, 0, ""}, {bad, 1, "a promise was broken: kill-host"}} {
+	}{{good, 0, ""}, {bad, 1, "a promise was broken: kill-host"}, {void, 3, "kill-job on duoflow: no valid run, 1 void"}} {
 		if err := test.report.write(path); err != nil {
 			t.Fatal(err)
 		}
