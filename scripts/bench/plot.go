@@ -8,9 +8,10 @@ import (
 )
 
 // The plot: one band per fault, in it one line per system; a dot per run, a bar at the median, time on a logarithmic
-// axis. A cross is a run with stale rows: its gap is no achievement. A ring at the right is a run without a takeover.
+// axis. A cross is a run with stale rows: its gap is no achievement. A ring is a run in which nobody took over; it lies at
+// the longest time without any row.
 const (
-	plotLeft, plotWidth, plotRight = 230.0, 620.0, 70.0
+	plotLeft, plotWidth, plotRight = 230.0, 620.0, 40.0
 	lineHeight, bandGap, plotTop   = 16.0, 14.0, 58.0
 	shortest, longest              = 0.001, 100.0 // seconds
 )
@@ -42,7 +43,7 @@ func plot(r *Report) string {
 	fmt.Fprintf(&out, `<rect width="%.0f" height="%.0f" fill="white"/>`+"\n", width, height)
 	fmt.Fprintf(&out, `<text x="8" y="16" font-size="13">Time without an effective writer, by fault (n up to %d, load average %s)</text>`+"\n",
 		r.most(), r.loads())
-	fmt.Fprintln(&out, `<text x="8" y="32" fill="#555">dot: a run; bar: median; red cross: the old owner committed after the new one; ring: nobody took over</text>`)
+	fmt.Fprintln(&out, `<text x="8" y="32" fill="#555">dot: a run; bar: median; red cross: the old owner committed after the new one; ring: nobody took over, longest time without a row</text>`)
 	for v := shortest; v <= longest*1.001; v *= 10 {
 		fmt.Fprintf(&out, `<line x1="%[1]f" x2="%[1]f" y1="%[2]f" y2="%[3]f" stroke="#ddd"/><text x="%[1]f" y="%[4]f" text-anchor="middle">%[5]s</text>`+"\n",
 			axis(v), plotTop-4, height-8, plotTop-8, label(v))
@@ -78,7 +79,7 @@ func (r *Report) plotLine(out *strings.Builder, c Cell, y float64) {
 		x := axis(run.Gap)
 		switch {
 		case run.New == 0:
-			fmt.Fprintf(out, `<circle cx="%.1f" cy="%.1f" r="3.5" fill="none" stroke="%s"/>`+"\n", plotLeft+plotWidth+20, y, colour)
+			fmt.Fprintf(out, `<circle cx="%.1f" cy="%.1f" r="3.5" fill="none" stroke="%s"/>`+"\n", axis(run.Silence), y, colour)
 		case run.Stale > 0:
 			fmt.Fprintf(out, `<path d="M%.1f %.1fl7 7m0 -7l-7 7" stroke="#c00" fill="none"/>`+"\n", x-3.5, y-3.5)
 		default:
