@@ -26,7 +26,7 @@ Examples:
   go run ./scripts/versus                          all cases once, about ten minutes
   go run ./scripts/versus -runs 5 -o json          five times, with every single value
   go run ./scripts/versus -only duoflow-kill,duoflow-freeze
-  go run ./scripts/versus -only native-kill -cap 20m   until Airflow's own last resort (600 s) has had its say
+  go run ./scripts/versus -only native-kill -cap 13m   until Airflow's own last resort (600 s) has had its say
 
 Most of the time goes into waiting for Airflow's timer for orphaned tasks (300 s). Needs root and scripts/setup all.
 
