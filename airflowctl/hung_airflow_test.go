@@ -28,7 +28,7 @@ const (
 
 // anOutageIsNotItsEnd stops every process of the database for longer than a scheduler may be idle: all connections
 // stay, and nothing answers.
-func anOutageIsNotItsEnd(t *testing.T, r *real) {
+func (r *scheduler) anOutageIsNotItsEnd(t *testing.T) {
 	eventually(t, "its progress is seen", func() bool { return len(r.seen.idles(r.epoch)) > 0 })
 	thaw := freeze(t, r.stack.Store().PID())
 	time.Sleep(3 * time.Second) // a look that had its answer already may still be told
@@ -73,7 +73,7 @@ func freeze(t *testing.T, pid int) func() {
 
 // aLockIsFound holds the row that the scheduler writes its heartbeat to. Meanwhile the standby is made anew, because
 // the schema changes.
-func aLockIsFound(t *testing.T, r *real) {
+func (r *scheduler) aLockIsFound(t *testing.T) {
 	eventually(t, "the active host has a standby", func() bool { return r.Status().Warm })
 	old := lives(t, r.Job, false)
 	revision := r.swapRevision(t, "0123456789ab")
@@ -94,9 +94,12 @@ func aLockIsFound(t *testing.T, r *real) {
 			t.Errorf("the dump lacks %q:\n%s", part, dump)
 		}
 	}
+	if last := strings.Join(r.Status().LastLines[r.epoch], "\n"); !strings.Contains(last, "in do_execute") {
+		t.Errorf("the last lines do not show the call it hangs in:\n%s", last)
+	}
 }
 
-func (r *real) swapRevision(t *testing.T, revision string) (before string) {
+func (r *scheduler) swapRevision(t *testing.T, revision string) (before string) {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), r.stack.Store().Admin())
 	must(t, err)
@@ -108,7 +111,7 @@ func (r *real) swapRevision(t *testing.T, revision string) (before string) {
 }
 
 // aStopIsFound stops the scheduler's process.
-func aStopIsFound(t *testing.T, r *real) {
+func (r *scheduler) aStopIsFound(t *testing.T) {
 	r.next(t, r.Job, "a")
 	pids := lives(t, r.Job, true)
 	if len(pids) != 1 {
@@ -125,7 +128,7 @@ func aStopIsFound(t *testing.T, r *real) {
 	}
 }
 
-func (r *real) awaitHung(t *testing.T) {
+func (r *scheduler) awaitHung(t *testing.T) {
 	t.Helper()
 	began := time.Now()
 	eventually(t, "it is found", func() bool {
@@ -140,7 +143,7 @@ func (r *real) awaitHung(t *testing.T) {
 }
 
 // stopHung stops it as a hung one is, and returns what of that is in the job's output.
-func (r *real) stopHung(t *testing.T) string {
+func (r *scheduler) stopHung(t *testing.T) string {
 	t.Helper()
 	began := time.Now()
 	must(t, r.Stop(t.Context(), r.epoch, 0))
@@ -163,7 +166,7 @@ func (r *real) stopHung(t *testing.T) string {
 }
 
 // localTasksRunAgain: the tasks of a LocalExecutor are processes of the scheduler's tree.
-func localTasksRunAgain(t *testing.T, r *real) {
+func (r *scheduler) localTasksRunAgain(t *testing.T) {
 	const seconds = 4
 	local := newJob(t, airflowctl.Config{
 		Node: "a", Kind: airflowctl.Airflow, Python: r.stack.Python(), FenceDSN: r.dsn["a"], Observer: &events{},
@@ -195,11 +198,18 @@ func localTasksRunAgain(t *testing.T, r *real) {
 	if again := r.workers(t); len(again) != 4 {
 		t.Errorf("processes of the tasks: %v, want each begun twice", again)
 	}
+	if tries := r.tries(t); tries != "2" {
+		t.Errorf("the last try is %s, want 2: the killed one counts", tries)
+	}
+	states, err := r.stack.TaskStates(t.Context(), "local")
+	if err != nil || states["success"] != 2 {
+		t.Errorf("task states %v (%v)", states, err)
+	}
 	must(t, local.Stop(t.Context(), r.epoch, time.Second))
 }
 
 // workers are the processes that the tasks of run "local" were begun in.
-func (r *real) workers(t *testing.T) []string {
+func (r *scheduler) workers(t *testing.T) []string {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), r.stack.Store().Admin())
 	must(t, err)
@@ -209,4 +219,13 @@ func (r *real) workers(t *testing.T) []string {
 	pids, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	must(t, err)
 	return pids
+}
+
+func (r *scheduler) tries(t *testing.T) (last string) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), r.stack.Store().Admin())
+	must(t, err)
+	defer func() { _ = conn.Close(context.Background()) }()
+	must(t, conn.QueryRow(t.Context(), `SELECT max(try_number)::text FROM demo.demo_log WHERE run_id = 'local'`).Scan(&last))
+	return last
 }

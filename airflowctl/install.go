@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/user"
@@ -30,6 +31,9 @@ type install struct {
 
 // folderEntries bounds how many files of a folder of code are looked at.
 const folderEntries = 5000
+
+// configBytes bounds how much of airflow.cfg is read; Airflow's own has 130 KB.
+const configBytes = 4 << 20
 
 // findInstall reads where things are from the environment a job starts from, as Airflow itself does.
 func findInstall(cfg Config) install {
@@ -77,15 +81,19 @@ func findProgram(name, path string) string {
 	return ""
 }
 
-// option reads one option of a file like airflow.cfg; "" when it is not set there.
+// option reads one option of a file like airflow.cfg; "" when it is not set there. The file may be the job's user's:
+// a pipe in its place must not hold us up.
 func option(path, section, name string) string {
-	file, err := os.Open(path)
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return ""
 	}
 	defer file.Close()
+	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
+		return ""
+	}
 	in := ""
-	for lines := bufio.NewScanner(file); lines.Scan(); {
+	for lines := bufio.NewScanner(io.LimitReader(file, configBytes)); lines.Scan(); {
 		line := strings.TrimSpace(lines.Text())
 		if strings.HasPrefix(line, "[") && strings.HasSuffix(line, "]") {
 			in = line[1 : len(line)-1]

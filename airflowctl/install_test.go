@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -72,6 +73,22 @@ func TestEveryPartIsSeen(t *testing.T) {
 		if got := before.changes(look()); got != nil {
 			t.Errorf("%s: %q, want nothing", name, got)
 		}
+	}
+}
+
+// TestAPipeIsNoConfiguration: a job's user who puts one there must not hold up the daemon.
+func TestAPipeIsNoConfiguration(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "airflow.cfg")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	writer, err := os.OpenFile(path, os.O_RDWR, 0) // so that a read would wait
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer writer.Close()
+	if got := option(path, "core", "plugins_folder"); got != "" {
+		t.Errorf("got %q", got)
 	}
 }
 

@@ -52,9 +52,10 @@ const (
 	outputFiles = 5
 )
 
-// keptLines is how many lines of a finished life's output are shown, keptLives for how many lives.
+// keptLines is how many lines of a finished life's output are shown, enough for a Python stack of the scheduler;
+// keptLives for how many lives.
 const (
-	keptLines = 20
+	keptLines = 40
 	keptLives = 10
 )
 

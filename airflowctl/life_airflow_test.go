@@ -18,8 +18,8 @@ import (
 	"github.com/duoflow/duoflow/scripts/lab"
 )
 
-// real is a job with a real Airflow around it; its lives have epochs that go up.
-type real struct {
+// scheduler is a job with a real Airflow around it; its lives have epochs that go up.
+type scheduler struct {
 	*airflowctl.Job
 	stack *lab.Airflow
 	seen  *events
@@ -36,31 +36,20 @@ func TestARealScheduler(t *testing.T) {
 	t.Cleanup(func() { must(t, l.Down(context.Background())) })
 	stack, err := l.StartAirflow(ctx, lab.AirflowOptions{Chains: 2, Length: 1})
 	must(t, err)
-	r := &real{stack: stack, seen: &events{}, dsn: fencers(ctx, t, stack.Store(), "a", "b")}
+	r := &scheduler{stack: stack, seen: &events{}, dsn: fencers(ctx, t, stack.Store(), "a", "b")}
 	r.Job = newJob(t, airflowctl.Config{
 		Node: "a", Kind: airflowctl.Airflow, Python: stack.Python(), Env: stack.SchedulerEnv(), Warm: true,
 		FenceDSN: r.dsn["a"], Observer: r.seen,
 	})
-	for _, part := range []struct {
-		name string
-		run  func(*testing.T, *real)
-	}{
-		{"an old one ends", anOldOneEnds},
-		{"an outage of the metastore is not its end", anOutageIsNotItsEnd},
-		{"one that waits for a lock is found", aLockIsFound},
-		{"one that is stopped is found", aStopIsFound},
-		{"tasks of a LocalExecutor die with it and run again", localTasksRunAgain},
-	} {
-		began := time.Now()
-		if !t.Run(part.name, func(t *testing.T) { part.run(t, r) }) {
-			t.Fatal("what comes next goes on from here")
-		}
-		t.Logf("%s: %s", part.name, time.Since(began).Round(time.Second))
-	}
+	_ = t.Run("an old one ends", r.anOldOneEnds) && // each goes on from where the one before ended
+		t.Run("an outage of the metastore is not its end", r.anOutageIsNotItsEnd) &&
+		t.Run("one that waits for a lock is found", r.aLockIsFound) &&
+		t.Run("one that is stopped is found", r.aStopIsFound) &&
+		t.Run("tasks of a LocalExecutor die with it and run again", r.localTasksRunAgain)
 }
 
 // next takes over with the next epoch.
-func (r *real) next(t *testing.T, j *airflowctl.Job, node string) {
+func (r *scheduler) next(t *testing.T, j *airflowctl.Job, node string) {
 	t.Helper()
 	r.epoch++
 	takeOver(t, j, claim(r.epoch, node))
@@ -68,7 +57,7 @@ func (r *real) next(t *testing.T, j *airflowctl.Job, node string) {
 
 // anOldOneEnds is TestAnOldLifeIsNotRevived with the real thing: a real scheduler that nobody stops, on the host that
 // takes over again, must end by itself and not come back with the new role.
-func anOldOneEnds(t *testing.T, r *real) {
+func (r *scheduler) anOldOneEnds(t *testing.T) {
 	there := newJob(t, airflowctl.Config{
 		Node: "b", Kind: airflowctl.Command, Command: []string{"sleep", "600"}, Env: r.stack.SchedulerEnv(),
 		FenceDSN: r.dsn["b"], Observer: &events{},

@@ -12,22 +12,35 @@ const (
 	collectEvery = 30 * time.Second
 )
 
-// watchProgress reports for how long the scheduler has not moved. Time in which the database could not be asked does
-// not count: a metastore outage is not a dead scheduler.
+// watchProgress reports for how long the scheduler has not moved.
 func (j *Job) watchProgress(ctx context.Context) {
-	var since time.Time
-	var of uint64
+	var seen witnessed
 	for sleep(ctx, progressEvery) {
 		epoch, idle, ok := j.progress(ctx)
-		switch {
-		case !ok:
-			since = time.Time{}
-		case since.IsZero() || of != epoch:
-			since, of = time.Now(), epoch
-		default:
-			j.cfg.Observer.Idle(epoch, min(idle, time.Since(since)))
+		if counts, judged := seen.count(time.Now(), epoch, idle, ok); judged {
+			j.cfg.Observer.Idle(epoch, counts)
 		}
 	}
+}
+
+// witnessed is since when the database has answered about one epoch without a gap.
+type witnessed struct {
+	epoch uint64
+	since time.Time
+}
+
+// count returns how much of the time a scheduler was idle counts: only that in which the database could be asked all
+// the while. A metastore outage is not a dead scheduler, and after one it gets as much time as after a start.
+func (w *witnessed) count(now time.Time, epoch uint64, idle time.Duration, answered bool) (counts time.Duration, judged bool) {
+	if !answered {
+		w.since = time.Time{}
+		return 0, false
+	}
+	if w.since.IsZero() || w.epoch != epoch {
+		w.since, w.epoch = now, epoch
+		return 0, false
+	}
+	return min(idle, now.Sub(w.since)), true
 }
 
 func (j *Job) progress(ctx context.Context) (epoch uint64, idle time.Duration, ok bool) {

@@ -223,3 +223,23 @@ func TestNoStandbyIsMadeDuringATakeover(t *testing.T) {
 		t.Errorf("epoch 2 is not the standby")
 	}
 }
+
+// TestATakeoverWithoutAStandbyBeginsOne as soon as it is known of, not only when the fence and the drain are through.
+func TestATakeoverWithoutAStandbyBeginsOne(t *testing.T) {
+	m := newMetastore(t)
+	s := newStandIn(t, m.dsn["a"])
+	s.Hurry(time.Hour, time.Hour, 50*time.Millisecond, 100*time.Millisecond)
+	run(t, s.Job)
+	s.awaitWarm(1)
+	takeWithoutAirflow(t, s.Job, claim(1, "a"))
+	if len(s.starts()) != 1 || s.Status().Warm {
+		t.Fatalf("there is a standby beside a life that has just begun: %v", s.starts())
+	}
+	must(t, s.Take(t.Context(), claim(2, "a")))
+	eventually(t, "one is ready before the process is needed", func() bool { return s.Status().Warm })
+	must(t, s.Drain(t.Context(), claim(2, "a")))
+	must(t, s.Start(t.Context(), claim(2, "a")))
+	if all := s.starts(); len(all) != 2 {
+		t.Errorf("started %v, want two", all)
+	}
+}
