@@ -26,7 +26,7 @@ Examples:
   go run ./scripts/bench -systems duoflow -faults queued-statement -o json
   go run ./scripts/bench -from bench.json -plot bench.svg
 
-A run takes about ten seconds: all faults on all systems 30 times take about four hours. An interrupted benchmark
+A run takes about seven seconds: all faults on all systems 30 times take about two and a half hours. An interrupted benchmark
 keeps what it has measured. Needs root, and the network only to fetch the peers once.
 
 Exit codes: 0 measured, whatever the times; 1 duoflow let an old epoch commit after a newer one, or had not exactly one
