@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -72,7 +73,7 @@ func takeInTransaction(dsn, group string, c fence.Claim) error {
 		return err
 	}
 	fmt.Println("begin")
-	if err := syscall.Kill(os.Getpid(), syscall.SIGSTOP); err != nil { // here, and no later
+	if _, err := bufio.NewReader(os.Stdin).ReadString('\n'); err != nil { // it is frozen in here, and no later
 		return err
 	}
 	if _, err := conn.Exec(ctx, "COMMIT"); err != nil {
@@ -84,6 +85,7 @@ func takeInTransaction(dsn, group string, c fence.Claim) error {
 // process is the other fencer.
 type process struct {
 	cmd   *exec.Cmd
+	in    io.Writer
 	lines *bufio.Scanner
 }
 
@@ -96,11 +98,15 @@ func startFencerProcess(t *testing.T, order string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	p := &process{cmd: cmd, lines: bufio.NewScanner(out)}
+	p := &process{cmd: cmd, in: in, lines: bufio.NewScanner(out)}
 	if p.lines.Scan(); p.lines.Text() != "begin" {
 		t.Fatalf("the process said %q", p.lines.Text())
 	}
@@ -147,6 +153,9 @@ func TestAFencerFrozenInItsTakeIsOvertaken(t *testing.T) {
 			}
 			own := login(t, credentials)
 			mustExec(t, own, insertW, 3)
+			if _, err := io.WriteString(frozen.in, "go on\n"); err != nil {
+				t.Fatal(err)
+			}
 			frozen.signal(t, syscall.SIGCONT)
 			if frozen.lines.Scan(); !strings.Contains(frozen.lines.Text(), c.end) {
 				t.Errorf("the frozen one said %q, want %q", frozen.lines.Text(), c.end)
