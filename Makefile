@@ -5,15 +5,16 @@
 #
 # Both install what is missing, start every service they need in a folder and on ports of their own, and clean up.
 
-.PHONY: help demo test build lint chaos versus setup gen fmt clean
+.PHONY: help demo test build lint chaos versus bench test-pg setup gen fmt clean
 .DEFAULT_GOAL := help
 
 GO_FLAGS := -trimpath -ldflags '-X main.version=$(shell git describe --tags --always --dirty 2>/dev/null || echo devel)'
 MINUTES  ?= 5
 KILLS    ?= 1
+RUNS     ?= 3
 
 help: ## say what can be made
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 demo: ## the demo; CHECK=1 ends by itself and exits non-zero when a figure is wrong; KILLS=10 kills ten times
 	@scripts/setup all
@@ -40,6 +41,15 @@ versus: ## native Airflow schedulers beside duoflow, measured in one run (about 
 	@scripts/setup all
 	@mkdir -p bin && go build -o bin/versus ./scripts/versus
 	@$(SUDO) bin/versus
+
+bench: ## a stub job under every fault, beside etcdctl lock, keepalived and an advisory lock; RUNS=n each (30: hours)
+	@scripts/setup services
+	@mkdir -p bin && go build -o bin/bench ./scripts/bench
+	@$(SUDO) bin/bench -runs $(RUNS) -out bench.json -plot bench.svg
+
+test-pg: ## the fence on PostgreSQL 14 to 18, and behind PgBouncer
+	@scripts/setup services
+	@$(SUDO) scripts/test-pg
 
 setup: ## install what is missing, and nothing else
 	@scripts/setup all

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os/exec"
 	"syscall"
 	"time"
 
@@ -70,21 +69,7 @@ func killHost(ctx context.Context, c *scene) error {
 
 func powerLoss(ctx context.Context, c *scene) error {
 	c.system.Down(c.host)
-	if err := c.stage.lab.Host(c.host).PowerOff(ctx); err != nil {
-		return err
-	}
-	return forget(ctx, c)
-}
-
-// forget throws away the connections of a host that is cut off and dead. Its kernel lives on in the lab and would
-// deliver, once healed, what the dead had sent; the kernel of a machine without power does not.
-func forget(ctx context.Context, c *scene) error {
-	return c.stage.lab.Net.Do(c.host, func() error {
-		if out, err := exec.CommandContext(ctx, "ss", "--kill", "--tcp", "--all").CombinedOutput(); err != nil {
-			return fmt.Errorf("close connections of %s: %w: %s", c.host, err, out)
-		}
-		return nil
-	})
+	return c.stage.lab.Host(c.host).PowerOff(ctx)
 }
 
 func revive(ctx context.Context, c *scene) error {

@@ -29,11 +29,17 @@ func (h *Host) Thaw(ctx context.Context) error { return h.node.freeze(ctx, false
 
 // PowerOff kills every process while the host is cut off from all others: peers see silence, no
 // connection closes. HealAll plugs it in again.
+//
+// The dead host's kernel lives on in the lab and would deliver, once plugged in, what the dead had sent
+// last; the kernel of a machine without power does not. So its connections are thrown away too.
 func (h *Host) PowerOff(ctx context.Context) error {
 	if err := h.net.Isolate(ctx, h.Name); err != nil {
 		return err
 	}
-	return h.Kill(ctx)
+	if err := h.Kill(ctx); err != nil {
+		return err
+	}
+	return h.net.Do(h.Name, func() error { return run(ctx, "", "ss", "--kill", "--tcp", "--all") })
 }
 
 // PIDs lists the host's processes.
