@@ -1,6 +1,7 @@
 package airflowctl_test
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -139,4 +140,36 @@ func TestACommandThatCannotStartIsRefused(t *testing.T) {
 		t.Errorf("start of a missing program: %v", err)
 	}
 	must(t, j.Stop(t.Context(), 1, time.Second))
+}
+
+// TestRightsTakenAway: a fence that can never be taken is said to be so, or the job would wait here for ever.
+func TestRightsTakenAway(t *testing.T) {
+	m := newMetastore(t)
+	j := newJob(t, airflowctl.Config{
+		Node: "a", Kind: airflowctl.Command, Command: []string{"sleep", "60"}, Env: os.Environ(),
+		FenceDSN: m.dsn["a"], Observer: &events{},
+	})
+	m.exec(t, `ALTER ROLE duoflow NOCREATEROLE`)
+	if err := j.Take(t.Context(), claim(1, "a")); !errors.Is(err, airflowctl.ErrRefused) {
+		t.Errorf("take without the right to make roles: %v", err)
+	}
+}
+
+// TestNothingStartsAfterGivingUp: a start whose takeover was given up makes no process.
+func TestNothingStartsAfterGivingUp(t *testing.T) {
+	m := newMetastore(t)
+	j := newJob(t, airflowctl.Config{
+		Node: "a", Kind: airflowctl.Command, Command: []string{"sh", "-c", loop}, Env: os.Environ(),
+		FenceDSN: m.dsn["a"], Observer: &events{},
+	})
+	must(t, j.Take(t.Context(), claim(1, "a")))
+	must(t, j.Drain(t.Context(), claim(1, "a")))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := j.Start(ctx, claim(1, "a")); err == nil {
+		t.Error("started")
+	}
+	if files := serviceFiles(t, j); len(files) != 0 {
+		t.Errorf("a life has begun: %v", files)
+	}
 }

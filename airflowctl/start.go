@@ -27,7 +27,7 @@ func (j *Job) Start(ctx context.Context, claim fence.Claim) error {
 	credentials := j.credentials
 	j.mu.Unlock()
 	if j.cfg.Kind == Command {
-		return j.startCommand(claim, credentials)
+		return j.startCommand(ctx, claim, credentials)
 	}
 	l, err := j.takeSpare(ctx, claim.Epoch)
 	if err != nil {
@@ -45,9 +45,12 @@ func (j *Job) Start(ctx context.Context, claim fence.Claim) error {
 	return nil
 }
 
-func (j *Job) startCommand(claim fence.Claim, credentials fence.Credentials) error {
+func (j *Job) startCommand(ctx context.Context, claim fence.Claim, credentials fence.Credentials) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if err := ctx.Err(); err != nil { // given up meanwhile: no process may come of it any more
+		return fmt.Errorf("start job %s: %w", j.cfg.Name, err)
+	}
 	l, err := j.newCommand(claim, credentials)
 	if err != nil {
 		return fmt.Errorf("start job %s: %w: %w", j.cfg.Name, ErrRefused, err)
@@ -60,6 +63,10 @@ func (j *Job) startCommand(claim fence.Claim, credentials fence.Credentials) err
 // takeSpare makes the waiting life the current one, or starts one that will be warm in seconds.
 func (j *Job) takeSpare(ctx context.Context, epoch uint64) (*life, error) {
 	j.mu.Lock()
+	if err := ctx.Err(); err != nil { // given up meanwhile: the standby stays one
+		j.mu.Unlock()
+		return nil, err
+	}
 	l := j.spare
 	j.spare = nil
 	if l == nil || l.over() {

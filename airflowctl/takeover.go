@@ -10,12 +10,16 @@ import (
 	"github.com/duoflow/duoflow/airflowctl/fence"
 )
 
-// Take makes the fence row and the role of the epoch. It keeps trying until ctx ends.
+// Take makes the fence row and the role of the epoch. It keeps trying until ctx ends; what cannot be tried again
+// (rights were taken away, the set-up is missing) is ErrRefused, so that another host gets its turn.
 func (j *Job) Take(ctx context.Context, claim fence.Claim) error {
 	j.setBusy(true, 0)
 	credentials, err := j.fencer.Take(ctx, claim)
+	if err = verdict(err); err != nil && ctx.Err() == nil && !errors.Is(err, ErrSuperseded) {
+		return fmt.Errorf("%w: %w", ErrRefused, err)
+	}
 	if err != nil {
-		return verdict(err)
+		return err
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
