@@ -74,7 +74,7 @@ type dropping struct {
 	n atomic.Int64
 }
 
-func (l *dropping) Propose(ctx context.Context, command []byte) error {
+func (l *dropping) Propose(context.Context, []byte) error {
 	l.n.Add(1)
 	return raftstore.ErrDropped
 }
