@@ -90,7 +90,7 @@ func writeDoctor(w io.Writer, all []diagnosis) {
 func writeFindings(w io.Writer, findings []*duoflowv1.Finding) {
 	g := &grid{head: []string{"JOB", "FINDING", "OK", "DETAIL", "TO MEND"}}
 	for _, f := range findings {
-		g.add(orDash(f.GetJob()), f.GetName(), verdict(f), orDash(f.GetDetail()), orDash(f.GetMend()))
+		g.add(orDash(f.GetJob()), f.GetName(), standing(f), orDash(f.GetDetail()), orDash(f.GetMend()))
 	}
 	g.write(w)
 }
@@ -124,8 +124,8 @@ func doctorVerdict(all []diagnosis) error {
 	return nil
 }
 
-// verdict is the word for a finding; one that is ok and still says what to do is advice.
-func verdict(f *duoflowv1.Finding) string {
+// standing is the word for a finding; one that is ok and still says what to do is advice.
+func standing(f *duoflowv1.Finding) string {
 	if f.GetOk() && f.GetMend() != "" {
 		return "advice"
 	}
