@@ -1,0 +1,71 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/duoflow/duoflow/scripts/commitorder"
+	"github.com/duoflow/duoflow/scripts/lab"
+)
+
+func sound() *figures {
+	return &figures{
+		Takeovers: []takeover{{Fault: "SIGKILL", From: "a", To: "b", Epoch: 2, FirstQueued: 700 * time.Millisecond}},
+		Runs:      2, Tasks: lab.Beats{Rows: 64, Tasks: 64},
+		Order: commitorder.Verdict{Rows: 100, Epochs: 2},
+	}
+}
+
+// TestEveryFigureCanBeWrong: a demo that cannot fail shows nothing.
+func TestEveryFigureCanBeWrong(t *testing.T) {
+	if wrong := sound().wrong(); wrong != "" {
+		t.Fatalf("sound figures: %s", wrong)
+	}
+	for name, spoil := range map[string]func(*figures){
+		"a task ran twice":       func(f *figures) { f.Tasks.Twice = 1 },
+		"a run did not succeed":  func(f *figures) { f.Unfinished = 1 },
+		"no task ran":            func(f *figures) { f.Tasks = lab.Beats{} },
+		"nothing was committed":  func(f *figures) { f.Order.Rows = 0 },
+		"an old epoch committed": func(f *figures) { f.Order.Stale = 1 },
+		"two under one epoch":    func(f *figures) { f.Order.Shared = 1 },
+		"an epoch never wrote":   func(f *figures) { f.Order.Epochs = 1 },
+	} {
+		f := sound()
+		spoil(f)
+		if f.wrong() == "" {
+			t.Errorf("%s, and nothing is said", name)
+		}
+	}
+}
+
+func TestTable(t *testing.T) {
+	var out strings.Builder
+	if err := sound().write(&out); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"fault to first task queued", "700 ms", "tasks run twice", "commits of an old epoch"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("table lacks %q:\n%s", want, out.String())
+		}
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	text := "x\nFATAL:  role \"df_airflow_scheduler_e2\" is not permitted to log in\nall is well\n" +
+		"sqlalchemy: permission denied for table job\nterminating connection due to administrator command\n"
+	got := refusals(text)
+	if len(got) != 3 || !strings.Contains(got[0], "_e2") || !strings.Contains(got[1], "permission denied") {
+		t.Errorf("refusals: %q", got)
+	}
+	if got := refusals("all is well\n"); len(got) != 0 {
+		t.Errorf("refusals where there were none: %q", got)
+	}
+}
+
+func TestSplitLogLine(t *testing.T) {
+	got := splitLogLine(`time=2026-11-25T03:42:50Z level=INFO msg="postgres ready" took=1.2s` + "\n")
+	if len(got) != 4 || got[2] != [2]string{"msg", "postgres ready"} || got[3] != [2]string{"took", "1.2s"} {
+		t.Errorf("pairs: %q", got)
+	}
+}
