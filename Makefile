@@ -63,5 +63,6 @@ fmt: ## format
 clean: ## remove what was built and downloaded into the repository
 	rm -rf bin .cache .run
 
-# Namespaces and cgroups need root.
-SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=PATH,GOCACHE,GOMODCACHE,HOME)
+# Namespaces and cgroups need root. sudo would take its own PATH, where Go may be missing; the modules that setup has
+# fetched are shared, the build cache is root's own.
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo env "PATH=$$PATH" "GOMODCACHE=$$(go env GOMODCACHE)")
