@@ -54,7 +54,7 @@ func (d *duoflow) Active(ctx context.Context) (string, error) {
 			}
 			err = fmt.Errorf("status: %v", status)
 		}
-		if waited := pause(ctx, 50*time.Millisecond); waited != nil {
+		if waited := lab.Pause(ctx, 50*time.Millisecond); waited != nil {
 			return "", fmt.Errorf("wait for duoflow to settle: %w; last: %w", waited, err)
 		}
 	}

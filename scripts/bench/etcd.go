@@ -127,7 +127,7 @@ func (e *etcd) Active(ctx context.Context) (string, error) {
 		if err == nil {
 			return "", nil
 		}
-		if waited := pause(ctx, 100*time.Millisecond); waited != nil {
+		if waited := lab.Pause(ctx, 100*time.Millisecond); waited != nil {
 			return "", fmt.Errorf("wait for etcd to settle: %w; last: %w", waited, err)
 		}
 	}

@@ -98,7 +98,7 @@ func freezeDaemon(ctx context.Context, c *scene) error {
 	if err := signalAll(c.frozen, syscall.SIGSTOP); err != nil {
 		return err
 	}
-	return pause(ctx, 3*c.system.About().Detection)
+	return lab.Pause(ctx, 3*c.system.About().Detection)
 }
 
 func thawDaemon(_ context.Context, c *scene) error {

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/duoflow/duoflow/scripts/lab"
 )
 
 const (
@@ -146,7 +148,7 @@ func (p *player) perform(ctx context.Context, f fault, system System, run *Run) 
 		return w, err
 	}
 	if newer {
-		if err := pause(ctx, f.linger); err != nil {
+		if err := lab.Pause(ctx, f.linger); err != nil {
 			return w, err
 		}
 	}
@@ -175,7 +177,7 @@ func (p *player) begin(ctx context.Context, system System) (owner, error) {
 	if err != nil {
 		return owner{}, errVoid{err.Error()}
 	}
-	if err := pause(ctx, 300*time.Millisecond+rand.N(time.Second)); err != nil {
+	if err := lab.Pause(ctx, 300*time.Millisecond+rand.N(time.Second)); err != nil {
 		return owner{}, err
 	}
 	second, err := p.stage.awaitSole(settling)
@@ -190,7 +192,7 @@ func (p *player) begin(ctx context.Context, system System) (owner, error) {
 
 // watch lets time pass until the end of the observation.
 func (p *player) watch(ctx context.Context) (time.Time, error) {
-	if err := pause(ctx, watchAfter); err != nil {
+	if err := lab.Pause(ctx, watchAfter); err != nil {
 		return time.Time{}, err
 	}
 	for limit := time.Now().Add(recoverWithin); ; {
@@ -201,7 +203,7 @@ func (p *player) watch(ctx context.Context) (time.Time, error) {
 		if len(owners) > 0 || time.Now().After(limit) {
 			return time.Now(), nil
 		}
-		if err := pause(ctx, 50*time.Millisecond); err != nil {
+		if err := lab.Pause(ctx, 50*time.Millisecond); err != nil {
 			return time.Time{}, err
 		}
 	}

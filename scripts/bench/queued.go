@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/duoflow/duoflow/scripts/lab"
 )
 
 // queueStatement stops a session of the writer in the server between two statements, waits until the writer's next one
@@ -40,7 +42,7 @@ func (c *scene) stall(ctx context.Context) (bool, error) {
 		WHERE application_name = 'bench-writer' AND client_addr = $1::inet AND state = 'idle' LIMIT 1`,
 		c.stage.lab.Host(c.host).Addr).Scan(&pid, &port)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return false, pause(ctx, time.Millisecond)
+		return false, lab.Pause(ctx, time.Millisecond)
 	}
 	if err != nil {
 		return false, fmt.Errorf("find session: %w", err)
@@ -49,7 +51,7 @@ func (c *scene) stall(ctx context.Context) (bool, error) {
 		return false, fmt.Errorf("stop session: %w", err)
 	}
 	c.backend = pid
-	if err := pause(ctx, 30*time.Millisecond); err != nil { // the writer's pace is 5 ms
+	if err := lab.Pause(ctx, 30*time.Millisecond); err != nil { // the writer's pace is 5 ms
 		return false, err
 	}
 	var state string
@@ -106,7 +108,7 @@ func continueSession(ctx context.Context, c *scene) error {
 	if err := continueBackend(c); err != nil {
 		return err
 	}
-	if err := pause(ctx, 500*time.Millisecond); err != nil {
+	if err := lab.Pause(ctx, 500*time.Millisecond); err != nil {
 		return err
 	}
 	return revive(ctx, c)

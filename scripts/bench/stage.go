@@ -117,14 +117,12 @@ func (s *stage) reset(ctx context.Context) error {
 			return fmt.Errorf("make a fresh table: %w", err)
 		}
 	}
-	return s.withConn(ctx, func(conn *pgx.Conn) error {
-		_, err := conn.Exec(ctx, `SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1`,
-			commitorder.Slot)
-		if err != nil {
-			return fmt.Errorf("drop the last run's commit order: %w", err)
-		}
-		return commitorder.Watch(ctx, conn)
-	})
+	_, err := s.pool.Exec(ctx, `SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1`,
+		commitorder.Slot)
+	if err != nil {
+		return fmt.Errorf("drop the last run's commit order: %w", err)
+	}
+	return commitorder.Watch(ctx, s.pool)
 }
 
 // endSessions ends what the dead of the last run left connected.
@@ -140,19 +138,10 @@ func (s *stage) endSessions(ctx context.Context) error {
 		if left == 0 {
 			return nil
 		}
-		if err := pause(ctx, 10*time.Millisecond); err != nil {
+		if err := lab.Pause(ctx, 10*time.Millisecond); err != nil {
 			return fmt.Errorf("end %d sessions: %w", left, err)
 		}
 	}
-}
-
-func (s *stage) withConn(ctx context.Context, f func(*pgx.Conn) error) error {
-	conn, err := s.pool.Acquire(ctx)
-	if err != nil {
-		return fmt.Errorf("connect as administrator: %w", err)
-	}
-	defer conn.Release()
-	return f(conn.Conn())
 }
 
 // owner is an incarnation of the writer.
@@ -193,7 +182,7 @@ func (s *stage) awaitSole(ctx context.Context) (owner, error) {
 		if len(owners) == 1 && full {
 			return owners[0], nil
 		}
-		if err := pause(ctx, 20*time.Millisecond); err != nil {
+		if err := lab.Pause(ctx, 20*time.Millisecond); err != nil {
 			return owner{}, fmt.Errorf("wait for a single writer, now %+v: %w", owners, err)
 		}
 	}
@@ -212,7 +201,7 @@ func (s *stage) awaitNewer(ctx context.Context, old uint64, limit time.Duration)
 		if newer || time.Now().After(end) {
 			return newer, nil
 		}
-		if err := pause(ctx, 20*time.Millisecond); err != nil {
+		if err := lab.Pause(ctx, 20*time.Millisecond); err != nil {
 			return false, err
 		}
 	}
@@ -234,11 +223,7 @@ func (s *stage) read(ctx context.Context) ([]committed, error) {
 	if err := s.endSessions(ctx); err != nil {
 		return nil, err
 	}
-	var order []commitorder.Row
-	err := s.withConn(ctx, func(conn *pgx.Conn) (err error) {
-		order, err = commitorder.Read(ctx, conn, table)
-		return err
-	})
+	order, err := commitorder.Read(ctx, s.pool, table)
 	if err != nil {
 		return nil, err
 	}
@@ -279,15 +264,4 @@ func (s *stage) times(ctx context.Context) (map[commitorder.Row]time.Time, error
 		return nil, fmt.Errorf("read table: %w", err)
 	}
 	return times, nil
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

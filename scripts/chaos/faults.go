@@ -68,7 +68,7 @@ func killDaemon(ctx context.Context, _ *stage, n *lab.Node, dice *rand.Rand) err
 }
 
 func restart(ctx context.Context, n *lab.Node, after time.Duration) error {
-	if err := pause(ctx, after); err != nil {
+	if err := lab.Pause(ctx, after); err != nil {
 		return err
 	}
 	select {
@@ -95,7 +95,7 @@ func powerOff(ctx context.Context, s *stage, n *lab.Node, dice *rand.Rand) error
 	if err := n.PowerOff(ctx); err != nil {
 		return err
 	}
-	if err := pause(ctx, between(dice, time.Second, 3*time.Second)); err != nil {
+	if err := lab.Pause(ctx, between(dice, time.Second, 3*time.Second)); err != nil {
 		return err
 	}
 	if err := s.lab.Net.HealAll(ctx); err != nil {
@@ -108,7 +108,7 @@ func freezeHost(ctx context.Context, _ *stage, n *lab.Node, dice *rand.Rand) err
 	if err := n.Freeze(ctx); err != nil {
 		return err
 	}
-	if err := pause(ctx, between(dice, 50*time.Millisecond, 4*time.Second)); err != nil {
+	if err := lab.Pause(ctx, between(dice, 50*time.Millisecond, 4*time.Second)); err != nil {
 		return err
 	}
 	return n.Thaw(ctx)
@@ -118,7 +118,7 @@ func freezeDaemon(ctx context.Context, _ *stage, n *lab.Node, dice *rand.Rand) e
 	if err := n.Process().Signal(syscall.SIGSTOP); err != nil {
 		return err
 	}
-	if err := pause(ctx, between(dice, 50*time.Millisecond, 4*time.Second)); err != nil {
+	if err := lab.Pause(ctx, between(dice, 50*time.Millisecond, 4*time.Second)); err != nil {
 		return err
 	}
 	return n.Process().Signal(syscall.SIGCONT)
@@ -170,15 +170,4 @@ func switchover(ctx context.Context, s *stage, _ *lab.Node, _ *rand.Rand) error 
 
 func metastoreRestart(ctx context.Context, s *stage, _ *lab.Node, _ *rand.Rand) error {
 	return s.store.Restart(ctx)
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -5,32 +5,26 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/duoflow/duoflow/scripts/commitorder"
+	"github.com/duoflow/duoflow/scripts/lab"
 )
 
 // judge compares the commit order with the promise, and with the table, so that an oracle that reads nothing fails.
 func (s *stage) judge(ctx context.Context, r *report) error {
 	s.thieves.stop()
-	conn, err := pgx.Connect(ctx, s.store.Admin())
-	if err != nil {
-		return fmt.Errorf("connect as administrator: %w", err)
-	}
-	defer func() { _ = conn.Close(ctx) }()
 	// Nobody may write while the two are compared.
-	if _, err := conn.Exec(ctx, `REVOKE INSERT ON public.probe FROM airflow`); err != nil {
+	if _, err := s.pool.Exec(ctx, `REVOKE INSERT ON public.probe FROM airflow`); err != nil {
 		return fmt.Errorf("end the writing: %w", err)
 	}
-	if err := pause(ctx, 200*time.Millisecond); err != nil { // statements that had their permission already
+	if err := lab.Pause(ctx, 200*time.Millisecond); err != nil { // statements that had their permission already
 		return err
 	}
-	rows, err := commitorder.Read(ctx, conn, "public.probe")
+	rows, err := commitorder.Read(ctx, s.pool, "public.probe")
 	if err != nil {
 		return err
 	}
 	var inTable int
-	if err := conn.QueryRow(ctx, `SELECT count(*) FROM public.probe`).Scan(&inTable); err != nil {
+	if err := s.pool.QueryRow(ctx, `SELECT count(*) FROM public.probe`).Scan(&inTable); err != nil {
 		return fmt.Errorf("count rows: %w", err)
 	}
 	r.Order = commitorder.Examine(rows)

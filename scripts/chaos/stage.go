@@ -77,7 +77,7 @@ func (s *stage) build(ctx context.Context) error {
 			return fmt.Errorf("prepare the table that the writers fill: %w", err)
 		}
 	}
-	if err := s.watch(ctx); err != nil {
+	if err := commitorder.Watch(ctx, s.pool); err != nil {
 		return err
 	}
 	if err := s.startNodes(); err != nil {
@@ -86,15 +86,6 @@ func (s *stage) build(ctx context.Context) error {
 	s.thieves = newThieves(ctx, s)
 	_, err = s.await(ctx, time.Minute)
 	return err
-}
-
-func (s *stage) watch(ctx context.Context) error {
-	conn, err := s.pool.Acquire(ctx)
-	if err != nil {
-		return fmt.Errorf("connect as administrator: %w", err)
-	}
-	defer conn.Release()
-	return commitorder.Watch(ctx, conn.Conn())
 }
 
 // startNodes starts all daemons without damping: a run makes more failovers in a minute than a site in a year, and
@@ -148,7 +139,7 @@ func (s *stage) inject(ctx context.Context, f fault, dice *rand.Rand) (event, er
 		return event{Fault: f.name, Stuck: err.Error()}, nil
 	}
 	// Let it run for a while, so that faults do not only ever hit a fresh start.
-	if err := pause(ctx, between(dice, 300*time.Millisecond, 1500*time.Millisecond)); err != nil {
+	if err := lab.Pause(ctx, between(dice, 300*time.Millisecond, 1500*time.Millisecond)); err != nil {
 		return event{}, err
 	}
 	e := event{Fault: f.name, Node: active.Node, Epoch: active.Epoch, planned: f.planned}
@@ -162,7 +153,7 @@ func (s *stage) inject(ctx context.Context, f fault, dice *rand.Rand) (event, er
 		return e, fmt.Errorf("%s on %s: %w", f.name, e.Node, err)
 	}
 	// The daemon must have had the time to notice, or a fault that was just made would count as survived.
-	if err := pause(ctx, 500*time.Millisecond); err != nil {
+	if err := lab.Pause(ctx, 500*time.Millisecond); err != nil {
 		return e, err
 	}
 	after, err := s.await(ctx, recoverWithin)
@@ -190,7 +181,7 @@ func (s *stage) await(ctx context.Context, within time.Duration) (lab.Active, er
 		if s.writes(ctx, active) {
 			return active, nil
 		}
-		if err := pause(ctx, 20*time.Millisecond); err != nil {
+		if err := lab.Pause(ctx, 20*time.Millisecond); err != nil {
 			return active, fmt.Errorf("epoch %d on %s is active and commits nothing: %w", active.Epoch, active.Node, err)
 		}
 	}
@@ -222,7 +213,7 @@ func (s *stage) cutFor(ctx context.Context, d time.Duration, cut func() error) e
 	if err := cut(); err != nil {
 		return err
 	}
-	if err := pause(ctx, d); err != nil {
+	if err := lab.Pause(ctx, d); err != nil {
 		return err
 	}
 	return s.lab.Net.HealAll(ctx)

@@ -83,7 +83,7 @@ func (t *thieves) work(config *pgx.ConnConfig, active lab.Active) {
 		if denied(err) {
 			refusals++
 		}
-		_ = pause(t.ctx, 50*time.Millisecond)
+		_ = lab.Pause(t.ctx, 50*time.Millisecond)
 	}
 	t.mu.Lock()
 	t.refused++
@@ -110,7 +110,7 @@ func (t *thieves) commit(config *pgx.ConnConfig, active lab.Active) (int64, erro
 			active.Node, active.Epoch, n); err != nil {
 			return n, err
 		}
-		if err := pause(t.ctx, 20*time.Millisecond); err != nil {
+		if err := lab.Pause(t.ctx, 20*time.Millisecond); err != nil {
 			return n, err
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"strconv"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // Row is one committed row of a table that says under which epoch it was written.
@@ -70,12 +71,18 @@ func Examine(rows []Row) Verdict {
 	return v
 }
 
+// Database is a connection of an administrator, or a pool of them.
+type Database interface {
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}
+
 // Slot is the name of the replication slot that keeps the log from the moment Watch was called.
 const Slot = "commit_order"
 
 // Watch begins to keep the commit order. The server needs wal_level=logical.
-func Watch(ctx context.Context, conn *pgx.Conn) error {
-	if _, err := conn.Exec(ctx, `SELECT pg_create_logical_replication_slot($1, 'test_decoding')`, Slot); err != nil {
+func Watch(ctx context.Context, db Database) error {
+	if _, err := db.Exec(ctx, `SELECT pg_create_logical_replication_slot($1, 'test_decoding')`, Slot); err != nil {
 		return fmt.Errorf("keep commit order: %w", err)
 	}
 	return nil
@@ -83,8 +90,8 @@ func Watch(ctx context.Context, conn *pgx.Conn) error {
 
 // Read returns the committed rows of one table (schema.name) since Watch. The table has the columns node text,
 // epoch bigint, pid integer and seq bigint, in this order, among its others.
-func Read(ctx context.Context, conn *pgx.Conn, table string) ([]Row, error) {
-	lines, err := conn.Query(ctx, `SELECT data FROM pg_logical_slot_peek_changes($1, NULL, NULL)
+func Read(ctx context.Context, db Database, table string) ([]Row, error) {
+	lines, err := db.Query(ctx, `SELECT data FROM pg_logical_slot_peek_changes($1, NULL, NULL)
 		WHERE data LIKE 'table ' || $2 || ': INSERT:%'`, Slot, table)
 	if err != nil {
 		return nil, fmt.Errorf("read commit order: %w", err)

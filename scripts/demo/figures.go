@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -43,12 +42,7 @@ func (s *stage) finish(ctx context.Context, f *figures) error {
 	if f.Tasks, err = s.airflow.Beats(ctx, ""); err != nil {
 		return err
 	}
-	conn, err := s.pool.Acquire(ctx)
-	if err != nil {
-		return fmt.Errorf("connect as administrator: %w", err)
-	}
-	defer conn.Release()
-	rows, err := commitorder.Read(ctx, conn.Conn(), "demo.writes")
+	rows, err := commitorder.Read(ctx, s.pool, "demo.writes")
 	if err != nil {
 		return err
 	}
@@ -114,24 +108,4 @@ func (t takeover) took(name string) time.Duration {
 		}
 	}
 	return 0
-}
-
-// splitLogLine takes slog's text form apart into key and value.
-func splitLogLine(line string) [][2]string {
-	var pairs [][2]string
-	for rest := strings.TrimSpace(line); rest != ""; {
-		key, after, found := strings.Cut(rest, "=")
-		if !found {
-			break
-		}
-		var value string
-		if strings.HasPrefix(after, `"`) {
-			value, rest, _ = strings.Cut(after[1:], `"`)
-		} else {
-			value, rest, _ = strings.Cut(after, " ")
-		}
-		rest = strings.TrimSpace(rest)
-		pairs = append(pairs, [2]string{key, value})
-	}
-	return pairs
 }

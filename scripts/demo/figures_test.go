@@ -1,6 +1,7 @@
 package main
 
 import (
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -63,9 +64,12 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-func TestSplitLogLine(t *testing.T) {
-	got := splitLogLine(`time=2026-11-25T03:42:50Z level=INFO msg="postgres ready" took=1.2s` + "\n")
-	if len(got) != 4 || got[2] != [2]string{"msg", "postgres ready"} || got[3] != [2]string{"took", "1.2s"} {
-		t.Errorf("pairs: %q", got)
+func TestProgress(t *testing.T) {
+	var out strings.Builder
+	logger := slog.New(progress{&stage{out: &out}})
+	logger.Info("postgres ready", "port", 5432, "took", 1200*time.Millisecond)
+	logger.Debug("nobody needs this")
+	if want := "demo:   postgres ready after 1.2s\n"; out.String() != want {
+		t.Errorf("shown %q, want %q", out.String(), want)
 	}
 }

@@ -49,8 +49,7 @@ func (s *stage) say(format string, args ...any) { fmt.Fprintf(s.out, "demo: "+fo
 func (s *stage) build(ctx context.Context) error {
 	var err error
 	s.say("setting up hosts a, b and the tie-breaker t")
-	progress := slog.New(slog.NewTextHandler(progressWriter{s}, nil))
-	if s.lab, err = lab.Up(ctx, lab.Options{Hosts: []string{"a", "b", "t"}, Logger: progress}); err != nil {
+	if s.lab, err = lab.Up(ctx, lab.Options{Hosts: []string{"a", "b", "t"}, Logger: slog.New(progress{s})}); err != nil {
 		return err
 	}
 	if !s.lab.Net.Real() {
@@ -67,23 +66,27 @@ func (s *stage) build(ctx context.Context) error {
 	return s.startCluster(ctx)
 }
 
-// progressWriter passes the lab's log lines on as progress.
-type progressWriter struct{ s *stage }
+// progress is a slog.Handler that passes the lab's messages on, each with what it took.
+type progress struct{ s *stage }
 
-// Write takes one line of slog's text form and shows its message and duration.
-func (w progressWriter) Write(line []byte) (int, error) {
-	var msg, took string
-	for _, pair := range splitLogLine(string(line)) {
-		switch pair[0] {
-		case "msg":
-			msg = pair[1]
-		case "took":
-			took = " after " + pair[1]
+func (p progress) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelInfo }
+
+func (p progress) Handle(_ context.Context, r slog.Record) error {
+	took := ""
+	r.Attrs(func(a slog.Attr) bool {
+		if a.Key == "took" {
+			took = " after " + a.Value.String()
 		}
-	}
-	w.s.say("  %s%s", msg, took)
-	return len(line), nil
+		return true
+	})
+	p.s.say("  %s%s", r.Message, took)
+	return nil
 }
+
+// WithAttrs and WithGroup change nothing: what is shown is in the record itself.
+func (p progress) WithAttrs([]slog.Attr) slog.Handler { return p }
+
+func (p progress) WithGroup(string) slog.Handler { return p }
 
 func (s *stage) startCluster(ctx context.Context) error {
 	var err error
@@ -125,15 +128,10 @@ CREATE TRIGGER duoflow_demo AFTER INSERT OR UPDATE OR DELETE ON public.dag_run F
 CREATE TRIGGER duoflow_demo AFTER INSERT OR UPDATE OR DELETE ON public.task_instance FOR EACH STATEMENT EXECUTE FUNCTION demo.note_write()`
 
 func (s *stage) watchCommits(ctx context.Context) error {
-	conn, err := s.pool.Acquire(ctx)
-	if err != nil {
-		return fmt.Errorf("connect as administrator: %w", err)
-	}
-	defer conn.Release()
-	if _, err := conn.Exec(ctx, writesSQL); err != nil {
+	if _, err := s.pool.Exec(ctx, writesSQL); err != nil {
 		return fmt.Errorf("have Postgres note who writes: %w", err)
 	}
-	return commitorder.Watch(ctx, conn.Conn())
+	return commitorder.Watch(ctx, s.pool)
 }
 
 func (s *stage) close() {
@@ -159,7 +157,7 @@ func (s *stage) keepWorking(ctx context.Context) (stop func()) {
 			if err := s.topUp(ctx); err != nil && ctx.Err() == nil {
 				s.say("trigger a run: %v", err)
 			}
-			_ = pause(ctx, time.Second)
+			_ = lab.Pause(ctx, time.Second)
 		}
 	}()
 	return func() {
@@ -213,7 +211,7 @@ func (s *stage) awaitWarm(ctx context.Context, active string) error {
 				}
 			}
 		}
-		if err := pause(ctx, 200*time.Millisecond); err != nil {
+		if err := lab.Pause(ctx, 200*time.Millisecond); err != nil {
 			return fmt.Errorf("wait for a warm standby: %w; logs are in %s", err, filepath.Join(s.lab.Dir, "logs"))
 		}
 	}
@@ -222,7 +220,7 @@ func (s *stage) awaitWarm(ctx context.Context, active string) error {
 // showTasks shows the tasks going by, a line a second.
 func (s *stage) showTasks(ctx context.Context, d time.Duration) error {
 	for end := time.Now().Add(d); time.Now().Before(end); {
-		if err := pause(ctx, time.Second); err != nil {
+		if err := lab.Pause(ctx, time.Second); err != nil {
 			return err
 		}
 		beats, err := s.airflow.Beats(ctx, "")
@@ -243,15 +241,4 @@ func (s *stage) stay(ctx context.Context) {
 	stop := s.keepWorking(ctx)
 	<-ctx.Done()
 	stop()
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

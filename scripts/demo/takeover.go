@@ -149,7 +149,7 @@ func (s *stage) firstQueued(ctx context.Context, t *takeover, at time.Time) erro
 		if !errors.Is(err, pgx.ErrNoRows) {
 			return fmt.Errorf("look for the first task: %w", err)
 		}
-		if err := pause(ctx, 50*time.Millisecond); err != nil {
+		if err := lab.Pause(ctx, 50*time.Millisecond); err != nil {
 			return fmt.Errorf("wait for the first task of epoch %d: %w", t.Epoch, err)
 		}
 	}
@@ -172,7 +172,7 @@ func (s *stage) phases(ctx context.Context, epoch uint64) ([]phase, error) {
 		if found := phasesOf(&history, epoch); len(found) > 1 {
 			return found, nil
 		}
-		if err := pause(ctx, 100*time.Millisecond); err != nil {
+		if err := lab.Pause(ctx, 100*time.Millisecond); err != nil {
 			return nil, fmt.Errorf("wait for the phases of epoch %d: %w", epoch, err)
 		}
 	}
@@ -203,7 +203,7 @@ func (s *stage) awaitRefused(ctx context.Context, host *lab.Node) ([]string, err
 		if lines := refusals(string(text)); len(lines) > 0 {
 			return lines, nil
 		}
-		if err := pause(ctx, 100*time.Millisecond); err != nil {
+		if err := lab.Pause(ctx, 100*time.Millisecond); err != nil {
 			return nil, fmt.Errorf("wait for the old scheduler to meet the fence: %w", err)
 		}
 	}

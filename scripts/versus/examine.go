@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/duoflow/duoflow/scripts/lab"
 )
 
 // examine looks at what is known when the window after a fault is over, and whether it hit.
@@ -122,7 +124,7 @@ func (h *heat) await(ctx context.Context, t *trial) error {
 			h.say(t.Case, "%.0f s after the fault: %d of %d tasks of the victim have not begun (Airflow looks for orphans every 300 s)",
 				since.Seconds(), t.stuck(), len(t.Orphans))
 		}
-		if err := pause(ctx, 200*time.Millisecond); err != nil {
+		if err := lab.Pause(ctx, 200*time.Millisecond); err != nil {
 			return err
 		}
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"sync"
@@ -22,15 +21,4 @@ func (p *progress) say(who, format string, args ...any) {
 	defer p.mu.Unlock()
 	since := time.Since(p.began).Round(time.Second)
 	fmt.Fprintf(p.out, "versus: %6s  %-14s  %s\n", since, who, fmt.Sprintf(format, args...))
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -146,7 +146,7 @@ func (m *managed) ready(ctx context.Context) (target, error) {
 			row, err := m.jobAfter(ctx, 0)
 			return target{host: m.lab.Host(active.Node), job: row, app: "duoflow/" + active.Node + "/"}, err
 		}
-		if err := pause(ctx, 200*time.Millisecond); err != nil {
+		if err := lab.Pause(ctx, 200*time.Millisecond); err != nil {
 			return target{}, fmt.Errorf("wait for a warm standby: %w; logs are in %s", err, filepath.Join(m.lab.Dir, "logs"))
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/duoflow/duoflow/scripts/lab"
 )
 
 const (
@@ -37,7 +39,7 @@ func (h *heat) strike(ctx context.Context, c experiment) (*trial, error) {
 			err = h.fault(ctx, c.Fault, t)
 		}
 		if err == nil {
-			err = pause(ctx, time.Until(t.At.Add(window)))
+			err = lab.Pause(ctx, time.Until(t.At.Add(window)))
 		}
 		stop()
 		if err == nil {
@@ -66,11 +68,11 @@ func (h *heat) undisturbed(ctx context.Context, t *trial) error {
 		if err := h.world.count(first, t); err != nil {
 			return err
 		}
-		if err := pause(first, 50*time.Millisecond); err != nil {
+		if err := lab.Pause(first, 50*time.Millisecond); err != nil {
 			return fmt.Errorf("wait for the first task: %w", err)
 		}
 	}
-	return pause(ctx, window+runEvery)
+	return lab.Pause(ctx, window+runEvery)
 }
 
 // fault waits for the moment and makes the fault.
@@ -146,7 +148,7 @@ func (h *heat) freezeHolder(aim, ctx context.Context, conn *pgx.Conn, t *trial) 
 	}
 	t.note("all processes of %s frozen at %s, all still after %s", frozen)
 	h.say(t.Case, "%s; it holds the lock with backend %d", t.Victim, pid)
-	err = pause(ctx, time.Until(t.At.Add(hold)))
+	err = lab.Pause(ctx, time.Until(t.At.Add(hold)))
 	if err = errors.Join(err, host.Thaw(ctx)); err != nil {
 		return err
 	}

@@ -134,7 +134,7 @@ func (w *world) jobAfter(ctx context.Context, floor int64) (int64, error) {
 		if id > floor {
 			return id, nil
 		}
-		if err := pause(ctx, 20*time.Millisecond); err != nil {
+		if err := lab.Pause(ctx, 20*time.Millisecond); err != nil {
 			return 0, fmt.Errorf("wait for a scheduler to start: %w", err)
 		}
 	}
