@@ -65,8 +65,6 @@ type Observer interface {
 type Status struct {
 	// Warm: a standby process is imported and waits.
 	Warm bool
-	// Trees is how process trees are killed: cgroup, pidns or group (degraded).
-	Trees string
 	// MirroredAt is when the mirror rows were last written, on this host's clock; zero: never.
 	MirroredAt time.Time
 	// LastLines is the end of the output of the lives that ended here, by epoch.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"sync"
@@ -158,12 +159,8 @@ func (j *Job) Root() string { return j.cfg.Root }
 func (j *Job) Status() Status {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	last := make(map[uint64][]string, len(j.lastLines))
-	for epoch, lines := range j.lastLines {
-		last[epoch] = lines
-	}
 	return Status{
-		Warm:  j.spare != nil && j.spare.isWarm(),
-		Trees: string(j.trees.Mode()), MirroredAt: j.mirroredAt, LastLines: last,
+		Warm:       j.spare != nil && j.spare.isWarm(),
+		MirroredAt: j.mirroredAt, LastLines: maps.Clone(j.lastLines),
 	}
 }

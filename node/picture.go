@@ -10,8 +10,7 @@ import (
 
 // picture is what the loop shows to the surfaces. It is replaced as a whole and never changed once painted.
 type picture struct {
-	at      control.Instant
-	leading bool
+	at control.Instant
 	// quorumAt is when a majority was last heard while a leader was known; 0 = never.
 	quorumAt control.Instant
 	heard    map[lease.NodeID]control.Instant
@@ -21,8 +20,6 @@ type picture struct {
 
 type jobPicture struct {
 	state     control.State
-	epoch     lease.Epoch
-	why       string
 	suspicion control.Suspicion
 	// unfit says, for every node, why it cannot be granted the job; empty when it can.
 	unfit map[lease.NodeID]string
@@ -32,8 +29,7 @@ type jobPicture struct {
 // paint replaces the picture. Only the loop calls it.
 func (n *Node) paint() {
 	p := picture{
-		at: bootNow(), leading: n.leading,
-		heard: maps.Clone(n.heard.last), beats: maps.Clone(n.heard.beats),
+		at: bootNow(), heard: maps.Clone(n.heard.last), beats: maps.Clone(n.heard.beats),
 		jobs: map[lease.JobName]jobPicture{},
 	}
 	for _, s := range n.seats {
@@ -42,8 +38,7 @@ func (n *Node) paint() {
 			unfit[id] = s.granter.Unfit(id)
 		}
 		p.jobs[s.name] = jobPicture{
-			state: s.machine.State(), epoch: s.machine.Epoch(), why: s.machine.Why(),
-			suspicion: s.granter.Suspicion(), unfit: unfit, said: s.machine.Report(),
+			state: s.machine.State(), suspicion: s.granter.Suspicion(), unfit: unfit, said: s.machine.Report(),
 		}
 	}
 	p.quorumAt = n.snapshot().quorumAt

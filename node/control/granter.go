@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -210,15 +211,7 @@ func (g *Granter) recent(at []Instant) []Instant {
 }
 
 func (g *Granter) peer(id lease.NodeID) *peer {
-	i, ok := slices.BinarySearchFunc(g.peers, id, func(p peer, id lease.NodeID) int {
-		switch {
-		case p.id < id:
-			return -1
-		case p.id > id:
-			return 1
-		}
-		return 0
-	})
+	i, ok := slices.BinarySearchFunc(g.peers, id, func(p peer, id lease.NodeID) int { return cmp.Compare(p.id, id) })
 	if !ok {
 		g.peers = slices.Insert(g.peers, i, peer{id: id})
 	}
@@ -301,12 +294,11 @@ func (g *Granter) wantedAgain() (Suspicion, bool) {
 		return Suspicion{Cause: lease.CauseSwitchover, Detail: "an operator asked"}, true
 	}
 	why := Suspicion{Cause: lease.CauseRestart, Detail: fmt.Sprintf("%s released epoch %d", g.view.Holder, g.view.Epoch)}
-	failures := g.recent(g.failures)
-	g.failures = failures
-	if len(failures) < 2 {
+	g.failures = g.recent(g.failures)
+	n := len(g.failures)
+	if n < 2 {
 		return why, true
 	}
-	t := g.cfg.Timing
-	calm := doubled(t.RestartMin, len(failures)-2, t.RestartMax)
-	return why, g.now.Since(failures[len(failures)-1]) >= calm
+	calm := doubled(g.cfg.Timing.RestartMin, n-2, g.cfg.Timing.RestartMax)
+	return why, g.now.Since(g.failures[n-1]) >= calm
 }

@@ -66,7 +66,7 @@ var table = []row{
 		"the daemon is stopped in the middle of a takeover"},
 	{in(taking...), onDone, ended(Superseded), Stopping, (*Machine).superseded,
 		"the metastore says that another grant has the fence"},
-	{in(Fencing, Draining, Adopting, Starting), onDone, ended(Refused), Stopping, (*Machine).refused,
+	{in(taking...), onDone, ended(Refused), Stopping, (*Machine).refused,
 		"a step of the takeover can never work as things are"},
 	{in(Starting), onDone, ended(Failed), Stopping, (*Machine).refused,
 		"the job did not start; a life is used once, so the next try is a new epoch"},

@@ -1,6 +1,7 @@
 package lease
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 )
@@ -67,7 +68,7 @@ func (s *State) applyTo(j *Job, c Command) Outcome {
 
 func (s *State) configure(c Configure) Outcome {
 	nodes := slices.Clone(c.Nodes)
-	slices.SortFunc(nodes, func(a, b Node) int { return cmp(a.ID, b.ID) })
+	slices.SortFunc(nodes, func(a, b Node) int { return cmp.Compare(a.ID, b.ID) })
 	nodes = slices.CompactFunc(nodes, func(a, b Node) bool { return a.ID == b.ID })
 	// A holder cannot be made a witness under its own feet (I7): move the job away first.
 	next := State{Nodes: nodes}

@@ -1,6 +1,7 @@
 package lease
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"strings"
@@ -115,17 +116,17 @@ func (c Command) validate() error {
 		return c.Configure.validate()
 	case c.Grant != nil:
 		g := c.Grant
-		return firstError(validLife(g.Job, g.Node, g.Token), validText(g.Detail),
+		return cmp.Or(validLife(g.Job, g.Node, g.Token), validText(g.Detail),
 			validWord(string(g.Cause)), validWord(g.Detect.Name))
 	case c.Release != nil:
 		r := c.Release
-		return firstError(validJob(r.Job), validToken(r.Token), validText(r.Detail), validWord(string(r.Cause)))
+		return cmp.Or(validJob(r.Job), validToken(r.Token), validText(r.Detail), validWord(string(r.Cause)))
 	case c.Observe != nil:
 		return validLife(c.Observe.Job, c.Observe.Node, c.Observe.Token)
 	case c.Ask != nil:
 		return validJob(c.Ask.Job)
 	case c.Report != nil:
-		return firstError(validJob(c.Report.Job), validPhases(c.Report.Phases))
+		return cmp.Or(validJob(c.Report.Job), validPhases(c.Report.Phases))
 	}
 	return fmt.Errorf("command is empty")
 }
@@ -165,7 +166,7 @@ func validLife(job JobName, node NodeID, token Token) error {
 	if !ValidName(string(node)) {
 		return fmt.Errorf("node name %q: want %s", node, nameForm)
 	}
-	return firstError(validJob(job), validToken(token))
+	return cmp.Or(validJob(job), validToken(token))
 }
 
 func validJob(job JobName) error {
@@ -192,15 +193,6 @@ func validText(text string) error {
 func validWord(word string) error {
 	if len(word) > maxWord {
 		return fmt.Errorf("word of %d bytes: at most %d", len(word), maxWord)
-	}
-	return nil
-}
-
-func firstError(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package lease
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
@@ -134,7 +135,7 @@ func (s *State) Job(name JobName) (Job, bool) {
 
 // Node returns the agreed member called id.
 func (s *State) Node(id NodeID) (Node, bool) {
-	i, ok := slices.BinarySearchFunc(s.Nodes, id, func(n Node, id NodeID) int { return cmp(n.ID, id) })
+	i, ok := slices.BinarySearchFunc(s.Nodes, id, func(n Node, id NodeID) int { return cmp.Compare(n.ID, id) })
 	if !ok {
 		return Node{}, false
 	}
@@ -142,7 +143,7 @@ func (s *State) Node(id NodeID) (Node, bool) {
 }
 
 func (s *State) find(name JobName) (int, bool) {
-	return slices.BinarySearchFunc(s.Jobs, name, func(j Job, name JobName) int { return cmp(j.Name, name) })
+	return slices.BinarySearchFunc(s.Jobs, name, func(j Job, name JobName) int { return cmp.Compare(j.Name, name) })
 }
 
 // HeldBy reports whether the job's current epoch is granted to this life of this node.
@@ -165,14 +166,4 @@ func (j *Job) record(e Entry) {
 	if over := len(j.History) - HistoryCap; over > 0 {
 		j.History = slices.Delete(j.History, 0, over)
 	}
-}
-
-func cmp[T ~string](a, b T) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
