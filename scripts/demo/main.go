@@ -64,9 +64,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "demo:", err)
 		return 3
 	}
-	if o.output == "json" {
+	switch {
+	case o.output == "json":
 		err = json.NewEncoder(stdout).Encode(f)
-	} else {
+	case o.check: // otherwise they have been shown before it stayed up
 		err = f.write(stdout)
 	}
 	if err != nil {
