@@ -142,22 +142,50 @@ func cleanEnv(env []string) []string {
 	return kept
 }
 
-// lastWords is how much later the end of a process is told so that its last line can be told too.
+// lastWords bounds how much later the end of a life is told so that its tree is empty and its last line can be told too.
 const lastWords = 100 * time.Millisecond
 
-// watch reads what the shim says until the process ends, and then tells whom it concerns.
+// watch hears what the shim says until the life has ended, and then tells whom it concerns.
 func (l *life) watch() {
-	for line := range l.Lines() {
-		l.heard(line)
-	}
-	<-l.Done()
-	// What it wrote last is out only when its tree is empty; who leaves children behind does not hold this up for long.
-	ctx, cancel := context.WithTimeout(context.Background(), lastWords)
-	_ = l.Empty(ctx)
-	cancel()
+	swept := make(chan struct{})
+	l.job.lives.Go(func() {
+		defer close(swept)
+		l.sweep()
+	})
+	l.listen(swept)
+	<-swept
 	close(l.ended)
 	l.job.lifeEnded(l)
 	close(l.told)
+}
+
+// sweep kills what the main process leaves behind, as soon as that has ended: children would go on working, and hold the
+// pipes whose ends are waited for. One in a call of the kernel that cannot be interrupted does not hold this up; whoever
+// needs an empty tree (Stop, Clear) waits for it.
+func (l *life) sweep() {
+	<-l.Done()
+	ctx, cancel := context.WithTimeout(context.Background(), lastWords)
+	defer cancel()
+	if err := l.Kill(ctx); err != nil {
+		l.job.logger.Warn("a life leaves processes behind", "err", err)
+	}
+}
+
+// listen hears the shim until nobody can say anything any more; once enough is closed, only what it has said before.
+func (l *life) listen(enough <-chan struct{}) {
+	for {
+		select {
+		case line, more := <-l.Lines():
+			if !more {
+				return
+			}
+			l.heard(line)
+		case <-enough:
+			if len(l.Lines()) == 0 {
+				return
+			}
+		}
+	}
 }
 
 func (l *life) heard(line string) {

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -97,6 +99,77 @@ func TestStopEmptiesTheTree(t *testing.T) {
 		t.Errorf("grandchild %s lives on", pid)
 	}
 	eventually(t, "the end is reported", func() bool { return strings.HasPrefix(seen.ended(), "1: SIGKILL") })
+}
+
+// orphans is a process that leaves children behind, in sessions of their own, with every pipe of it in their hands.
+const orphans = `#!/bin/sh
+setsid sh -c 'trap "" TERM HUP; while :; do sleep 0.05; done' & echo $! > "$ORPHAN"
+echo "warm $$ 0.1" >&4
+read line <&3
+echo "job 1" >&4
+echo "no such module"
+exec sleep 600
+`
+
+// TestNoChildOutlivesTheMainProcess: when the main process of a life is killed, its children are killed before its end
+// is told, and with its last words. A forked child of a scheduler (LocalExecutor) has the pipe of the shim's lines too.
+func TestNoChildOutlivesTheMainProcess(t *testing.T) {
+	m := newMetastore(t)
+	dir := t.TempDir()
+	program := filepath.Join(dir, "python")
+	must(t, os.WriteFile(program, []byte(orphans), 0o755))
+	for epoch, kind := range []airflowctl.Kind{1: airflowctl.Airflow, 2: airflowctl.Command} {
+		if kind == "" {
+			continue
+		}
+		t.Run(string(kind), func(t *testing.T) {
+			orphan := filepath.Join(dir, string(kind))
+			seen := &events{alive: func() bool {
+				pid, err := os.ReadFile(orphan)
+				return err != nil || alive(strings.TrimSpace(string(pid)))
+			}}
+			j := newJob(t, airflowctl.Config{
+				Node: "a", Kind: kind, Python: program, FenceDSN: m.dsn["a"], Observer: seen, Env: append(os.Environ(), "ORPHAN="+orphan),
+				Command: []string{"sh", "-c", `exec 3</dev/null 4>/dev/null; . "$0"`, program},
+			})
+			takeWithoutAirflow(t, j, claim(uint64(epoch), "a"))
+			var main string
+			eventually(t, "the main process sleeps", func() bool {
+				main = findProcess(t, orphan, "sleep\x00600\x00")
+				return main != "" && seen.alive()
+			})
+			pid, err := strconv.Atoi(main)
+			must(t, err)
+			began := time.Now()
+			must(t, syscall.Kill(pid, syscall.SIGKILL))
+			eventually(t, "its end is told", func() bool { return seen.ended() != "" })
+			t.Logf("told after %s", time.Since(began))
+			if seen.alive() || seen.late {
+				t.Error("a child of it lived when its end was told")
+			}
+			if want := strconv.Itoa(epoch) + ": SIGKILL: no such module"; seen.ended() != want {
+				t.Errorf("told %q, want %q", seen.ended(), want)
+			}
+			must(t, j.Stop(t.Context(), uint64(epoch), 0))
+		})
+	}
+}
+
+// findProcess finds a process by its command line and by a value in its environment; "" when there is none.
+func findProcess(t *testing.T, value, line string) string {
+	t.Helper()
+	dirs, err := filepath.Glob("/proc/[0-9]*")
+	must(t, err)
+	for _, dir := range dirs {
+		command, err := os.ReadFile(filepath.Join(dir, "cmdline"))
+		if err != nil || string(command) != line {
+			continue // it has ended meanwhile
+		}
+		if environ, err := os.ReadFile(filepath.Join(dir, "environ")); err == nil && strings.Contains(string(environ), value) {
+			return filepath.Base(dir)
+		}
+	}
+	return ""
 }
 
 // alive reports whether a process runs; a zombie that nobody has reaped yet does not.

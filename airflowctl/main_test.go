@@ -86,6 +86,9 @@ type events struct {
 	exited []string
 	health fence.Health
 	idle   map[uint64][]time.Duration
+	// alive is asked when an end is told; late is whether it ever said yes.
+	alive func() bool
+	late  bool
 }
 
 func (e *events) Health(h fence.Health) {
@@ -97,6 +100,9 @@ func (e *events) Health(h fence.Health) {
 func (e *events) Exited(epoch uint64, detail string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.alive != nil && e.alive() {
+		e.late = true
+	}
 	e.exited = append(e.exited, fmt.Sprintf("%d: %s", epoch, detail))
 }
 
