@@ -28,6 +28,9 @@ var rooms = []struct {
 	{"node", []string{"raftstore", "gossip", "airflowctl/...", "node/...", "proto/..."}},
 	// Whole nodes in one goroutine; the pure half of raftstore only.
 	{"node/sim", []string{"node", "node/control", "node/lease", "raftstore/replica"}},
+	{"etl/tile", nil},
+	{"etl/nldn", []string{"etl/tile"}},
+	{"etl/columnar", []string{"etl/tile"}},
 	{"etl/...", []string{"etl/..."}},
 	{"cmd/duoflowd", []string{"node/...", "raftstore", "gossip", "airflowctl/...", "proto/..."}}, // composition root
 	{"cmd/duoctl", []string{"proto/...", "airflowctl/fence"}},                                    // fence: `metastore init` and `doctor` run before any daemon
@@ -48,6 +51,8 @@ var dependencies = []struct {
 	{"github.com/prometheus/client_golang", []string{"node", "node/web", "cmd/..."}},
 	{"github.com/goccy/go-yaml", []string{"node", "etl/...", "cmd/...", "scripts/..."}},
 	{"github.com/spf13/cobra", []string{"cmd/..."}},
+	{"github.com/klauspost/compress", []string{"etl/nldn", "etl/columnar"}},
+	{"github.com/parquet-go/parquet-go", []string{"etl/columnar"}},
 	{"google.golang.org/grpc", []string{"proto/...", "raftstore", "node/admin", "cmd/...", "scripts/..."}},
 	{"google.golang.org/protobuf", []string{"proto/...", "raftstore/...", "node", "node/admin", "cmd/...", "scripts/..."}},
 	{"golang.org/x/sys", []string{"raftstore", "airflowctl/...", "node", "cmd/...", "etl/...", "scripts/..."}},
