@@ -28,6 +28,10 @@ type peer struct {
 	heardAt Instant
 	// gone: connection closed and redial refused since the last beat.
 	gone bool
+	// cut: since the last beat its connection closed, or its silence cost it the job; see hearGap.
+	cut bool
+	// gaps is nil until it is heard twice.
+	gaps *gaps
 	// blindSince is when it was first said, without a break since, not to reach the metastore; 0 when it does.
 	blindSince Instant
 }
@@ -128,7 +132,7 @@ func (g *Granter) note(in Input) {
 		g.noteBeat(in)
 	case Lost:
 		p := g.peer(in.Node)
-		p.gone = p.gone || in.Refused
+		p.gone, p.cut = p.gone || in.Refused, true
 	case Proposed:
 		g.proposed = 0
 	}
@@ -143,7 +147,8 @@ func (g *Granter) noteBeat(in Beat) {
 }
 
 func (p *peer) hear(said Report, now Instant) {
-	p.said, p.heardAt, p.gone = said, now, false
+	p.hearGap(said, now)
+	p.said, p.heardAt, p.gone, p.cut = said, now, false, false
 	switch {
 	case said.Healthy:
 		p.blindSince = 0
@@ -200,6 +205,7 @@ func (g *Granter) remember(e lease.Entry) {
 	switch e.Cause {
 	case lease.CauseSilent:
 		g.silences = append(g.recent(g.silences), g.now)
+		g.peer(g.view.Holder).cut = true
 	case lease.CauseExited, lease.CauseHung, lease.CauseStartFailed:
 		g.failures = append(g.recent(g.failures), g.now)
 	default: // the other causes are somebody's decision, or proof: nothing to grow calmer about

@@ -45,6 +45,7 @@ func (w *world) command(t *testing.T, d *datadriven.TestData) {
 		w.host(name(d)).cut = true
 	case "heal":
 		w.host(name(d)).cut = false
+		w.lost(w.host(name(d)))
 	case "metastore-down":
 		w.blind(d, true)
 	case "metastore-up":
@@ -62,8 +63,14 @@ func (w *world) command(t *testing.T, d *datadriven.TestData) {
 		w.send(h, control.Force{Epoch: w.row.Epoch + 1})
 	case "quit":
 		w.send(w.host(name(d)), control.Quit{})
+	case "beat-every":
+		w.host(name(d)).every = duration(t, d.CmdArgs[1].Key)
+	case "stall":
+		w.now = w.now.Add(duration(t, d.CmdArgs[0].Key))
 	case "status":
 		w.status()
+	case "detection":
+		w.detection()
 	default:
 		d.Fatalf(t, "unknown command %q", d.Cmd)
 	}
@@ -129,6 +136,25 @@ func (w *world) status() {
 			line += "; suspects the holder: " + s.Detail
 		}
 		w.printf("%s", line)
+	}
+}
+
+// lost tells the others of a host that was cut off that its connection did not survive.
+func (w *world) lost(h *host) {
+	for _, other := range w.hosts {
+		if other != h && !other.dead {
+			w.send(other, control.Lost{Node: h.id})
+		}
+	}
+	w.drain()
+}
+
+// detection is how long the leader would wait for each node, and why.
+func (w *world) detection() {
+	for _, h := range w.hosts {
+		d := w.host(w.leader).granter.Detection(h.id)
+		w.printf("  %s: %s", h.id, strings.TrimSuffix(d.After.String()+", "+d.Reason(), ", "))
+		w.printf("     longest gap %s", d.Gaps.Longest)
 	}
 }
 

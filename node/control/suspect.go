@@ -18,7 +18,8 @@ func (g *Granter) suspect() Suspicion {
 	if g.view.Phase != lease.Granted {
 		return Suspicion{}
 	}
-	h := *g.peer(g.view.Holder)
+	h := g.peer(g.view.Holder)
+	patience := g.detection(h).After
 	unheard := g.now.Since(max(h.heardAt, g.since))
 	heard := h.heardAt != 0
 	switch {
@@ -28,11 +29,11 @@ func (g *Granter) suspect() Suspicion {
 		return Suspicion{lease.CauseGone, fmt.Sprintf("%s: connection closed and redial refused", h.id), unheard}
 	case heard && h.said.Token != g.view.Token:
 		return Suspicion{Cause: lease.CauseReborn, Detail: fmt.Sprintf("%s: its daemon has restarted", h.id)}
-	case unheard > g.silence():
+	case unheard > patience:
 		return Suspicion{lease.CauseSilent, fmt.Sprintf("%s: not heard for %s", h.id, unheard.Round(time.Millisecond)), unheard}
 	case heard && h.said.Goodbye && h.said.State == Left:
 		return Suspicion{Cause: lease.CauseGoodbye, Detail: fmt.Sprintf("%s: its daemon is leaving", h.id)}
-	case h.blindSince != 0 && g.now.Since(h.blindSince) > 2*g.cfg.Timing.Silence && h.said.State != Stopping:
+	case h.blindSince != 0 && g.now.Since(h.blindSince) > 2*patience && h.said.State != Stopping:
 		return Suspicion{Cause: lease.CauseBlind, Detail: fmt.Sprintf("%s: cannot reach the metastore", h.id)}
 	}
 	return g.suspectFollower(h.id)
@@ -46,12 +47,4 @@ func (g *Granter) suspectFollower(holder lease.NodeID) Suspicion {
 		Cause:  lease.CauseFollow,
 		Detail: fmt.Sprintf("%s is on %s", g.cfg.Follow, g.followed.Holder),
 	}
-}
-
-// silence is the detection time now: doubled for each failover by silence over the second in the calm window, so
-// that a flaky link or a starved host settles down instead of bouncing the job.
-func (g *Granter) silence() time.Duration {
-	g.silences = g.recent(g.silences)
-	d := g.cfg.Timing.Silence
-	return doubled(d, len(g.silences)-1, 8*d)
 }

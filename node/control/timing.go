@@ -13,7 +13,7 @@ func (t Instant) Since(earlier Instant) time.Duration { return time.Duration(t -
 
 // Timing is every duration a decision depends on. None of them can break safety; they trade speed for calm.
 type Timing struct {
-	// Silence is D of the design: how long the holder may be unheard before it is suspected.
+	// Silence is D of the design: how long the holder may be unheard before it is suspected, at least; see Detection.
 	Silence time.Duration
 	// FailGrace is what a job gets between SIGTERM and kill when its epoch is over, PlannedGrace when it is asked to go.
 	FailGrace, PlannedGrace time.Duration

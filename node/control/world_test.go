@@ -34,7 +34,9 @@ type host struct {
 	cut     bool // from the other hosts
 	blind   bool // from the metastore
 	running lease.Epoch
-	seen    int // version of the log it has applied
+	beatAt  control.Instant // of its next beat
+	every   time.Duration   // between its beats
+	seen    int             // version of the log it has applied
 	heard   map[lease.NodeID]control.Instant
 	waiting []control.Input // what reached it while frozen
 }
@@ -67,7 +69,7 @@ func (w *world) restart(id lease.NodeID) {
 	h := w.host(id)
 	w.lives++
 	witness := id == "t"
-	*h = host{id: id, token: lease.Token(fmt.Sprintf("%032x", w.lives)), heard: map[lease.NodeID]control.Instant{}, seen: -1}
+	*h = host{id: id, token: lease.Token(fmt.Sprintf("%032x", w.lives)), heard: map[lease.NodeID]control.Instant{}, seen: -1, every: beatEvery}
 	timing := control.DefaultTiming()
 	h.machine = control.NewMachine(control.Config{
 		Job: jobName, Self: id, Token: h.token, Witness: witness, Timing: timing,
@@ -177,9 +179,10 @@ func (w *world) catchUp() {
 
 func (w *world) beats() {
 	for _, from := range w.hosts {
-		if !w.alive(from) {
+		if !w.alive(from) || w.now < from.beatAt {
 			continue
 		}
+		from.beatAt = w.now.Add(from.every)
 		w.send(from, control.Fence{Healthy: !from.blind, Row: w.seenRow(from), HighestRole: w.seenRow(from).Epoch})
 		said := from.machine.Report()
 		said.Warm = true
