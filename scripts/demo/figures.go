@@ -16,7 +16,7 @@ import (
 // figures are what the demo has counted.
 type figures struct {
 	SetUp     time.Duration
-	Takeovers []takeover
+	Takeovers []account
 	// Runs are the DAG runs, Unfinished those of them that did not succeed.
 	Runs, Unfinished int
 	Tasks            lab.Beats
@@ -29,7 +29,7 @@ func (s *stage) finish(ctx context.Context, f *figures) error {
 	defer cancel()
 	s.say("no new runs; waiting for those under way to end")
 	for _, id := range s.runs {
-		state, err := s.airflow.AwaitRun(ctx, id)
+		state, err := s.world.Airflow.AwaitRun(ctx, id)
 		if err != nil {
 			return err
 		}
@@ -39,15 +39,11 @@ func (s *stage) finish(ctx context.Context, f *figures) error {
 		}
 	}
 	var err error
-	if f.Tasks, err = s.airflow.Beats(ctx, ""); err != nil {
+	if f.Tasks, err = s.world.Airflow.Beats(ctx, ""); err != nil {
 		return err
 	}
-	rows, err := commitorder.Read(ctx, s.pool, "demo.writes")
-	if err != nil {
-		return err
-	}
-	f.Order = commitorder.Examine(rows)
-	return nil
+	f.Order, err = s.world.CommitOrder(ctx)
+	return err
 }
 
 // wrong says which figure breaks a promise; empty when none does. How long things took is shown and never judged: a
@@ -101,7 +97,7 @@ commits of an old epoch after a newer one's first   %6d
 	return err
 }
 
-func (t takeover) took(name string) time.Duration {
+func (t account) took(name string) time.Duration {
 	for _, p := range t.Phases {
 		if p.Name == name {
 			return p.Took

@@ -12,7 +12,7 @@ import (
 
 func sound() *figures {
 	return &figures{
-		Takeovers: []takeover{{Fault: "SIGKILL", From: "a", To: "b", Epoch: 2, FirstQueued: 700 * time.Millisecond}},
+		Takeovers: []account{{Fault: "SIGKILL", From: "a", To: "b", Epoch: 2, FirstQueued: 700 * time.Millisecond}},
 		Runs:      2, Tasks: lab.Beats{Rows: 64, Tasks: 64},
 		Order: commitorder.Verdict{Rows: 100, Epochs: 2},
 	}

@@ -9,14 +9,11 @@ import (
 	"sync"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-
-	"github.com/duoflow/duoflow/scripts/commitorder"
 	"github.com/duoflow/duoflow/scripts/lab"
+	"github.com/duoflow/duoflow/scripts/takeover"
 )
 
 const (
-	job = "scheduler"
 	// stuckAfter is when a step of the demo counts as never coming. It is a limit, not a measurement.
 	stuckAfter = 2 * time.Minute
 	// runsAtOnce keeps enough tasks waiting that a new scheduler always finds one to queue.
@@ -26,10 +23,8 @@ const (
 // stage is everything the demo has set up.
 type stage struct {
 	out     io.Writer
-	lab     *lab.Lab
-	airflow *lab.Airflow
-	cluster *lab.Cluster
-	pool    *pgxpool.Pool
+	world   *takeover.World
+	managed *takeover.Managed
 
 	mu   sync.Mutex
 	runs []string
@@ -48,22 +43,20 @@ func (s *stage) say(format string, args ...any) { fmt.Fprintf(s.out, "demo: "+fo
 
 func (s *stage) build(ctx context.Context) error {
 	var err error
-	s.say("setting up hosts a, b and the tie-breaker t")
-	if s.lab, err = lab.Up(ctx, lab.Options{Hosts: []string{"a", "b", "t"}, Logger: slog.New(progress{s})}); err != nil {
+	s.say("setting up hosts a, b and the tie-breaker t, with Postgres, RabbitMQ and Airflow's api-server, dag-processor and Celery worker")
+	s.say("(about half a minute)")
+	s.world, err = takeover.New(ctx, takeover.Options{
+		Hosts: []string{"a", "b", "t"}, Chains: 4, Length: 8, Logger: slog.New(progress{s}),
+	})
+	if err != nil {
 		return err
 	}
-	if !s.lab.Net.Real() {
+	if !s.world.Lab.Net.Real() {
 		s.say("network namespaces cannot be made here: the hosts are loopback addresses of this machine")
 	}
-	s.say("starting Postgres, RabbitMQ and Airflow's api-server, dag-processor and Celery worker (about half a minute)")
-	if s.airflow, err = s.lab.StartAirflow(ctx, lab.AirflowOptions{Chains: 4, Length: 8}); err != nil {
-		return err
-	}
-	if s.pool, err = pgxpool.New(ctx, s.airflow.Store().Admin()); err != nil {
-		return fmt.Errorf("connect as administrator: %w", err)
-	}
 	s.say("starting three duoflow nodes")
-	return s.startCluster(ctx)
+	s.managed, err = takeover.NewManaged(ctx, s.world, true)
+	return err
 }
 
 // progress is a slog.Handler that passes the lab's messages on, each with what it took.
@@ -88,62 +81,12 @@ func (p progress) WithAttrs([]slog.Attr) slog.Handler { return p }
 
 func (p progress) WithGroup(string) slog.Handler { return p }
 
-func (s *stage) startCluster(ctx context.Context) error {
-	var err error
-	s.cluster, err = s.lab.NewCluster(ctx, s.airflow.Store(), lab.ClusterOptions{
-		Jobs: map[string]lab.Job{job: s.airflow.SchedulerJob()}, Env: s.airflow.SchedulerEnv(),
-	})
-	if err != nil {
-		return err
-	}
-	if err := s.watchCommits(ctx); err != nil {
-		return err
-	}
-	// No damping: a demo makes more failovers in minutes than a site in years.
-	for _, n := range s.cluster.Nodes {
-		if err := n.WriteConfig(func(config map[string]any) { config["calm_window"] = "0s" }); err != nil {
-			return err
-		}
-	}
-	return s.cluster.Start()
-}
-
-// writesSQL has Postgres itself note under which epoch's role the tables of the scheduler are written. The order in
-// which these notes are committed is read from the write-ahead log at the end.
-const writesSQL = `
-CREATE SEQUENCE demo.writes_seq;
-CREATE TABLE demo.writes (
-  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  node text NOT NULL, epoch bigint NOT NULL, pid int NOT NULL, seq bigint NOT NULL);
-CREATE FUNCTION demo.note_write() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
-BEGIN
-  IF session_user ~ '^df_.*_e\d+$' THEN
-    INSERT INTO demo.writes (node, epoch, pid, seq) VALUES
-      (session_user, substring(session_user from '_e(\d+)$')::bigint, pg_backend_pid(), nextval('demo.writes_seq'));
-  END IF;
-  RETURN NULL;
-END $$;
-CREATE TRIGGER duoflow_demo AFTER INSERT OR UPDATE OR DELETE ON public.job FOR EACH STATEMENT EXECUTE FUNCTION demo.note_write();
-CREATE TRIGGER duoflow_demo AFTER INSERT OR UPDATE OR DELETE ON public.dag_run FOR EACH STATEMENT EXECUTE FUNCTION demo.note_write();
-CREATE TRIGGER duoflow_demo AFTER INSERT OR UPDATE OR DELETE ON public.task_instance FOR EACH STATEMENT EXECUTE FUNCTION demo.note_write()`
-
-func (s *stage) watchCommits(ctx context.Context) error {
-	if _, err := s.pool.Exec(ctx, writesSQL); err != nil {
-		return fmt.Errorf("have Postgres note who writes: %w", err)
-	}
-	return commitorder.Watch(ctx, s.pool)
-}
-
 func (s *stage) close() {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	if s.pool != nil {
-		s.pool.Close()
+	if s.world == nil {
+		return
 	}
-	if s.lab != nil {
-		if err := s.lab.Down(ctx); err != nil {
-			s.say("clean up: %v", err)
-		}
+	if err := s.world.Close(); err != nil {
+		s.say("%v", err)
 	}
 }
 
@@ -168,7 +111,7 @@ func (s *stage) keepWorking(ctx context.Context) (stop func()) {
 
 func (s *stage) topUp(ctx context.Context) error {
 	var running int
-	err := s.pool.QueryRow(ctx, `SELECT count(*) FROM dag_run WHERE state IN ('queued', 'running')`).Scan(&running)
+	err := s.world.Pool.QueryRow(ctx, `SELECT count(*) FROM dag_run WHERE state IN ('queued', 'running')`).Scan(&running)
 	if err != nil {
 		return err
 	}
@@ -177,7 +120,7 @@ func (s *stage) topUp(ctx context.Context) error {
 		id := fmt.Sprintf("demo-%03d", len(s.runs)+1)
 		s.runs = append(s.runs, id)
 		s.mu.Unlock()
-		if err := s.airflow.Trigger(ctx, id); err != nil {
+		if err := s.world.Airflow.Trigger(ctx, id); err != nil {
 			return err
 		}
 	}
@@ -188,33 +131,12 @@ func (s *stage) topUp(ctx context.Context) error {
 func (s *stage) settle(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, stuckAfter)
 	defer cancel()
-	active, err := s.cluster.AwaitActive(ctx, job, 0)
+	victim, err := s.managed.Ready(ctx)
 	if err != nil {
 		return err
 	}
-	s.say("%s is active under epoch %d", active.Node, active.Epoch)
-	if err := s.awaitWarm(ctx, active.Node); err != nil {
-		return err
-	}
+	s.say("%s is active under epoch %d, another host is standby with a warm scheduler process", victim.Host.Name, victim.Epoch)
 	return s.showTasks(ctx, 5*time.Second)
-}
-
-// awaitWarm waits until a host other than the active one could take over at once.
-func (s *stage) awaitWarm(ctx context.Context, active string) error {
-	for {
-		status, err := s.cluster.Status(ctx)
-		if err == nil && len(status.GetJobs()) > 0 {
-			for _, on := range status.GetJobs()[0].GetNodes() {
-				if on.GetNode() != active && on.GetWarmReady() && on.GetEligible() {
-					s.say("%s is standby with a warm scheduler process", on.GetNode())
-					return nil
-				}
-			}
-		}
-		if err := lab.Pause(ctx, 200*time.Millisecond); err != nil {
-			return fmt.Errorf("wait for a warm standby: %w; logs are in %s", err, filepath.Join(s.lab.Dir, "logs"))
-		}
-	}
 }
 
 // showTasks shows the tasks going by, a line a second.
@@ -223,7 +145,7 @@ func (s *stage) showTasks(ctx context.Context, d time.Duration) error {
 		if err := lab.Pause(ctx, time.Second); err != nil {
 			return err
 		}
-		beats, err := s.airflow.Beats(ctx, "")
+		beats, err := s.world.Airflow.Beats(ctx, "")
 		if err != nil {
 			return err
 		}
@@ -235,9 +157,9 @@ func (s *stage) showTasks(ctx context.Context, d time.Duration) error {
 // stay keeps everything up until Ctrl-C.
 func (s *stage) stay(ctx context.Context) {
 	s.say("everything stays up until Ctrl-C:")
-	s.say("  Airflow   %s   (no password: every visitor of this demo is an admin; only this machine reaches it)", s.airflow.URL)
-	s.say("  operator  DUOCTL_CONFIG=%s bin/duoctl status", filepath.Join(s.lab.Dir, "tls", "duoctl.yaml"))
-	s.say("  logs      %s", filepath.Join(s.lab.Dir, "logs"))
+	s.say("  Airflow   %s   (no password: every visitor of this demo is an admin; only this machine reaches it)", s.world.Airflow.URL)
+	s.say("  operator  DUOCTL_CONFIG=%s bin/duoctl status", filepath.Join(s.world.Lab.Dir, "tls", "duoctl.yaml"))
+	s.say("  logs      %s", filepath.Join(s.world.Lab.Dir, "logs"))
 	stop := s.keepWorking(ctx)
 	<-ctx.Done()
 	stop()

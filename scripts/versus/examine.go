@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/duoflow/duoflow/scripts/lab"
+	"github.com/duoflow/duoflow/scripts/takeover"
 )
 
 // examine looks at what is known when the window after a fault is over, and whether it hit.
@@ -35,7 +36,7 @@ func (h *heat) examine(ctx context.Context, what string, t *trial) error {
 // provenDead makes sure that the right scheduler was hit: its heart, which beats every 5 s, has stopped.
 func (w *world) provenDead(ctx context.Context, t *trial) error {
 	var beat time.Time
-	err := w.pool.QueryRow(ctx, `SELECT latest_heartbeat FROM job WHERE id = $1`, t.victim.job).Scan(&beat)
+	err := w.Pool.QueryRow(ctx, `SELECT latest_heartbeat FROM job WHERE id = $1`, t.victim.Job).Scan(&beat)
 	if err != nil {
 		return fmt.Errorf("read the victim's heartbeat: %w", err)
 	}
@@ -49,13 +50,13 @@ func (w *world) provenDead(ctx context.Context, t *trial) error {
 // for each message that it takes up, also when it is refused then; a message without a row was never sent.
 func (w *world) orphans(ctx context.Context, t *trial) error {
 	until := t.At.Add(hold) // what a scheduler that goes on after a freeze queues later is its ordinary work
-	rows, err := w.pool.Query(ctx, `
+	rows, err := w.Pool.Query(ctx, `
 		SELECT DISTINCT ON (q.run_id, q.task_id) q.run_id, q.task_id, coalesce(q.message, ''),
 		  EXISTS (SELECT FROM celery_taskmeta m WHERE m.task_id = q.message)
-		FROM versus.queued q
+		FROM takeover.queued q
 		WHERE q.job = $1 AND q.at < $2 AND NOT EXISTS (
 		  SELECT FROM demo.demo_log d WHERE d.run_id = q.run_id AND d.task_id = q.task_id AND d.at <= $3)
-		ORDER BY q.run_id, q.task_id, q.id`, t.victim.job, until, t.At)
+		ORDER BY q.run_id, q.task_id, q.id`, t.victim.Job, until, t.At)
 	if err == nil {
 		t.Orphans, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (task, error) {
 			var o task
@@ -71,7 +72,7 @@ func (w *world) orphans(ctx context.Context, t *trial) error {
 
 // gaps reads when tasks were queued around the fault.
 func (w *world) gaps(ctx context.Context, what string, t *trial) error {
-	rows, err := w.pool.Query(ctx, `SELECT at, coalesce(job, 0) FROM versus.queued WHERE at BETWEEN $1 AND $2 ORDER BY at`,
+	rows, err := w.Pool.Query(ctx, `SELECT at, coalesce(job, 0) FROM takeover.queued WHERE at BETWEEN $1 AND $2 ORDER BY at`,
 		t.At.Add(-window), t.At.Add(window))
 	if err != nil {
 		return fmt.Errorf("read what was queued: %w", err)
@@ -79,18 +80,18 @@ func (w *world) gaps(ctx context.Context, what string, t *trial) error {
 	var all []time.Time
 	var at time.Time
 	var by int64
-	t.Next = longerThan(window)
+	t.Next = takeover.LongerThan(window)
 	t.Meanwhile = -1
 	if what == freeze {
 		t.Meanwhile = 0
 	}
 	_, err = pgx.ForEachRow(rows, []any{&at, &by}, func() error {
 		all = append(all, at)
-		if by == t.victim.job || at.Before(t.At) {
+		if by == t.victim.Job || at.Before(t.At) {
 			return nil
 		}
 		if t.Next.Over {
-			t.Next = took(at.Sub(t.At))
+			t.Next = takeover.Took(at.Sub(t.At))
 		}
 		if what == freeze && at.Before(t.At.Add(hold)) {
 			t.Meanwhile++
@@ -100,8 +101,8 @@ func (w *world) gaps(ctx context.Context, what string, t *trial) error {
 	if err != nil {
 		return fmt.Errorf("read what was queued: %w", err)
 	}
-	t.Before = took(longestGap(all, t.At.Add(-window), t.At))
-	t.After = took(longestGap(all, t.At, t.At.Add(window)))
+	t.Before = takeover.Took(longestGap(all, t.At.Add(-window), t.At))
+	t.After = takeover.Took(longestGap(all, t.At, t.At.Add(window)))
 	return nil
 }
 
@@ -145,7 +146,7 @@ func (h *heat) look(ctx context.Context, t *trial) error {
 		return err
 	}
 	for i := range t.Orphans {
-		if err := h.world.see(ctx, &t.Orphans[i], t.victim.job); err != nil {
+		if err := h.world.see(ctx, &t.Orphans[i], t.victim.Job); err != nil {
 			return err
 		}
 	}
@@ -155,9 +156,9 @@ func (h *heat) look(ctx context.Context, t *trial) error {
 // see updates when a task began, and when it stopped being queued by the victim.
 func (w *world) see(ctx context.Context, o *task, victim int64) error {
 	var began, left *time.Time
-	err := w.pool.QueryRow(ctx, `
+	err := w.Pool.QueryRow(ctx, `
 		SELECT (SELECT min(at) FROM demo.demo_log WHERE run_id = $1 AND task_id = $2),
-		  (SELECT min(at) FROM versus.moved WHERE run_id = $1 AND task_id = $2 AND job = $3)`,
+		  (SELECT min(at) FROM takeover.moved WHERE run_id = $1 AND task_id = $2 AND job = $3)`,
 		o.Run, o.ID, victim).Scan(&began, &left)
 	if err != nil {
 		return fmt.Errorf("look at task %s of %s: %w", o.ID, o.Run, err)
@@ -175,7 +176,7 @@ func (w *world) see(ctx context.Context, o *task, victim int64) error {
 // tells of these.
 func (w *world) longestWait(ctx context.Context, t *trial) error {
 	var seconds float64
-	err := w.pool.QueryRow(ctx, `
+	err := w.Pool.QueryRow(ctx, `
 		SELECT coalesce(max(extract(epoch FROM d.at - r.queued_at)), 0)::float8
 		FROM dag_run r JOIN demo.demo_log d USING (run_id)
 		WHERE starts_with(run_id, $1) AND r.queued_at BETWEEN $2 AND $3`,
@@ -183,20 +184,13 @@ func (w *world) longestWait(ctx context.Context, t *trial) error {
 	if err != nil {
 		return fmt.Errorf("read how long tasks waited: %w", err)
 	}
-	t.Wait = span{Seconds: seconds}
+	t.Wait = takeover.Span{Seconds: seconds}
 	return nil
 }
 
 // count counts the tasks of the whole case, those of faults that missed included. Each body leaves one row.
 func (w *world) count(ctx context.Context, t *trial) error {
-	var ran int
-	err := w.pool.QueryRow(ctx, `
-		SELECT (SELECT count(*) FROM dag_run WHERE starts_with(run_id, $1)) * $2::int, count(*), count(*) FILTER (WHERE n > 1)
-		FROM (SELECT count(*) AS n FROM demo.demo_log WHERE starts_with(run_id, $1) GROUP BY run_id, task_id, map_index) AS t`,
-		t.prefix, perRun).Scan(&t.Tasks, &ran, &t.Twice)
-	if err != nil {
-		return fmt.Errorf("count tasks: %w", err)
-	}
-	t.Never = t.Tasks - ran
-	return nil
+	c, err := w.Count(ctx, t.prefix, perRun)
+	t.Tasks, t.Twice, t.Never = c.Tasks, c.Twice, c.Never
+	return err
 }

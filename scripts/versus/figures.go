@@ -1,79 +1,16 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/duoflow/duoflow/scripts/takeover"
 )
-
-// span is a duration that was measured, or one that is only known to be longer, because nobody waited any more.
-type span struct {
-	Seconds float64
-	Over    bool // it took longer than Seconds
-}
-
-func took(d time.Duration) span { return span{Seconds: d.Seconds()} }
-
-func longerThan(d time.Duration) span { return span{Seconds: d.Seconds(), Over: true} }
-
-func (s span) String() string {
-	text := ""
-	switch {
-	case s.Seconds >= 100:
-		text = fmt.Sprintf("%.0f s", s.Seconds)
-	case s.Seconds >= 10:
-		text = fmt.Sprintf("%.1f s", s.Seconds)
-	default:
-		text = fmt.Sprintf("%.2f s", s.Seconds)
-	}
-	if s.Over {
-		return "> " + text
-	}
-	return text
-}
-
-// summary is what is said of several values of one thing.
-type summary struct {
-	N        int
-	P50, Max span
-	All      []span // in the order in which they were measured
-}
-
-// summarize takes, of an even number of values, the longer one of the two in the middle as median. A span that is only
-// known to be longer counts as longer than a measured one of the same length.
-func summarize(values []span) summary {
-	s := summary{N: len(values), All: values}
-	if s.N == 0 {
-		return s
-	}
-	sorted := slices.Clone(values)
-	slices.SortFunc(sorted, func(a, b span) int {
-		if a.Seconds == b.Seconds && a.Over != b.Over {
-			if a.Over {
-				return 1
-			}
-			return -1
-		}
-		return cmp.Compare(a.Seconds, b.Seconds)
-	})
-	s.P50, s.Max = sorted[s.N/2], sorted[s.N-1]
-	return s
-}
-
-func (s summary) String() string {
-	switch s.N {
-	case 0:
-		return "-"
-	case 1:
-		return s.P50.String()
-	}
-	return fmt.Sprintf("%s / %s", s.P50, s.Max)
-}
 
 // ratio says how many times as long native took, by the medians. It is empty where that cannot be said: nothing
 // measured, or duoflow's own value only bounded.
-func ratio(native, own summary) string {
+func ratio(native, own takeover.Summary) string {
 	if native.N == 0 || own.N == 0 || own.P50.Over || own.P50.Seconds <= 0 {
 		return ""
 	}
@@ -124,23 +61,23 @@ type trial struct {
 	Orphans []task    // begun bodies of the victim's tasks
 
 	// Started is when the last of Orphans had begun, after the fault.
-	Started span
+	Started takeover.Span
 	// Left is when the last of Orphans had stopped being queued by the victim.
-	Left span
+	Left takeover.Span
 	// Wait is the longest time from the trigger of a run to the begin of its task, of the runs triggered within hold after
 	// the fault.
-	Wait span
+	Wait takeover.Span
 	// Next is when another scheduler queued a task.
-	Next span
+	Next takeover.Span
 	// Before and After are the longest times without any task being queued, in the window before and after the fault.
-	Before, After span
+	Before, After takeover.Span
 	// Meanwhile are the tasks that others queued while the victim was frozen; kill: -1.
 	Meanwhile int
 
 	// Tasks of the whole case, faults that missed included; Twice began more than once, Never not within the limit.
 	Tasks, Twice, Never int
 
-	victim   target
+	victim   takeover.Target
 	versions string
 	prefix   string // of the ids of its runs, without the attempt
 }
@@ -168,15 +105,15 @@ func (t *trial) stuck() int {
 }
 
 // last is the latest of the times, after at; longer than limit when one of them has not come.
-func last(times []time.Time, at time.Time, limit time.Duration) span {
+func last(times []time.Time, at time.Time, limit time.Duration) takeover.Span {
 	latest := time.Duration(0)
 	for _, t := range times {
 		if t.IsZero() {
-			return longerThan(limit)
+			return takeover.LongerThan(limit)
 		}
 		latest = max(latest, t.Sub(at))
 	}
-	return took(latest)
+	return takeover.Took(latest)
 }
 
 // settle fills in what the orphans say together.

@@ -5,13 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"runtime"
 	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/duoflow/duoflow/scripts/takeover"
 )
 
 // play carries out all rounds. In a round each side gets a fresh laboratory, and only one of them works at a time; while
@@ -72,66 +73,36 @@ type heat struct {
 	limit time.Duration
 
 	world *world
-	who   side
+	who   takeover.Side
 }
 
 // perform carries the cases out and leaves the last wait, and the end of the laboratory, to waiting.
 func (h *heat) perform(ctx context.Context, cases []experiment, waiting *errgroup.Group) ([]*trial, error) {
 	h.say("", "round %d: setting up %s (about half a minute)", h.round, h.side)
-	if err := h.setUp(ctx); err != nil {
+	var err error
+	if h.world, h.who, err = sideOf(ctx, h.side, h.progress); err != nil {
 		return nil, err
 	}
 	var trials []*trial
 	for i, c := range cases {
 		t, err := h.strike(ctx, c)
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("%s: %w", c.Name, err), h.world.close())
+			return nil, errors.Join(fmt.Errorf("%s: %w", c.Name, err), h.world.Close())
 		}
 		trials = append(trials, t)
 		if i == len(cases)-1 {
 			break
 		}
 		if err := h.await(ctx, t); err != nil {
-			return nil, errors.Join(fmt.Errorf("%s: %w", c.Name, err), h.world.close())
+			return nil, errors.Join(fmt.Errorf("%s: %w", c.Name, err), h.world.Close())
 		}
 	}
 	last := trials[len(trials)-1]
 	if h.side == duoflow { // nothing is left that could use the time
-		return trials, errors.Join(h.await(ctx, last), h.world.close())
+		return trials, errors.Join(h.await(ctx, last), h.world.Close())
 	}
-	waiting.Go(func() error { return errors.Join(h.await(ctx, last), h.world.close()) })
+	waiting.Go(func() error { return errors.Join(h.await(ctx, last), h.world.Close()) })
 	return trials, nil
-}
-
-func (h *heat) setUp(ctx context.Context) error {
-	hosts := map[string][]string{pair: {"a", "b"}, restart: {"a"}, duoflow: {"a", "b", "t"}}[h.side]
-	var err error
-	if h.world, err = newWorld(ctx, h.progress, hosts...); err != nil {
-		return err
-	}
-	if h.side != duoflow {
-		h.who = newNative(h.world, hosts...)
-		return nil
-	}
-	h.who, err = newManaged(ctx, h.world)
-	if err != nil {
-		return errors.Join(err, h.world.close())
-	}
-	return nil
-}
-
-// versions says what was measured.
-func (w *world) versions(ctx context.Context) (string, error) {
-	var postgres string
-	if err := w.pool.QueryRow(ctx, `SELECT current_setting('server_version')`).Scan(&postgres); err != nil {
-		return "", fmt.Errorf("read version of Postgres: %w", err)
-	}
-	script := `from importlib.metadata import version; print("Airflow", version("apache-airflow"), "with Celery", version("celery"))`
-	text, err := exec.CommandContext(ctx, w.airflow.Python(), "-c", script).Output()
-	if err != nil {
-		return "", fmt.Errorf("read version of Airflow: %w", err)
-	}
-	return strings.TrimSpace(string(text)) + ", Postgres " + strings.Fields(postgres)[0], nil
 }
 
 // loadAverages are the machine's, over 1, 5 and 15 minutes.

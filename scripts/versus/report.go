@@ -8,6 +8,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/duoflow/duoflow/scripts/takeover"
 )
 
 // report is a whole run.
@@ -25,12 +27,12 @@ type report struct {
 type caseSummary struct {
 	Case    string
 	Missed  int
-	Started summary
-	Left    summary
-	Wait    summary
-	Next    summary
-	Before  summary
-	After   summary
+	Started takeover.Summary
+	Left    takeover.Summary
+	Wait    takeover.Summary
+	Next    takeover.Summary
+	Before  takeover.Summary
+	After   takeover.Summary
 }
 
 // summarizeCases fills in Cases.
@@ -42,12 +44,12 @@ func (r *report) summarizeCases() {
 		}
 		r.Cases = append(r.Cases, caseSummary{
 			Case: e.Name, Missed: missed,
-			Started: summaryOf(hits, func(t *trial) span { return t.Started }),
-			Left:    summaryOf(hits, func(t *trial) span { return t.Left }),
-			Wait:    summaryOf(hits, func(t *trial) span { return t.Wait }),
-			Next:    summaryOf(hits, func(t *trial) span { return t.Next }),
-			Before:  summaryOf(hits, func(t *trial) span { return t.Before }),
-			After:   summaryOf(hits, func(t *trial) span { return t.After }),
+			Started: summaryOf(hits, func(t *trial) takeover.Span { return t.Started }),
+			Left:    summaryOf(hits, func(t *trial) takeover.Span { return t.Left }),
+			Wait:    summaryOf(hits, func(t *trial) takeover.Span { return t.Wait }),
+			Next:    summaryOf(hits, func(t *trial) takeover.Span { return t.Next }),
+			Before:  summaryOf(hits, func(t *trial) takeover.Span { return t.Before }),
+			After:   summaryOf(hits, func(t *trial) takeover.Span { return t.After }),
 		})
 	}
 }
@@ -81,7 +83,7 @@ func (r *report) of(name string) (hits []*trial, missed int) {
 type line struct {
 	name   string
 	faults []string                   // of which it is told
-	span   func(*trial) span          // a duration, or
+	span   func(*trial) takeover.Span // a duration, or
 	text   func([]*trial, int) string // anything else, of the hits and the number of misses
 	ratio  []string                   // faults for which native is divided by duoflow
 }
@@ -99,14 +101,14 @@ func lines() []line {
 		{name: "tasks the victim had queued (of them never sent)", faults: killed, text: func(hits []*trial, _ int) string {
 			return fmt.Sprintf("%d (%d)", sum(hits, func(t *trial) int { return len(t.Orphans) }), sum(hits, (*trial).unsent))
 		}},
-		{name: "until all of them had begun", faults: killed, span: func(t *trial) span { return t.Started }, ratio: killed},
+		{name: "until all of them had begun", faults: killed, span: func(t *trial) takeover.Span { return t.Started }, ratio: killed},
 		{name: "of them not begun within the limit", faults: killed, text: total((*trial).stuck)},
-		{name: "until none of them was the victim's any more", faults: killed, span: func(t *trial) span { return t.Left }, ratio: killed},
-		{name: "until another scheduler queued a task", faults: both, span: func(t *trial) span { return t.Next }, ratio: frozen},
+		{name: "until none of them was the victim's any more", faults: killed, span: func(t *trial) takeover.Span { return t.Left }, ratio: killed},
+		{name: "until another scheduler queued a task", faults: both, span: func(t *trial) takeover.Span { return t.Next }, ratio: frozen},
 		{name: "tasks queued by others during the freeze", faults: frozen, text: total(func(t *trial) int { return t.Meanwhile })},
-		{name: "longest wait of a task triggered in the 15 s after", faults: both, span: func(t *trial) span { return t.Wait }, ratio: both},
-		{name: "longest time without a task queued, 20 s before", faults: both, span: func(t *trial) span { return t.Before }},
-		{name: "longest time without a task queued, 20 s after", faults: both, span: func(t *trial) span { return t.After }, ratio: frozen},
+		{name: "longest wait of a task triggered in the 15 s after", faults: both, span: func(t *trial) takeover.Span { return t.Wait }, ratio: both},
+		{name: "longest time without a task queued, 20 s before", faults: both, span: func(t *trial) takeover.Span { return t.Before }},
+		{name: "longest time without a task queued, 20 s after", faults: both, span: func(t *trial) takeover.Span { return t.After }, ratio: frozen},
 		{name: "tasks of all runs", faults: both, text: total(func(t *trial) int { return t.Tasks })},
 		{name: "  run twice", faults: both, text: total(func(t *trial) int { return t.Twice })},
 		{name: "  not run within the limit", faults: both, text: total(func(t *trial) int { return t.Never })},
@@ -121,12 +123,12 @@ func sum(trials []*trial, of func(*trial) int) int {
 	return total
 }
 
-func summaryOf(trials []*trial, of func(*trial) span) summary {
-	var all []span
+func summaryOf(trials []*trial, of func(*trial) takeover.Span) takeover.Summary {
+	var all []takeover.Span
 	for _, t := range trials {
 		all = append(all, of(t))
 	}
-	return summarize(all)
+	return takeover.Summarize(all)
 }
 
 // text writes the report for people: every trial, then the table.
@@ -210,7 +212,7 @@ func (r *report) table(b *strings.Builder, fault, title string) {
 // cells are the figures of the cases, and for a duration the ratio of each native one to duoflow's, which is last.
 func (r *report) cells(l line, cases []experiment) []string {
 	var cells []string
-	var all []summary
+	var all []takeover.Summary
 	for _, c := range cases {
 		hits, missed := r.of(c.Name)
 		if l.text != nil {

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/duoflow/duoflow/scripts/takeover"
 )
 
 func sample() *report {
@@ -16,19 +18,19 @@ func sample() *report {
 		t := &trial{
 			Case: name, Round: 1, At: at, Hit: true, Load: "1 1 1", Meanwhile: -1, Tasks: 30, Victim: "host b",
 			Orphans: []task{{Began: at.Add(time.Second)}},
-			Started: took(time.Second), Left: took(time.Second), Next: took(time.Second),
-			Before: took(2 * time.Second), After: took(2 * time.Second),
+			Started: takeover.Took(time.Second), Left: takeover.Took(time.Second), Next: takeover.Took(time.Second),
+			Before: takeover.Took(2 * time.Second), After: takeover.Took(2 * time.Second),
 		}
 		change(t)
 		return t
 	}
 	r := &report{Started: at, Cap: 330, Cores: 2, Versions: "Airflow 3.3.2", Trials: []*trial{
-		hit("native-freeze", func(t *trial) { t.Meanwhile = 0; t.Next = took(15 * time.Second) }),
+		hit("native-freeze", func(t *trial) { t.Meanwhile = 0; t.Next = takeover.Took(15 * time.Second) }),
 		hit("native-kill", func(t *trial) {
-			t.Started, t.Orphans[0].Began, t.Never, t.Missed, t.Age = longerThan(330*time.Second), time.Time{}, 1, 2, 60
+			t.Started, t.Orphans[0].Began, t.Never, t.Missed, t.Age = takeover.LongerThan(330*time.Second), time.Time{}, 1, 2, 60
 		}),
 		{Case: "native-restart", Round: 1, Missed: 6},
-		hit("duoflow-kill", func(t *trial) { t.Started = took(2 * time.Second) }),
+		hit("duoflow-kill", func(t *trial) { t.Started = takeover.Took(2 * time.Second) }),
 		hit("duoflow-freeze", func(t *trial) { t.Meanwhile = 9 }),
 	}}
 	r.summarizeCases()
@@ -120,7 +122,7 @@ func TestJSON(t *testing.T) {
 	if err := json.Unmarshal(b.Bytes(), &back); err != nil {
 		t.Fatal(err)
 	}
-	if len(back.Trials) != 5 || len(back.Cases) != 5 || back.Cases[1].Started.P50 != longerThan(330*time.Second) {
+	if len(back.Trials) != 5 || len(back.Cases) != 5 || back.Cases[1].Started.P50 != takeover.LongerThan(330*time.Second) {
 		t.Errorf("came back as %+v", back)
 	}
 }

@@ -6,9 +6,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/duoflow/duoflow/scripts/lab"
+	"github.com/duoflow/duoflow/scripts/takeover"
 )
 
 const (
@@ -26,11 +25,11 @@ const (
 func (h *heat) strike(ctx context.Context, c experiment) (*trial, error) {
 	t := &trial{Case: c.Name, Round: h.round, Meanwhile: -1, prefix: fmt.Sprintf("%s-%d-", c.Name, h.round)}
 	var err error
-	if t.versions, err = h.world.versions(ctx); err != nil {
+	if t.versions, err = h.world.Versions(ctx); err != nil {
 		return nil, err
 	}
 	for attempt := 0; attempt <= misses; attempt++ {
-		if t.victim, err = h.who.ready(ctx); err != nil {
+		if t.victim, err = h.who.Ready(ctx); err != nil {
 			return nil, err
 		}
 		h.say(c.Name, "working undisturbed for %s; then %s: %s", window, c.Fault, t.victim)
@@ -81,99 +80,45 @@ func (h *heat) fault(ctx context.Context, what string, t *trial) error {
 	if t.Load, err = loadAverages(); err != nil {
 		return err
 	}
-	conn, err := h.world.pool.Acquire(ctx)
-	if err != nil {
-		return fmt.Errorf("connect as administrator: %w", err)
-	}
-	defer conn.Release()
 	aim, cancel := context.WithTimeout(ctx, aimWithin)
 	defer cancel()
 	if what == freeze {
-		return h.freezeHolder(aim, ctx, conn.Conn(), t)
+		return h.freeze(aim, ctx, t)
 	}
-	return h.killQueuer(aim, ctx, conn.Conn(), t)
-}
-
-// newlyQueued is the newest row of the log for the victim. It becomes visible in the moment of the commit.
-const newlyQueued = `SELECT coalesce(max(id), 0) FROM versus.queued WHERE job = $1`
-
-// killQueuer kills everything on the victim's host as soon as its scheduler has committed that a task is queued.
-func (h *heat) killQueuer(aim, ctx context.Context, conn *pgx.Conn, t *trial) error {
-	var before, now int64
-	if err := conn.QueryRow(aim, newlyQueued, t.victim.job).Scan(&before); err != nil {
-		return fmt.Errorf("watch for a queued task: %w", err)
-	}
-	for now = before; now == before; {
-		if err := conn.QueryRow(aim, newlyQueued, t.victim.job).Scan(&now); err != nil {
-			return fmt.Errorf("watch for a queued task: %w", err)
-		}
-	}
-	t.At = time.Now()
-	if err := t.victim.host.Kill(ctx); err != nil {
+	blow, err := takeover.KillQueuer(aim, ctx, h.world.World, t.victim)
+	if t.At = blow.At; err != nil {
 		return err
 	}
-	dead := time.Since(t.At)
-	if err := h.who.struck(ctx); err != nil {
+	if err := h.who.Struck(ctx); err != nil {
 		return err
 	}
-	t.note("all processes of %s killed with SIGKILL at %s, all dead after %s", dead)
+	t.note("all processes of %s killed with SIGKILL at %s, all dead after %s", blow.Took)
 	h.say(t.Case, "%s", t.Victim)
 	return nil
 }
 
-// lockHolder finds the victim's connection that holds the lock of Airflow's critical section, if it does.
-const lockHolder = `
-	SELECT l.pid FROM pg_locks l JOIN pg_stat_activity a USING (pid)
-	WHERE l.locktype = 'advisory' AND l.classid = 0 AND l.objid = 2 AND l.granted
-	  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-	  AND starts_with(a.application_name, $1)`
-
-// freezeHolder freezes the victim's host while its scheduler holds the lock, for as long as hold.
-func (h *heat) freezeHolder(aim, ctx context.Context, conn *pgx.Conn, t *trial) error {
-	host := t.victim.host
-	pid, err := holder(aim, conn, t.victim.app)
-	for ; err == nil && pid == 0; pid, err = holder(aim, conn, t.victim.app) {
-	}
-	if err != nil {
+// freeze freezes the victim's host while its scheduler holds the scheduling lock, for as long as hold.
+func (h *heat) freeze(aim, ctx context.Context, t *trial) error {
+	blow, backend, err := takeover.FreezeHolder(aim, ctx, h.world.World, t.victim)
+	t.At, t.Hit = blow.At, backend != 0
+	if err != nil || !t.Hit {
 		return err
 	}
-	t.At = time.Now()
-	if err := host.Freeze(ctx); err != nil {
-		return err
-	}
-	frozen := time.Since(t.At)
-	still, err := holder(ctx, conn, t.victim.app)
-	if t.Hit = still == pid; err != nil || !t.Hit {
-		return errors.Join(err, host.Thaw(ctx)) // the lock was given back before the freeze
-	}
-	t.note("all processes of %s frozen at %s, all still after %s", frozen)
-	h.say(t.Case, "%s; it holds the lock with backend %d", t.Victim, pid)
+	t.note("all processes of %s frozen at %s, all still after %s", blow.Took)
+	h.say(t.Case, "%s; it holds the lock with backend %d", t.Victim, backend)
 	err = lab.Pause(ctx, time.Until(t.At.Add(hold)))
-	if err = errors.Join(err, host.Thaw(ctx)); err != nil {
+	if err = errors.Join(err, t.victim.Host.Thaw(ctx)); err != nil {
 		return err
 	}
 	h.say(t.Case, "the host goes on after %s", time.Since(t.At).Round(time.Millisecond))
 	return nil
 }
 
-// holder is the victim's backend that holds the lock, 0: none.
-func holder(ctx context.Context, conn *pgx.Conn, app string) (int, error) {
-	var pid int
-	err := conn.QueryRow(ctx, lockHolder, app).Scan(&pid)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, fmt.Errorf("watch the scheduling lock: %w", err)
-	}
-	return pid, nil
-}
-
 // note keeps who was hit, and when.
 func (t *trial) note(format string, d time.Duration) {
 	at := t.At.UTC().Format("15:04:05.000")
 	t.Victim = fmt.Sprintf(format, t.victim, at, d.Round(100*time.Microsecond))
-	if !t.victim.other.IsZero() {
-		t.Age = t.At.Sub(t.victim.other).Seconds()
+	if !t.victim.Other.IsZero() {
+		t.Age = t.At.Sub(t.victim.Other).Seconds()
 	}
 }
