@@ -63,6 +63,8 @@ var (
 	leaderDesc = prometheus.NewDesc("duoflow_raft_leader", "1 when this node is raft leader.", nil, nil)
 	termDesc   = prometheus.NewDesc("duoflow_raft_term", "Raft term.", nil, nil)
 	fsyncDesc  = prometheus.NewDesc("duoflow_log_fsync_p99_seconds", "p99 of the log's recent commits.", nil, nil)
+	detectDesc = prometheus.NewDesc("duoflow_detection_seconds", "How long a node may be unheard, as the job's holder, before it is suspected.", []string{"job", "peer"}, nil)
+	gapDesc    = prometheus.NewDesc("duoflow_beat_gap_seconds", "Time between beats of a node, over the last 10 to 20 minutes.", []string{"job", "peer", "quantile"}, nil)
 	beatDesc   = prometheus.NewDesc("duoflow_beat_age_seconds", "Time since a node was last heard.", []string{"peer"}, nil)
 )
 
@@ -93,6 +95,14 @@ func (g *gauges) collectJob(s *seat, p picture, send func(*prometheus.Desc, floa
 	send(epochDesc, float64(g.n.wire.ledger.job(s.name).Epoch), name)
 	send(fenceDesc, float64(highestRow(s.name, p).Epoch), name)
 	send(stateDesc, 1, name, string(job.state))
+	for id, d := range job.detection {
+		send(detectDesc, d.After.Seconds(), name, string(id))
+		for quantile, gap := range map[string]time.Duration{
+			"0.5": d.Gaps.P50, "0.99": d.Gaps.P99, "0.999": d.Gaps.P999, "1": d.Gaps.Longest,
+		} {
+			send(gapDesc, gap.Seconds(), name, string(id), quantile)
+		}
+	}
 	if s.hosted == nil {
 		return
 	}

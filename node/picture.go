@@ -24,6 +24,8 @@ type jobPicture struct {
 	// unfit says, for every node, why it cannot be granted the job; empty when it can.
 	unfit map[lease.NodeID]string
 	said  control.Report
+	// detection is how long each node may be unheard as holder.
+	detection map[lease.NodeID]control.Detection
 }
 
 // paint replaces the picture. Only the loop calls it.
@@ -33,12 +35,12 @@ func (n *Node) paint() {
 		jobs: map[lease.JobName]jobPicture{},
 	}
 	for _, s := range n.seats {
-		unfit := map[lease.NodeID]string{}
+		unfit, detection := map[lease.NodeID]string{}, map[lease.NodeID]control.Detection{}
 		for _, id := range n.cfg.nodeNames() {
-			unfit[id] = s.granter.Unfit(id)
+			unfit[id], detection[id] = s.granter.Unfit(id), s.granter.Detection(id)
 		}
 		p.jobs[s.name] = jobPicture{
-			state: s.machine.State(), suspicion: s.granter.Suspicion(), unfit: unfit, said: s.machine.Report(),
+			state: s.machine.State(), suspicion: s.granter.Suspicion(), unfit: unfit, said: s.machine.Report(), detection: detection,
 		}
 	}
 	p.quorumAt = n.snapshot().quorumAt

@@ -126,6 +126,9 @@ func moveKind(m lease.Move) string {
 func jobOnNode(job lease.JobName, id lease.NodeID, p picture) *duoflowv1.JobOnNode {
 	unfit := p.jobs[job].unfit[id]
 	on := &duoflowv1.JobOnNode{Node: string(id), Eligible: unfit == "", IneligibleReason: unfit}
+	if d := p.jobs[job].detection[id]; d.After > 0 {
+		on.DetectionMs, on.DetectionReason = millis(d.After), d.Reason()
+	}
 	said, ok := p.beats[id].Jobs[job]
 	if !ok {
 		return on

@@ -167,7 +167,8 @@ func sampleStatus() *duoflowv1.StatusResponse {
 				Fence: &duoflowv1.FenceRow{Epoch: 12, Node: "a"}, MirrorAgeMs: proto.Uint64(2100),
 				SuspectReason: "no loop for 3 s", Pending: &duoflowv1.PendingTransfer{Kind: "switchover", To: "b", AgeMs: 320},
 				Nodes: []*duoflowv1.JobOnNode{
-					{Node: "a", State: "active", Epoch: 12, WarmReady: true, Eligible: true, Metastore: healthy, ProgressAgeMs: proto.Uint64(3050)},
+					{Node: "a", State: "active", Epoch: 12, WarmReady: true, Eligible: true, Metastore: healthy, ProgressAgeMs: proto.Uint64(3050),
+						DetectionMs: 621, DetectionReason: "raised from 300ms to 621ms: its beats come up to 207ms apart (p99.9 of 1216)"},
 					{Node: "b", State: "standby", WarmReady: true, IneligibleReason: "metastore", Metastore: &duoflowv1.MetastoreStatus{
 						Error: "connect:\n\tconnection refused",
 					}},

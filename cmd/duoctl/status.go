@@ -113,6 +113,11 @@ func writeJob(w io.Writer, job *duoflowv1.JobStatus) {
 			metastoreText(n.GetMetastore()), optionalAge(n.ProgressAgeMs), eligible)
 	}
 	g.write(w)
+	for _, n := range job.GetNodes() {
+		if n.GetDetectionReason() != "" {
+			fmt.Fprintf(w, "detection of %s after %d ms: %s\n", n.GetNode(), n.GetDetectionMs(), n.GetDetectionReason())
+		}
+	}
 }
 
 func jobKind(job *duoflowv1.JobStatus) string {

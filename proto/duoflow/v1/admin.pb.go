@@ -576,6 +576,8 @@ type JobOnNode struct {
 	IneligibleReason string           `protobuf:"bytes,6,opt,name=ineligible_reason,json=ineligibleReason,proto3" json:"ineligible_reason,omitempty"` // "" when eligible
 	Metastore        *MetastoreStatus `protobuf:"bytes,7,opt,name=metastore,proto3" json:"metastore,omitempty"`                                       // absent = unknown, or a witness
 	ProgressAgeMs    *uint64          `protobuf:"varint,8,opt,name=progress_age_ms,json=progressAgeMs,proto3,oneof" json:"progress_age_ms,omitempty"` // since the job last made progress, database clock; absent = unknown
+	DetectionMs      uint64           `protobuf:"varint,9,opt,name=detection_ms,json=detectionMs,proto3" json:"detection_ms,omitempty"`               // how long the answering node lets it be unheard as holder; 0 = unknown
+	DetectionReason  string           `protobuf:"bytes,10,opt,name=detection_reason,json=detectionReason,proto3" json:"detection_reason,omitempty"`   // why that is more than the profile's; "" = it is not
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -664,6 +666,20 @@ func (x *JobOnNode) GetProgressAgeMs() uint64 {
 		return *x.ProgressAgeMs
 	}
 	return 0
+}
+
+func (x *JobOnNode) GetDetectionMs() uint64 {
+	if x != nil {
+		return x.DetectionMs
+	}
+	return 0
+}
+
+func (x *JobOnNode) GetDetectionReason() string {
+	if x != nil {
+		return x.DetectionReason
+	}
+	return ""
 }
 
 type MetastoreStatus struct {
@@ -1780,7 +1796,7 @@ const file_duoflow_v1_admin_proto_rawDesc = "" +
 	"\x06unsafe\x18\v \x01(\bR\x06unsafe\x12#\n" +
 	"\runsafe_reason\x18\f \x01(\tR\funsafeReason\x125\n" +
 	"\apending\x18\r \x01(\v2\x1b.duoflow.v1.PendingTransferR\apendingB\x10\n" +
-	"\x0e_mirror_age_ms\"\xaf\x02\n" +
+	"\x0e_mirror_age_ms\"\xfd\x02\n" +
 	"\tJobOnNode\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x14\n" +
@@ -1790,7 +1806,10 @@ const file_duoflow_v1_admin_proto_rawDesc = "" +
 	"\beligible\x18\x05 \x01(\bR\beligible\x12+\n" +
 	"\x11ineligible_reason\x18\x06 \x01(\tR\x10ineligibleReason\x129\n" +
 	"\tmetastore\x18\a \x01(\v2\x1b.duoflow.v1.MetastoreStatusR\tmetastore\x12+\n" +
-	"\x0fprogress_age_ms\x18\b \x01(\x04H\x00R\rprogressAgeMs\x88\x01\x01B\x12\n" +
+	"\x0fprogress_age_ms\x18\b \x01(\x04H\x00R\rprogressAgeMs\x88\x01\x01\x12!\n" +
+	"\fdetection_ms\x18\t \x01(\x04R\vdetectionMs\x12)\n" +
+	"\x10detection_reason\x18\n" +
+	" \x01(\tR\x0fdetectionReasonB\x12\n" +
 	"\x10_progress_age_ms\"a\n" +
 	"\x0fMetastoreStatus\x12\x1c\n" +
 	"\treachable\x18\x01 \x01(\bR\treachable\x12\x1a\n" +
