@@ -125,6 +125,7 @@ type member struct {
 	watch   *watcher
 	stop    context.CancelFunc
 	ended   chan error // capacity 1
+	ice     *ice
 }
 
 // cluster is what the tests run: real sockets on loopback, directories of the test.
@@ -190,6 +191,8 @@ func (c *cluster) start(m *member) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	m.ice = &ice{}
+	store.behind = func(d *disk) storage { m.ice.storage = d; return m.ice }
 	ctx, cancel := context.WithCancel(context.Background())
 	m.store, m.stop = store, cancel
 	go func() { m.ended <- store.Run(ctx) }()
@@ -303,10 +306,10 @@ func (c *cluster) until(what string, done func() bool) {
 	}
 }
 
-// breakDisk closes the file under the loop, so that its next write fails. It runs in the loop.
+// breakDisk closes the file under the store, so that its next write fails. It runs in the loop.
 func (s *Store) breakDisk(t *testing.T) {
 	t.Helper()
-	if err := s.disk.db.Close(); err != nil {
+	if err := s.saver.storage.(*ice).storage.(*disk).db.Close(); err != nil {
 		t.Errorf("close: %v", err)
 	}
 }

@@ -3,6 +3,7 @@ package raftstore
 import (
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -45,16 +46,29 @@ func TestDefaults(t *testing.T) {
 }
 
 func TestWindow(t *testing.T) {
-	var w window
-	if last, p99 := w.last(); last != 0 || p99 != 0 {
-		t.Errorf("empty window: %s %s", last, p99)
-	}
-	for i := range 1000 {
-		w.add(time.Duration(i))
-	}
-	if last, p99 := w.last(); last != 999 || p99 != 997 { // the 254th of 744..999
-		t.Errorf("got %d %d", last, p99)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		var w window
+		if last, p99 := w.last(); last != 0 || p99 != 0 {
+			t.Errorf("empty window: %s %s", last, p99)
+		}
+		for i := range 1000 {
+			w.begin()
+			time.Sleep(time.Duration(i))
+			w.end()
+		}
+		if last, p99 := w.last(); last != 999 || p99 != 997 { // the 254th of 744..999
+			t.Errorf("got %d %d", last, p99)
+		}
+		w.begin()
+		time.Sleep(5000)
+		if last, p99 := w.last(); last != 999 || p99 != 5000 || w.age() != 5000 {
+			t.Errorf("with one under way: %d %d, its age %d", last, p99, w.age())
+		}
+		w.end()
+		if last, p99 := w.last(); last != 5000 || p99 != 998 || w.age() != 0 {
+			t.Errorf("with that one ended: %d %d, age %d", last, p99, w.age())
+		}
+	})
 }
 
 func TestQueue(t *testing.T) {

@@ -43,13 +43,13 @@ type owner struct {
 	voters  []uint64
 }
 
-// disk is a replica.Storage in one bbolt file. Reads come from memory, every write is one transaction.
+// disk is the bbolt file of a store. It is read once, when it is opened; each write is one transaction.
 type disk struct {
-	*replica.Memory
-	db    *bbolt.DB
-	path  string
-	took  *window
-	doubt string // why the file may have forgotten something; "" = it has not
+	db     *bbolt.DB
+	path   string
+	took   *window
+	memory *replica.Memory // what was found
+	doubt  string          // why the file may have forgotten something; "" = it has not
 }
 
 // openDisk opens or makes the file in dir. It refuses one that belongs to somebody else.
@@ -80,7 +80,7 @@ func openDisk(dir string, who owner, took *window) (*disk, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("load %s: %w", path, err), db.Close())
 	}
-	return &disk{Memory: memory, db: db, path: path, took: took, doubt: doubt}, nil
+	return &disk{db: db, path: path, took: took, memory: memory, doubt: doubt}, nil
 }
 
 // openFile opens a bbolt file.
@@ -143,57 +143,29 @@ func (who owner) seed(tx *bbolt.Tx) error {
 	)
 }
 
-// Save writes one Ready in one transaction. A batch that need not be durable holds nothing but a
-// newer commit index, which goes to disk with the next one that must; raft learns it again anyway.
-func (d *disk) Save(b replica.Batch) error {
-	if err := d.Memory.Save(b); err != nil {
-		return err
-	}
-	if !b.Sync {
-		return nil
-	}
-	return d.update(func(tx *bbolt.Tx) error {
+// Save makes a batch durable, in one transaction.
+func (d *disk) Save(b *replica.Batch) error {
+	d.took.begin()
+	defer d.took.end()
+	err := d.db.Update(func(tx *bbolt.Tx) error {
 		if b.Snapshot != nil {
-			if err := d.replaceAll(tx, b.Snapshot); err != nil {
+			if err := replaceAll(tx, b.Snapshot); err != nil {
 				return err
 			}
 		}
 		if err := appendLog(tx, b.Entries); err != nil {
 			return err
 		}
-		return putMessage(tx, bucketState, keyHard, d.Hard())
-	})
-}
-
-// Compact writes a snapshot and drops the entries before through; that one stays as the anchor whose
-// term raft may ask for. The hard state goes along: its commit index on disk may be older than the
-// snapshot, which raft would refuse at the next start.
-func (d *disk) Compact(snapshot *pb.Snapshot, through uint64) error {
-	if err := d.Memory.Compact(snapshot, through); err != nil {
-		return err
-	}
-	return d.update(func(tx *bbolt.Tx) error {
-		cursor := tx.Bucket(bucketLog).Cursor()
-		limit := indexKey(through)
-		for key, _ := cursor.First(); key != nil && bytes.Compare(key, limit) < 0; key, _ = cursor.First() {
-			if err := cursor.Delete(); err != nil {
+		if b.Compact != nil {
+			if err := compact(tx, b.Compact); err != nil {
 				return err
 			}
 		}
-		return errors.Join(
-			putMessage(tx, bucketState, keySnapshot, snapshot),
-			putMessage(tx, bucketState, keyHard, d.Hard()),
-		)
+		return putMessage(tx, bucketState, keyHard, b.Hard)
 	})
-}
-
-// update runs one durable transaction and records how long it took.
-func (d *disk) update(change func(*bbolt.Tx) error) error {
-	start := time.Now()
-	if err := d.db.Update(change); err != nil {
+	if err != nil {
 		return fmt.Errorf("write %s: %w", d.path, err)
 	}
-	d.took.add(time.Since(start))
 	return nil
 }
 
@@ -206,7 +178,7 @@ func (d *disk) Close() error {
 }
 
 // replaceAll makes a leader's snapshot all there is.
-func (d *disk) replaceAll(tx *bbolt.Tx, snapshot *pb.Snapshot) error {
+func replaceAll(tx *bbolt.Tx, snapshot *pb.Snapshot) error {
 	if err := tx.DeleteBucket(bucketLog); err != nil {
 		return err
 	}
@@ -234,6 +206,19 @@ func appendLog(tx *bbolt.Tx, entries []*pb.Entry) error {
 		}
 	}
 	return nil
+}
+
+// compact writes a snapshot and drops the entries before Through; that one stays as the anchor whose
+// term raft may ask for.
+func compact(tx *bbolt.Tx, c *replica.Compaction) error {
+	cursor := tx.Bucket(bucketLog).Cursor()
+	limit := indexKey(c.Through)
+	for key, _ := cursor.First(); key != nil && bytes.Compare(key, limit) < 0; key, _ = cursor.First() {
+		if err := cursor.Delete(); err != nil {
+			return err
+		}
+	}
+	return putMessage(tx, bucketState, keySnapshot, c.Snapshot)
 }
 
 // putMessage writes a protobuf message as one record.

@@ -40,6 +40,8 @@ type link struct {
 	wake  chan struct{} // capacity 1: the peer is alive, redial without waiting
 	up    atomic.Bool   // both streams are acknowledged
 
+	received atomic.Uint64 // raft messages from the peer
+
 	mu   sync.Mutex
 	loss loss
 }

@@ -2,6 +2,7 @@ package raftstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -22,7 +23,7 @@ func (s *Store) loop(ctx context.Context) error {
 		if err := s.flush(alarm); err != nil {
 			return err
 		}
-		tick, ring := false, false
+		tick, ring, err := false, false, error(nil)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -32,12 +33,16 @@ func (s *Store) loop(ctx context.Context) error {
 			p.offer <- s.replica.Propose(p.data)
 		case call := <-s.control:
 			call(s)
+		case end := <-s.saver.done:
+			err = s.saved(end)
 		case <-ticker.C:
 			tick = true
 		case <-alarm.C:
 			ring = true
 		}
-		s.drain()
+		if err := errors.Join(err, s.drain()); err != nil {
+			return err
+		}
 		if tick {
 			s.replica.Tick()
 		}
@@ -48,7 +53,7 @@ func (s *Store) loop(ctx context.Context) error {
 }
 
 // drain takes in what is waiting, without waiting itself.
-func (s *Store) drain() {
+func (s *Store) drain() error {
 	for range inboxSize {
 		select {
 		case m := <-s.inbox:
@@ -57,10 +62,23 @@ func (s *Store) drain() {
 			p.offer <- s.replica.Propose(p.data)
 		case call := <-s.control:
 			call(s)
+		case end := <-s.saver.done:
+			if err := s.saved(end); err != nil {
+				return err
+			}
 		default:
-			return
+			return nil
 		}
 	}
+	return nil
+}
+
+// saved takes the end of the save under way.
+func (s *Store) saved(err error) error {
+	if err != nil {
+		return err
+	}
+	return s.replica.Saved()
 }
 
 // step gives a peer's message to raft.
@@ -70,13 +88,21 @@ func (s *Store) step(m *pb.Message) {
 	}
 }
 
-// flush carries out what raft has ready.
+// flush carries out what raft has ready. The messages go first: a leader's entries reach the disks of
+// the others while they are written here.
 func (s *Store) flush(alarm *time.Timer) error {
 	out, err := s.replica.Flush()
 	if err != nil {
 		return err
 	}
-	s.sendAll(out.Messages)
+	for _, m := range out.Messages {
+		if !s.send(m) {
+			s.unsent(m)
+		}
+	}
+	if out.Save != nil {
+		s.saver.todo <- out.Save
+	}
 	if out.Wake > 0 {
 		alarm.Reset(out.Wake)
 	}
@@ -95,15 +121,6 @@ func (s *Store) leaderName(id uint64) string {
 		return "none"
 	}
 	return s.cfg.name(id)
-}
-
-// sendAll queues raft messages for their peers and tells raft of those that are lost.
-func (s *Store) sendAll(messages []*pb.Message) {
-	for _, m := range messages {
-		if !s.send(m) {
-			s.unsent(m)
-		}
-	}
 }
 
 // send queues a raft message for its peer and says whether there is hope for it.
@@ -140,6 +157,9 @@ func (s *Store) unsent(m *pb.Message) {
 // receive takes a message of a peer for the loop. When the loop is far behind it is dropped, as a
 // network may: waiting here would hold up the stream.
 func (s *Store) receive(m *pb.Message) {
+	if l := s.links[m.GetFrom()]; l != nil {
+		l.received.Add(1)
+	}
 	select {
 	case s.inbox <- m:
 	default:

@@ -9,9 +9,13 @@ type Status struct {
 	Snapshot              uint64 // raft index of the newest snapshot
 	Voters                []uint64
 	PeerStates            []PeerState // in the order of Config.Peers, this node included
-	// FsyncLast and FsyncP99 are durations of bbolt commits: the newest, and the 99th percentile
-	// of the last 256; 0 = none yet.
+	// FsyncLast and FsyncP99 are durations of durable writes: the newest that has ended, and the 99th
+	// percentile of the last 256 or, if that is longer, the age of the one under way; 0 = none yet.
 	FsyncLast, FsyncP99 time.Duration
+	// Stuck is the age of the write under way once that is an election timeout or more; 0 = the disk
+	// answers. Meanwhile the node gives up the raft leadership, does not campaign, and its votes and
+	// acknowledgements wait. It ends by itself when the disk answers.
+	Stuck time.Duration
 	// Doubt says why this node neither votes nor campaigns for now: its disk may have forgotten what
 	// it promised. It ends by itself when the node has caught up with a leader; "" = none.
 	Doubt string
@@ -20,7 +24,8 @@ type Status struct {
 // PeerState is what this node knows of one peer.
 type PeerState struct {
 	Peer
-	Connected bool // this node's streams to it are open; true for this node itself
+	Connected bool   // this node's streams to it are open; true for this node itself
+	Received  uint64 // raft messages that came from it so far; 0 for this node itself
 }
 
 // Status reports the newest state. It never blocks on the disk.
@@ -34,27 +39,40 @@ func (s *Store) Status() Status {
 		Snapshot: state.Snapshot, Voters: state.Voters, Doubt: state.Doubt,
 	}
 	status.FsyncLast, status.FsyncP99 = s.took.last()
+	if age := s.took.age(); age >= time.Duration(s.cfg.ElectionTicks)*s.cfg.Tick {
+		status.Stuck = age
+	}
 	for _, p := range s.cfg.Peers {
-		l := s.links[p.ID]
-		status.PeerStates = append(status.PeerStates, PeerState{Peer: p, Connected: l == nil || l.up.Load()})
+		peer := PeerState{Peer: p, Connected: true}
+		if l := s.links[p.ID]; l != nil {
+			peer.Connected, peer.Received = l.up.Load(), l.received.Load()
+		}
+		status.PeerStates = append(status.PeerStates, peer)
 	}
 	return status
 }
 
-// publish keeps the replica's state for Status and for new connections.
+// publish keeps the replica's state for Status and for new connections, and tells of its troubles.
 func (s *Store) publish() {
 	state, fresh := s.replica.State(), s.replica.Fresh()
 	s.mu.Lock()
-	before := s.status.Doubt
+	before := s.status
 	s.status, s.fresh = state, fresh
 	s.mu.Unlock()
-	if state.Doubt == before {
-		return
-	}
-	if state.Doubt != "" {
+	switch {
+	case state.Doubt == before.Doubt:
+	case state.Doubt != "":
 		s.log.Warn("this node does not vote for now", "reason", state.Doubt)
-	} else {
+	default:
 		s.log.Info("this node votes again", "index", state.Applied)
+	}
+	switch {
+	case state.Stuck == before.Stuck:
+	case state.Stuck:
+		s.log.Warn("the disk does not answer; this node neither leads nor votes for now", "took", s.took.age())
+	default:
+		last, _ := s.took.last()
+		s.log.Info("the disk answers again", "took", last)
 	}
 }
 

@@ -46,8 +46,9 @@ type Store struct {
 	ended     chan struct{} // closed when the loop ends
 	stopped   chan struct{} // closed when Run returns
 
-	disk    *disk // of the loop only, as is the replica
-	replica *replica.Replica
+	behind  func(*disk) storage // what is written to: the disk; tests put one between that stands still
+	saver   *saver
+	replica *replica.Replica // of the loop only
 
 	mu      sync.Mutex
 	waiters map[uint64]chan error // by proposal id; capacity 1
@@ -82,6 +83,7 @@ func New(cfg Config, machine StateMachine) (*Store, error) {
 		ended:     make(chan struct{}),
 		stopped:   make(chan struct{}),
 		waiters:   map[uint64]chan error{},
+		behind:    func(d *disk) storage { return d },
 	}
 	for _, p := range cfg.Peers {
 		if p.ID != cfg.Self {
@@ -93,17 +95,20 @@ func New(cfg Config, machine StateMachine) (*Store, error) {
 
 // Run opens the data directory, listens, and takes part until ctx ends (nil) or something breaks. Any
 // error means that this process must end: what is durable is unknown after a failed write. It may be
-// called once.
+// called once. A write that has begun is waited for, so while the disk does not answer Run does not
+// return.
 func (s *Store) Run(ctx context.Context) (err error) {
 	if err := s.begin(); err != nil {
 		return err
 	}
 	defer close(s.stopped)
-	if s.disk, err = openDisk(s.cfg.Dir, s.owner(), &s.took); err != nil {
+	disk, err := openDisk(s.cfg.Dir, s.owner(), &s.took)
+	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.disk.Close()) }()
-	if s.replica, err = s.newReplica(); err != nil {
+	s.saver = newSaver(s.behind(disk))
+	defer func() { err = errors.Join(err, s.saver.storage.Close()) }()
+	if s.replica, err = s.newReplica(disk); err != nil {
 		return err
 	}
 	s.publish()
@@ -128,11 +133,12 @@ func (s *Store) begin() error {
 	return nil
 }
 
-// serve runs the loop, the server and the links until the first of them ends.
+// serve runs the loop, the storage, the server and the links until the first of them ends.
 func (s *Store) serve(ctx context.Context, listener net.Listener) error {
 	server := newServer(s)
 	group, running := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.loop(running) })
+	group.Go(func() error { s.saver.run(running); return nil })
 	group.Go(func() error {
 		if err := server.Serve(listener); err != nil && running.Err() == nil {
 			return fmt.Errorf("serve peers: %w", err)
@@ -153,14 +159,13 @@ func (s *Store) owner() owner {
 }
 
 // newReplica makes the raft member on top of the loaded disk.
-func (s *Store) newReplica() (*replica.Replica, error) {
+func (s *Store) newReplica(d *disk) (*replica.Replica, error) {
 	return replica.New(replica.Config{
-		ID: s.cfg.Self, Storage: s.disk, Machine: commands{s},
+		ID: s.cfg.Self, Storage: d.memory, Machine: commands{s},
 		HeartbeatTicks: s.cfg.HeartbeatTicks, ElectionTicks: s.cfg.ElectionTicks,
 		Preferred:     s.cfg.PreferredLeader,
 		SnapshotEvery: s.cfg.SnapshotEvery, KeepEntries: s.cfg.KeepEntries,
-		Doubt:  s.disk.doubt,
-		Early:  s.sendAll,
+		Doubt:  d.doubt,
 		Logger: raftLogger{s.log},
 	})
 }

@@ -33,10 +33,7 @@ const startOver = "start over"
 func (r *Replica) Doubt() string { return r.doubt.reason }
 
 // Fresh says whether the storage holds nothing but the seed.
-func (r *Replica) Fresh() bool {
-	last, err := r.cfg.Storage.LastIndex()
-	return err == nil && last <= seedIndex
-}
+func (r *Replica) Fresh() bool { return r.last <= seedIndex }
 
 // PeerFresh tells whether a peer's storage holds nothing but the seed.
 func (r *Replica) PeerFresh(id uint64, fresh bool) {
@@ -56,6 +53,9 @@ func (r *Replica) startDoubt() {
 
 // endDoubt ends the doubt when there is cause to. A node alone has nobody to learn from.
 func (r *Replica) endDoubt() {
+	if r.doubt.reason == "" {
+		return
+	}
 	voters, fresh := r.conf.GetVoters(), 0
 	for _, id := range voters {
 		if r.doubt.new[id] {
@@ -80,8 +80,12 @@ func (r *Replica) admit(m *pb.Message) *pb.Message {
 			r.startOver(m.GetFrom())
 			return nil
 		}
-	case pb.MsgVote, pb.MsgPreVote, pb.MsgTimeoutNow:
+	case pb.MsgVote, pb.MsgPreVote:
 		if inDoubt {
+			return nil
+		}
+	case pb.MsgTimeoutNow:
+		if inDoubt || r.disk.stuck {
 			return nil
 		}
 	case pb.MsgApp:
@@ -96,8 +100,8 @@ func (r *Replica) admit(m *pb.Message) *pb.Message {
 
 // admitHeartbeat compares what the leader believes to be here with what is here.
 func (r *Replica) admitHeartbeat(m *pb.Message) *pb.Message {
-	last, err := r.cfg.Storage.LastIndex()
-	if err != nil || m.GetTerm() < r.node.BasicStatus().GetTerm() {
+	last := r.last
+	if m.GetTerm() < r.node.BasicStatus().GetTerm() {
 		return m
 	}
 	if m.GetCommit() > last {

@@ -9,7 +9,7 @@ import (
 // TestDoubtOutlastsStaleCommit: a new leader's commit index is older than what is committed. Only an
 // entry of its own term shows that it knows everything, so until then the doubt stays.
 func TestDoubtOutlastsStaleCommit(t *testing.T) {
-	r, s := alone(t, false)
+	r := alone(t)
 	r.doubt.reason = "test" // as if no peer were new
 	entry := func(index, term uint64) *pb.Entry { return &pb.Entry{Index: new(index), Term: new(term)} }
 	m := &pb.Message{
@@ -20,28 +20,28 @@ func TestDoubtOutlastsStaleCommit(t *testing.T) {
 	if err := r.Step(m); err != nil {
 		t.Fatal(err)
 	}
-	flush(t, r, s)
+	flush(t, r)
 	if state := r.State(); state.Applied != 2 || state.Doubt == "" {
 		t.Fatalf("with the stale commit index: %+v", state)
 	}
-	if got := votes(t, r, s); got != 0 {
+	if got := votes(t, r); got != 0 {
 		t.Errorf("voted %d times in doubt", got)
 	}
 	m.Index, m.LogTerm, m.Commit, m.Entries = new(uint64(4)), new(uint64(3)), new(uint64(4)), nil
 	if err := r.Step(m); err != nil {
 		t.Fatal(err)
 	}
-	flush(t, r, s)
+	flush(t, r)
 	if state := r.State(); state.Applied != 4 || state.Doubt != "" {
 		t.Fatalf("with the leader's own entry: %+v", state)
 	}
-	if got := votes(t, r, s); got != 1 {
+	if got := votes(t, r); got != 1 {
 		t.Errorf("voted %d times without doubt", got)
 	}
 }
 
 // votes asks for a vote in the way of a hand-off, which ignores the leader's lease.
-func votes(t *testing.T, r *Replica, s *recorder) int {
+func votes(t *testing.T, r *Replica) int {
 	t.Helper()
 	if err := r.Step(&pb.Message{
 		Type: pb.MsgVote.Enum(), From: new(uint64(3)), To: new(uint64(1)), Term: new(uint64(9)),
@@ -50,7 +50,7 @@ func votes(t *testing.T, r *Replica, s *recorder) int {
 		t.Fatal(err)
 	}
 	count := 0
-	for _, note := range flush(t, r, s) {
+	for _, note := range flush(t, r) {
 		if note == "send MsgVoteResp to 3" {
 			count++
 		}

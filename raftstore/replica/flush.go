@@ -11,90 +11,85 @@ import (
 
 // Output is what the driver has to do after a Flush.
 type Output struct {
-	// Messages go to their peers. Everything they promise is durable. They are read-only.
+	// Messages go to their peers at once, before the Save. Everything they promise is durable. They
+	// are read-only.
 	Messages []*pb.Message
+	// Save is to be made durable, and then told with Saved; nil = nothing new. There is at most one
+	// under way: what comes up meanwhile is in the next one. It is read-only.
+	Save *Batch
 	// Leadership is set when it changed.
 	Leadership *Leadership
 	// Wake asks for a call of Replica.Wake after this time; 0 = no wish. A later wish replaces it.
 	Wake time.Duration
 }
 
-// Flush does all work that raft has ready: it saves, applies and collects messages, in that order,
-// and takes a snapshot when one is due. An error is an error of the storage or of the machine's
-// snapshot; the replica must not be used after it, because what is durable is unknown.
+// Flush does all work that raft has ready: it collects messages, applies what is committed and saved,
+// takes a snapshot when one is due, and hands out what must be durable. An error is one of the
+// machine's snapshot or a contradiction in the log; the replica must not be used after it.
 func (r *Replica) Flush() (Output, error) {
-	for r.node.HasReady() {
-		ready := r.node.Ready()
-		if err := r.handle(ready); err != nil {
+	for {
+		for r.node.HasReady() {
+			r.changed = true
+			if err := r.handle(r.node.Ready()); err != nil {
+				return Output{}, err
+			}
+		}
+		if err := r.compact(); err != nil {
 			return Output{}, err
 		}
-		r.node.Advance(ready)
+		if more, err := r.settle(); err != nil {
+			return Output{}, err
+		} else if !more {
+			break
+		}
 	}
-	if err := r.compact(); err != nil {
-		return Output{}, err
-	}
+	r.startSave()
+	r.announce()
 	r.endDoubt()
-	if now := r.leadership(); now != r.announced {
-		r.announced = now
-		r.out.Leadership = &now
-	}
 	out := r.out
 	r.out = Output{}
 	return out, nil
 }
 
-// handle processes one Ready. Messages are collected only after the save: they may promise what it
-// wrote. raft's MustSync is false for a snapshot whose receipt a message of the same Ready promises
-// (seen with v3.7.0), so a snapshot always syncs.
+// announce looks at raft's state if that may have changed: asking allocates, and most ticks of a
+// quiet group change nothing.
+func (r *Replica) announce() {
+	if !r.changed {
+		return
+	}
+	r.changed = false
+	now, commit := r.status()
+	r.commit = commit
+	if now != r.announced {
+		r.announced = now
+		r.out.Leadership = &now
+	}
+}
+
+// handle processes one Ready. raft runs with AsyncStorageWrites: what goes to a peer may go at once,
+// what must wait for the disk is in the answers of the order to append.
 func (r *Replica) handle(ready raft.Ready) error {
-	batch := Batch{
-		Hard:     ready.HardState,
-		Entries:  ready.Entries,
-		Snapshot: ready.Snapshot,
-		Sync:     ready.MustSync || !raft.IsEmptySnap(ready.Snapshot),
-	}
-	if raft.IsEmptySnap(ready.Snapshot) {
-		batch.Snapshot = nil
-	}
-	messages := ready.Messages
-	if batch.Sync {
-		messages = r.sendEarly(messages)
-	}
-	if err := r.cfg.Storage.Save(batch); err != nil {
-		return fmt.Errorf("save raft state: %w", err)
-	}
-	r.out.Messages = append(r.out.Messages, messages...)
-	if batch.Snapshot != nil {
-		if err := r.restore(batch.Snapshot); err != nil {
-			return err
-		}
-	}
-	for _, entry := range ready.CommittedEntries {
-		if err := r.apply(entry); err != nil {
-			return err
+	for _, m := range ready.Messages {
+		switch m.GetTo() {
+		case raft.LocalAppendThread:
+			r.gather(ready, m)
+		case raft.LocalApplyThread:
+			if err := r.applyAll(m); err != nil {
+				return err
+			}
+		default:
+			r.send(m)
 		}
 	}
 	return nil
 }
 
-// sendEarly sends what a leader may send before the save, and returns the rest in its order. A leader
-// counts its own disk towards the majority only after the save, so its followers may be ahead of it.
-func (r *Replica) sendEarly(messages []*pb.Message) []*pb.Message {
-	if r.cfg.Early == nil || r.node.BasicStatus().RaftState != raft.StateLeader {
-		return messages
+// send puts a message into the output.
+func (r *Replica) send(m *pb.Message) {
+	if m.GetType() == pb.MsgHeartbeatResp {
+		r.tellDisk(m)
 	}
-	var early, late []*pb.Message
-	for _, m := range messages {
-		if m.GetType() == pb.MsgApp {
-			early = append(early, m)
-		} else {
-			late = append(late, m)
-		}
-	}
-	if len(early) > 0 {
-		r.cfg.Early(early)
-	}
-	return late
+	r.out.Messages = append(r.out.Messages, m)
 }
 
 // restore gives a leader's snapshot to the machine.
@@ -105,6 +100,21 @@ func (r *Replica) restore(snapshot *pb.Snapshot) error {
 	}
 	r.applied, r.appliedTerm = meta.GetIndex(), meta.GetTerm()
 	r.snapshot, r.conf = meta.GetIndex(), meta.GetConfState()
+	return nil
+}
+
+// applyAll carries out raft's order to apply. All its entries are durable here.
+func (r *Replica) applyAll(order *pb.Message) error {
+	for _, entry := range order.GetEntries() {
+		if err := r.apply(entry); err != nil {
+			return err
+		}
+	}
+	for _, m := range order.GetResponses() {
+		if err := r.tell(m); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -129,29 +139,5 @@ func (r *Replica) apply(entry *pb.Entry) error {
 		r.conf = r.node.ApplyConfChange(change)
 	}
 	r.applied, r.appliedTerm = entry.GetIndex(), entry.GetTerm()
-	return nil
-}
-
-// compact takes a snapshot when SnapshotEvery entries were applied since the last one, and drops
-// the entries it covers but for the newest KeepEntries.
-func (r *Replica) compact() error {
-	if r.applied-r.snapshot < r.cfg.SnapshotEvery {
-		return nil
-	}
-	data, err := r.cfg.Machine.Snapshot()
-	if err != nil {
-		return fmt.Errorf("snapshot at index %d: %w", r.applied, err)
-	}
-	snapshot := &pb.Snapshot{Data: data, Metadata: &pb.SnapshotMetadata{
-		ConfState: r.conf, Index: new(r.applied), Term: new(r.appliedTerm),
-	}}
-	through := uint64(0)
-	if r.applied > r.cfg.KeepEntries {
-		through = r.applied - r.cfg.KeepEntries
-	}
-	if err := r.cfg.Storage.Compact(snapshot, through); err != nil {
-		return fmt.Errorf("compact raft log to index %d: %w", through, err)
-	}
-	r.snapshot = r.applied
 	return nil
 }

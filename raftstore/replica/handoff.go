@@ -23,7 +23,6 @@ type handoff struct {
 	next int64 // tick before which it is not tried again
 	wait int64 // ticks from the next try to the one after it
 	held int64 // ticks for which the preferred node has led
-	seen int64 // tick of the last message from the preferred node
 }
 
 // handoffWait is the shortest time between two tries, in ticks.
@@ -35,7 +34,7 @@ func (r *Replica) tickHandoff() {
 	if preferred == raft.None {
 		return
 	}
-	lead := r.leadership()
+	lead := r.announced
 	if lead.Leader == preferred {
 		r.handoff.held++
 	} else {
@@ -44,7 +43,7 @@ func (r *Replica) tickHandoff() {
 	if r.handoff.held >= handoffHeld*timeout {
 		r.handoff.wait = r.handoffWait()
 	}
-	if !lead.Ready || preferred == r.cfg.ID || !r.preferredFit() {
+	if !lead.Ready || preferred == r.cfg.ID || r.disk.stuck || !r.preferredFit() {
 		r.handoff.fit = 0
 		return
 	}
@@ -55,21 +54,22 @@ func (r *Replica) tickHandoff() {
 	r.handoff.fit = 0
 	r.handoff.next = r.now + r.handoff.wait
 	r.handoff.wait = min(2*r.handoff.wait, handoffWaitMax*timeout)
-	r.node.TransferLeader(preferred)
+	if r.leadership().Self { // a follower would pass the order on to its leader
+		r.node.TransferLeader(preferred)
+	}
 }
 
-// preferredFit says whether the preferred node could take over now: reachable, answering, caught up.
-// raft's own RecentActive will not do: it is false at the tick of every quorum check.
+// preferredFit says whether the preferred node could take over now: reachable, answering, caught up,
+// with a disk that has been well for a while. raft's own RecentActive will not do: it is false at the
+// tick of every quorum check.
 func (r *Replica) preferredFit() bool {
-	fit := false
-	last, err := r.cfg.Storage.LastIndex()
-	silent := r.now-r.handoff.seen > handoffSilence*int64(r.cfg.HeartbeatTicks)
-	if err != nil || silent || !r.linked[r.cfg.Preferred] {
+	if !r.answering(r.cfg.Preferred) || r.disk.peers[r.cfg.Preferred] != noteWell {
 		return false
 	}
+	fit := false
 	r.node.WithProgress(func(id uint64, kind raft.ProgressType, p tracker.Progress) {
 		if id == r.cfg.Preferred && kind == raft.ProgressTypePeer {
-			fit = p.State == tracker.StateReplicate && p.Match+handoffLag >= last
+			fit = p.State == tracker.StateReplicate && p.Match+handoffLag >= r.last
 		}
 	})
 	return fit

@@ -37,7 +37,7 @@ func (r *Replica) Lost(id uint64) {
 		return
 	}
 	r.hinted[id] = r.now
-	if err := r.node.ForgetLeader(); err != nil {
+	if err := r.node.ForgetLeader(); err != nil || r.disk.stuck {
 		return
 	}
 	r.race = &race{term: status.GetTerm(), left: raceRepeats, wait: raceFirstWait}
@@ -59,7 +59,7 @@ func (r *Replica) Wake() {
 func (r *Replica) campaign() {
 	status := r.node.BasicStatus()
 	open := status.RaftState == raft.StateFollower || status.RaftState == raft.StatePreCandidate
-	if !open || status.Lead != raft.None || status.GetTerm() != r.race.term || r.race.left == 0 {
+	if !open || r.disk.stuck || status.Lead != raft.None || status.GetTerm() != r.race.term || r.race.left == 0 {
 		r.race = nil
 		return
 	}

@@ -36,7 +36,7 @@ type Machine interface {
 // Config describes one replica.
 type Config struct {
 	ID      uint64  // raft id of this node, not 0; a voter of the storage's ConfState
-	Storage Storage // holds at least the seed, see Seed
+	Storage *Memory // what the disk holds, at least the seed; the replica keeps it up to date from here
 	Machine Machine
 	// HeartbeatTicks and ElectionTicks are raft's: a leader beats every HeartbeatTicks, a follower
 	// campaigns after ElectionTicks to twice that without a leader. 0 < heartbeat < election.
@@ -45,10 +45,7 @@ type Config struct {
 	SnapshotEvery                 uint64 // applied entries between snapshots, > 0
 	KeepEntries                   uint64 // entries kept behind a snapshot, for slow followers
 	// Doubt says why the storage may have forgotten what it promised; "" = it has not. See Replica.Doubt.
-	Doubt string
-	// Early takes a leader's new entries for its followers before they are saved here, so that both
-	// disks work at the same time; raft allows that for nothing else. nil = they are in the Output.
-	Early  func([]*pb.Message)
+	Doubt  string
 	Logger raft.Logger // nil discards all but panics
 }
 
@@ -67,6 +64,7 @@ type State struct {
 	Snapshot              uint64 // raft index of the newest snapshot
 	Voters                []uint64
 	Doubt                 string // see Replica.Doubt
+	Stuck                 bool   // a save has been under way for an election timeout or more
 }
 
 // Replica is one member of the raft group. It must be used from one goroutine at a time.
@@ -78,7 +76,10 @@ type Replica struct {
 	appliedTerm uint64        // and its term
 	snapshot    uint64        // index of the newest snapshot in storage
 	conf        *pb.ConfState // as of applied
+	last        uint64        // index at which the log ends, saved or not
+	commit      uint64        // as of the last Flush
 	announced   Leadership    // what the last Flush that changed it returned
+	changed     bool          // raft's state may not be what was announced
 
 	now    int64           // ticks since New
 	linked map[uint64]bool // peers that can be reached
@@ -86,8 +87,12 @@ type Replica struct {
 	race   *race // campaign after a lost leader, nil when none
 	out    Output
 
+	flying  *write // the save under way, nil when none
+	waiting write  // what comes after it
+
 	handoff handoff
 	doubt   doubt
+	disk    disk
 }
 
 // New makes a replica from what its storage holds and restores the machine from the newest snapshot.
@@ -96,7 +101,8 @@ func New(cfg Config) (*Replica, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	r := &Replica{cfg: cfg, linked: map[uint64]bool{}, hinted: map[uint64]int64{}}
+	r := &Replica{cfg: cfg, linked: map[uint64]bool{}, hinted: map[uint64]int64{}, changed: true}
+	r.disk.peers, r.disk.lastSeen = map[uint64]uint64{}, map[uint64]int64{}
 	r.handoff.wait = r.handoffWait()
 	if err := r.load(); err != nil {
 		return nil, err
@@ -107,6 +113,7 @@ func New(cfg Config) (*Replica, error) {
 		HeartbeatTick:             cfg.HeartbeatTicks,
 		Storage:                   cfg.Storage,
 		Applied:                   r.applied,
+		AsyncStorageWrites:        true,
 		MaxSizePerMsg:             maxMessageBytes,
 		MaxCommittedSizePerReady:  math.MaxUint64,
 		MaxUncommittedEntriesSize: maxUncommittedBytes,
@@ -147,6 +154,9 @@ func (r *Replica) load() error {
 	meta := snapshot.GetMetadata()
 	r.applied, r.appliedTerm = meta.GetIndex(), meta.GetTerm()
 	r.snapshot, r.conf = meta.GetIndex(), meta.GetConfState()
+	if r.last, err = r.cfg.Storage.LastIndex(); err != nil {
+		return fmt.Errorf("read last index: %w", err)
+	}
 	if meta.GetIndex() <= seedIndex {
 		return nil
 	}
@@ -160,22 +170,30 @@ func (r *Replica) load() error {
 // burst of them looks like silence of the leader.
 func (r *Replica) Tick() {
 	r.now++
-	if r.doubt.reason == "" { // the tick of a follower does nothing but campaign
+	// The tick of a follower does nothing but campaign.
+	if r.announced.Self || (r.doubt.reason == "" && !r.disk.stuck) {
 		r.node.Tick()
 	}
+	r.tickDisk()
 	r.tickHandoff()
 }
 
 // Step takes a message of a peer. An error means that the message was of no use; raft lives on.
 func (r *Replica) Step(m *pb.Message) error {
-	if m.GetFrom() == r.cfg.Preferred {
-		r.handoff.seen = r.now
-	}
+	r.hearDisk(m)
 	if m = r.admit(m); m == nil {
 		return nil
 	}
 	if err := r.node.Step(m); err != nil {
 		return fmt.Errorf("step %s from %x: %w", m.GetType(), m.GetFrom(), err)
+	}
+	return nil
+}
+
+// tell gives raft an answer of its own storage. It is refused only when this node is no member any more.
+func (r *Replica) tell(m *pb.Message) error {
+	if err := r.node.Step(m); err != nil && !errors.Is(err, raft.ErrStepPeerNotFound) {
+		return fmt.Errorf("tell raft %s: %w", m.GetType(), err)
 	}
 	return nil
 }
@@ -218,24 +236,26 @@ func (r *Replica) SnapshotSent(id uint64, ok bool) {
 
 // State reports the replica's state as of the last Flush.
 func (r *Replica) State() State {
-	status := r.node.BasicStatus()
-	last, err := r.cfg.Storage.LastIndex()
-	if err != nil {
-		last = 0
-	}
 	return State{
-		Leadership: r.leadership(),
-		Commit:     status.GetCommit(),
+		Leadership: r.announced,
+		Commit:     r.commit,
 		Applied:    r.applied,
-		Last:       last,
+		Last:       r.last,
 		Snapshot:   r.snapshot,
 		Voters:     r.conf.GetVoters(),
 		Doubt:      r.doubt.reason,
+		Stuck:      r.disk.stuck,
 	}
 }
 
 // leadership says who leads now.
 func (r *Replica) leadership() Leadership {
+	now, _ := r.status()
+	return now
+}
+
+// status asks raft who leads, and for its commit index.
+func (r *Replica) status() (Leadership, uint64) {
 	status := r.node.BasicStatus()
 	self := status.RaftState == raft.StateLeader
 	return Leadership{
@@ -243,5 +263,5 @@ func (r *Replica) leadership() Leadership {
 		Leader: status.Lead,
 		Self:   self,
 		Ready:  self && r.appliedTerm == status.GetTerm(),
-	}
+	}, status.GetCommit()
 }

@@ -17,25 +17,6 @@ const (
 	seedTerm  = 1
 )
 
-// Storage keeps what raft must not forget. Reads are raft.Storage's; they see each write at once.
-type Storage interface {
-	raft.Storage
-	// Save writes one Ready. With Sync the batch, and every earlier one, is durable when it returns.
-	Save(Batch) error
-	// Compact makes snapshot (of an applied index) the newest one and drops the entries up to and
-	// including through; 0 drops none. It is durable when it returns.
-	Compact(snapshot *pb.Snapshot, through uint64) error
-}
-
-// Batch is the durable part of one Ready. The snapshot comes first, then the entries, which replace
-// every entry of the same or a higher index.
-type Batch struct {
-	Hard     *pb.HardState // nil = unchanged
-	Entries  []*pb.Entry
-	Snapshot *pb.Snapshot // nil = none
-	Sync     bool
-}
-
 // Seed is the first content of a storage whose group consists of these voters.
 func Seed(voters []uint64) (*pb.Snapshot, *pb.HardState) {
 	voters = slices.Sorted(slices.Values(voters))
@@ -50,7 +31,7 @@ func Seed(voters []uint64) (*pb.Snapshot, *pb.HardState) {
 	return snapshot, hard
 }
 
-// Memory is a Storage in memory: the whole of it for a simulator, the readable part of one on disk.
+// Memory is what raft reads: a copy, in memory, of what is saved.
 type Memory struct {
 	*raft.MemoryStorage
 	hard *pb.HardState
@@ -127,11 +108,12 @@ func (m *Memory) keep(snapshot *pb.Snapshot) error {
 	return nil
 }
 
-// Hard is the newest hard state, saved or not.
+// Hard is the newest hard state; its commit index may be newer than that on disk.
 func (m *Memory) Hard() *pb.HardState { return m.hard }
 
-// Save takes a batch into memory.
-func (m *Memory) Save(b Batch) error {
+// Save takes a batch into memory. The replica does that for the Memory it was given; a model of a disk
+// may use it for another one.
+func (m *Memory) Save(b *Batch) error {
 	if b.Snapshot != nil {
 		if err := m.ApplySnapshot(b.Snapshot); err != nil {
 			return fmt.Errorf("take snapshot: %w", err)
@@ -140,20 +122,25 @@ func (m *Memory) Save(b Batch) error {
 	if err := m.Append(b.Entries); err != nil {
 		return fmt.Errorf("append entries: %w", err)
 	}
-	if b.Hard != nil {
-		m.hard = b.Hard
-		return m.SetHardState(b.Hard)
+	if b.Compact != nil {
+		if err := m.compact(b.Compact); err != nil {
+			return err
+		}
 	}
-	return nil
+	if b.Hard == nil {
+		return nil
+	}
+	m.hard = b.Hard
+	return m.SetHardState(b.Hard)
 }
 
-// Compact keeps the snapshot and forgets the entries it makes needless.
-func (m *Memory) Compact(snapshot *pb.Snapshot, through uint64) error {
-	if err := m.keep(snapshot); err != nil {
+// compact keeps the snapshot and forgets the entries it makes needless.
+func (m *Memory) compact(c *Compaction) error {
+	if err := m.keep(c.Snapshot); err != nil {
 		return err
 	}
-	if err := m.MemoryStorage.Compact(through); err != nil && !errors.Is(err, raft.ErrCompacted) {
-		return fmt.Errorf("compact: %w", err)
+	if err := m.Compact(c.Through); err != nil && !errors.Is(err, raft.ErrCompacted) {
+		return fmt.Errorf("compact to index %d: %w", c.Through, err)
 	}
 	return nil
 }

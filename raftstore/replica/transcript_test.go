@@ -56,6 +56,8 @@ type node struct {
 	memory  *Memory
 	machine *machine
 	wake    time.Duration
+	frozen  bool // the disk stands still
+	saving  bool // and owes a save
 }
 
 // ids in the order in which the world turns.
@@ -78,6 +80,9 @@ func (w *world) command(d *datadriven.TestData) {
 		w.nodes[at].replica = nil
 	case "cut", "join": // what is under way to or from the node is lost while it is cut
 		w.cut[at] = d.Cmd == "cut"
+	case "freeze", "thaw": // the disk stands still: no save ends
+		w.nodes[at].frozen = d.Cmd == "freeze"
+		w.flush(at)
 	case "drop": // lose, and tell of, every message of one type from now on; no type = none
 		w.drop = ""
 		d.MaybeScanArgs(w.t, "type", &w.drop)
@@ -137,7 +142,7 @@ func (w *world) start(id uint64, wiped bool, doubt string) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	n.memory, n.machine = memory, &machine{}
+	n.memory, n.machine, n.saving = memory, &machine{}, false
 	cfg := w.cfg
 	cfg.ID, cfg.Storage, cfg.Machine, cfg.Doubt = id, n.memory, n.machine, doubt
 	if n.replica, err = New(cfg); err != nil {
@@ -190,13 +195,33 @@ func stored(t *testing.T, m *Memory) (*pb.Snapshot, *pb.HardState, []*pb.Entry) 
 // flush runs one node's work and collects what leaves it.
 func (w *world) flush(id uint64) {
 	n := w.nodes[id]
-	out, err := n.replica.Flush()
-	if err != nil {
-		w.t.Fatal(err)
+	for {
+		if n.saving && !n.frozen {
+			if err := n.replica.Saved(); err != nil {
+				w.t.Fatal(err)
+			}
+			n.saving = false
+		}
+		out, err := n.replica.Flush()
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		w.leave(id, out)
+		if n.saving && out.Save != nil {
+			w.t.Fatalf("node %d has two saves under way", id)
+		}
+		n.saving = n.saving || out.Save != nil
+		if !n.saving || n.frozen {
+			return
+		}
 	}
+}
+
+// leave collects one output.
+func (w *world) leave(id uint64, out Output) {
 	w.network = append(w.network, out.Messages...)
 	if out.Wake > 0 {
-		n.wake = out.Wake
+		w.nodes[id].wake = out.Wake
 		fmt.Fprintf(&w.out, "%d wants to wake in %s\n", id, out.Wake)
 	}
 	if l := out.Leadership; l != nil {
@@ -279,6 +304,9 @@ func (w *world) status() {
 			id, describe(s.Leadership), s.Snapshot, s.Last, s.Commit, s.Applied, n.machine.text)
 		if s.Doubt != "" {
 			fmt.Fprintf(&w.out, " doubt: %s", s.Doubt)
+		}
+		if s.Stuck {
+			fmt.Fprint(&w.out, " STUCK")
 		}
 		fmt.Fprintln(&w.out)
 	}
