@@ -17,13 +17,14 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/duoflow/duoflow/airflowctl"
+	"github.com/duoflow/duoflow/airflowctl/fence"
 )
 
 const (
 	// hungAfter is what package control judges by.
 	hungAfter = 15 * time.Second
-	// foundWithin is that, one beat, one look, and a busy machine.
-	foundWithin = hungAfter + 6*time.Second
+	// foundWithin is that and a busy machine. Looks are 2 s apart, but the row's beat is that old already when it hangs.
+	foundWithin = hungAfter + 2*time.Second
 )
 
 // anOutageIsNotItsEnd stops every process of the database for longer than a scheduler may be idle: all connections
@@ -82,7 +83,7 @@ func (r *scheduler) aLockIsFound(t *testing.T) {
 	defer func() { _ = conn.Close(context.Background()) }()
 	_, err = conn.Exec(t.Context(), `BEGIN; SELECT id FROM job WHERE job_type = 'SchedulerJob' ORDER BY id DESC LIMIT 1 FOR UPDATE`)
 	must(t, err)
-	r.awaitHung(t)
+	r.awaitHung(t, r.databaseTime(t))
 	eventually(t, "the standby is made anew", func() bool {
 		now := lives(t, r.Job, false)
 		return len(now) == 1 && now[0] != old[0] && r.Status().Warm
@@ -118,8 +119,9 @@ func (r *scheduler) aStopIsFound(t *testing.T) {
 		t.Fatalf("lives: %v", pids)
 	}
 	eventually(t, "its progress is seen", func() bool { return len(r.seen.idles(r.epoch)) > 0 })
+	since := r.databaseTime(t)
 	must(t, syscall.Kill(pids[0], syscall.SIGSTOP))
-	r.awaitHung(t)
+	r.awaitHung(t, since)
 	dump := r.stopHung(t)
 	for _, part := range []string{"state T (stopped)", "do_signal_stop", "it is stopped, so it cannot print"} {
 		if !strings.Contains(dump, part) {
@@ -128,18 +130,107 @@ func (r *scheduler) aStopIsFound(t *testing.T) {
 	}
 }
 
-func (r *scheduler) awaitHung(t *testing.T) {
+// busy is a plugin as somebody may well write it: it is called by the scheduler, and does not end.
+const busy = `
+import os, sys
+from airflow.listeners import hookimpl
+from airflow.plugins_manager import AirflowPlugin
+
+@hookimpl
+def on_dag_run_running(dag_run, msg):
+    if os.path.exists(__file__ + ".flag"):
+        open(__file__ + ".entered", "w").close()
+        while True:
+            pass
+
+class Busy(AirflowPlugin):
+    name = "busy"
+    listeners = [sys.modules[__name__]]
+`
+
+// aBusyLoopIsFound lets a plugin keep the scheduler busy for ever.
+func (r *scheduler) aBusyLoopIsFound(t *testing.T) {
+	r.next(t, r.Job, "a")
+	eventually(t, "its progress is seen", func() bool { return len(r.seen.idles(r.epoch)) > 0 })
+	must(t, os.WriteFile(r.plugin+".flag", nil, 0o644))
+	must(t, r.stack.Trigger(t.Context(), "busy"))
+	eventually(t, "it is in the loop", func() bool { _, err := os.Stat(r.plugin + ".entered"); return err == nil })
+	r.awaitHung(t, r.databaseTime(t))
+	must(t, os.Remove(r.plugin+".flag"))
+	dump := r.stopHung(t)
+	for _, part := range []string{"state R (running)", "in on_dag_run_running", "busy.py", "standby.py"} {
+		if !strings.Contains(dump, part) {
+			t.Errorf("the dump lacks %q:\n%s", part, dump)
+		}
+	}
+}
+
+// withoutResultTables: the doctor says so beforehand, and what comes of it is told.
+func (r *scheduler) withoutResultTables(t *testing.T) {
+	const name = "Celery's result tables"
+	look := func() (found fence.Finding) {
+		report, err := r.Doctor(t.Context())
+		must(t, err)
+		for _, finding := range report.Findings {
+			if finding.Name == name {
+				found = finding
+			}
+		}
+		return found
+	}
+	if got := look(); !got.OK {
+		t.Errorf("%s: %+v", name, got)
+	}
+	r.renameResults(t, "celery_taskmeta", "gone_taskmeta")
+	if got := look(); got.OK || !strings.Contains(got.Detail, "celery_taskmeta is missing") {
+		t.Errorf("without them: %+v", got)
+	}
+	r.next(t, r.Job, "a")
+	must(t, r.stack.Trigger(t.Context(), "unresulted"))
+	eventually(t, "its end is told", func() bool { return strings.Contains(r.seen.ended(), fmt.Sprint(r.epoch, ": exit")) })
+	t.Logf("told: %s", r.seen.ended())
+	must(t, r.Stop(t.Context(), r.epoch, 0))
+	r.renameResults(t, "gone_taskmeta", "celery_taskmeta")
+}
+
+func (r *scheduler) renameResults(t *testing.T, from, to string) {
 	t.Helper()
-	began := time.Now()
+	r.admin(t, func(conn *pgx.Conn) error {
+		_, err := conn.Exec(t.Context(), "ALTER TABLE "+from+" RENAME TO "+to)
+		return err
+	})
+}
+
+// awaitHung waits until it is found that the scheduler, which hangs since a moment, hangs. Both times are the database's.
+func (r *scheduler) awaitHung(t *testing.T, since time.Time) {
+	t.Helper()
 	eventually(t, "it is found", func() bool {
 		idles := r.seen.idles(r.epoch)
 		return len(idles) > 0 && idles[len(idles)-1] > hungAfter
 	})
-	took := time.Since(began)
+	took := r.databaseTime(t).Sub(since)
 	t.Logf("found after %s", took)
 	if took > foundWithin {
 		t.Errorf("found after %s, want %s", took, foundWithin)
 	}
+	if took < hungAfter/2 {
+		t.Errorf("found after %s: it hung before", took)
+	}
+}
+
+func (r *scheduler) databaseTime(t *testing.T) (now time.Time) {
+	t.Helper()
+	r.admin(t, func(conn *pgx.Conn) error { return conn.QueryRow(t.Context(), "SELECT clock_timestamp()").Scan(&now) })
+	return now
+}
+
+// admin does something in the metastore as its superuser.
+func (r *scheduler) admin(t *testing.T, work func(*pgx.Conn) error) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), r.stack.Store().Admin())
+	must(t, err)
+	defer func() { _ = conn.Close(context.Background()) }()
+	must(t, work(conn))
 }
 
 // stopHung stops it as a hung one is, and returns what of that is in the job's output.
@@ -165,11 +256,13 @@ func (r *scheduler) stopHung(t *testing.T) string {
 	return string(output[begin:])
 }
 
-// localTasksRunAgain: the tasks of a LocalExecutor are processes of the scheduler's tree.
+// localTasksRunAgain: the tasks of a LocalExecutor are processes of the scheduler's tree. When its main process is killed
+// alone, Airflow lets them go on; we do not.
 func (r *scheduler) localTasksRunAgain(t *testing.T) {
 	const seconds = 4
+	seen := &events{}
 	local := newJob(t, airflowctl.Config{
-		Node: "a", Kind: airflowctl.Airflow, Python: r.stack.Python(), FenceDSN: r.dsn["a"], Observer: &events{},
+		Node: "a", Kind: airflowctl.Airflow, Python: r.stack.Python(), FenceDSN: r.dsn["a"], Observer: seen,
 		Env: append(r.stack.SchedulerEnv(), "AIRFLOW__CORE__EXECUTOR=LocalExecutor", "AIRFLOW__CORE__PARALLELISM=2",
 			fmt.Sprintf("DUOFLOW_DEMO_SECONDS=%d", seconds)),
 	})
@@ -182,12 +275,18 @@ func (r *scheduler) localTasksRunAgain(t *testing.T) {
 			t.Errorf("task %s is over too early", pid)
 		}
 	}
-	must(t, local.Stop(t.Context(), r.epoch, 0))
+	began := time.Now()
+	must(t, syscall.Kill(mainProcess(t, local), syscall.SIGKILL))
+	eventually(t, "its end is told", func() bool { return seen.ended() != "" })
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("its end was told after %s", took)
+	}
 	for _, pid := range first {
 		if alive(pid) {
 			t.Errorf("task %s outlived its scheduler", pid)
 		}
 	}
+	must(t, local.Stop(t.Context(), r.epoch, 0))
 	r.next(t, local, "a")
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -206,6 +305,32 @@ func (r *scheduler) localTasksRunAgain(t *testing.T) {
 		t.Errorf("task states %v (%v)", states, err)
 	}
 	must(t, local.Stop(t.Context(), r.epoch, time.Second))
+}
+
+// mainProcess is the scheduler itself: the one process of its life whose parent is not of the life.
+func mainProcess(t *testing.T, j *airflowctl.Job) int {
+	t.Helper()
+	files, err := filepath.Glob("/proc/[0-9]*/environ")
+	must(t, err)
+	ours := func(pid string) bool {
+		environ, err := os.ReadFile("/proc/" + pid + "/environ")
+		return err == nil && strings.Contains(string(environ), "PGSERVICEFILE="+j.Root())
+	}
+	for _, file := range files {
+		pid := filepath.Base(filepath.Dir(file))
+		stat, err := os.ReadFile("/proc/" + pid + "/stat")
+		if err != nil || !ours(pid) {
+			continue // it has ended meanwhile
+		}
+		_, rest, _ := strings.Cut(string(stat), ") ")
+		if !ours(strings.Fields(rest)[1]) {
+			number, err := strconv.Atoi(pid)
+			must(t, err)
+			return number
+		}
+	}
+	t.Fatal("no main process")
+	return 0
 }
 
 // workers are the processes that the tasks of run "local" were begun in.

@@ -24,6 +24,8 @@ type install struct {
 	python string // "" = not found
 	home   string // AIRFLOW_HOME
 	config string // airflow.cfg
+	// executor is the setting of that name; "" = Airflow's own.
+	executor string
 	// plugins is a folder of code, paths are PYTHONPATH, user is the user's own home.
 	plugins, user string
 	paths         []string
@@ -51,6 +53,7 @@ func findInstall(cfg Config) install {
 	in.python = findProgram(cfg.Python, env["PATH"])
 	in.home = in.expand(cmp.Or(env["AIRFLOW_HOME"], "~/airflow"), env)
 	in.config = in.expand(cmp.Or(env["AIRFLOW_CONFIG"], filepath.Join(in.home, "airflow.cfg")), env)
+	in.executor = cmp.Or(env["AIRFLOW__CORE__EXECUTOR"], option(in.config, "core", "executor"))
 	plugins := cmp.Or(env["AIRFLOW__CORE__PLUGINS_FOLDER"], option(in.config, "core", "plugins_folder"), "{AIRFLOW_HOME}/plugins")
 	in.plugins = in.expand(strings.ReplaceAll(plugins, "{AIRFLOW_HOME}", in.home), env)
 	for _, dir := range filepath.SplitList(env["PYTHONPATH"]) {

@@ -113,3 +113,22 @@ func TestASystemPythonHasItsOwnFolders(t *testing.T) {
 		}
 	}
 }
+
+// TestTheExecutorIsFound as Airflow finds it: the environment goes before airflow.cfg.
+func TestTheExecutorIsFound(t *testing.T) {
+	home := t.TempDir()
+	cfg := Config{Env: []string{"AIRFLOW_HOME=" + home}}
+	for _, want := range []string{"", "CeleryExecutor", "LocalExecutor"} {
+		switch want {
+		case "CeleryExecutor":
+			if err := os.WriteFile(filepath.Join(home, "airflow.cfg"), []byte("[core]\nexecutor = CeleryExecutor\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		case "LocalExecutor":
+			cfg.Env = append(cfg.Env, "AIRFLOW__CORE__EXECUTOR=LocalExecutor")
+		}
+		if got := findInstall(cfg).executor; got != want {
+			t.Errorf("executor %q, want %q", got, want)
+		}
+	}
+}

@@ -68,12 +68,16 @@ func New(cfg Config) (*Job, error) {
 	if _, _, err := cfg.owner(); err != nil {
 		return nil, fmt.Errorf("job %s: user: %w", cfg.Name, err)
 	}
+	if err := cfg.checkSchedule(); err != nil {
+		return nil, fmt.Errorf("job %s: schedule: %w", cfg.Name, err)
+	}
 	if err := os.MkdirAll(filepath.Join(cfg.Root, "lives"), 0o755); err != nil {
 		return nil, fmt.Errorf("make directory of job %s: %w", cfg.Name, err)
 	}
 	logger := cfg.Logger.With("job", cfg.Name)
 	fencer, err := fence.New(fence.Config{
-		Job: cfg.Name, DSN: cfg.FenceDSN, Group: cfg.Group, Observe: cfg.Observer.Health, Logger: cfg.Logger,
+		Job: cfg.Name, DSN: cfg.FenceDSN, Group: cfg.Group, Runs: cfg.Schedule != "",
+		Observe: cfg.Observer.Health, Logger: cfg.Logger,
 	})
 	if err != nil {
 		return nil, err
@@ -134,7 +138,7 @@ func (j *Job) Clear(ctx context.Context) error {
 	return nil
 }
 
-// Doctor performs a fence on a scratch role and reports what it found.
+// Doctor performs a fence on a scratch role and reports what it found, there and of the job itself.
 func (j *Job) Doctor(ctx context.Context) (fence.Report, error) {
 	report, err := j.fencer.Doctor(ctx)
 	if err != nil {
@@ -146,6 +150,13 @@ func (j *Job) Doctor(ctx context.Context) (fence.Report, error) {
 		finding.Mend = "give duoflowd a delegated cgroup v2 (systemd: Delegate=yes), or the right to make PID namespaces"
 	}
 	report.Findings = append(report.Findings, finding)
+	if j.cfg.Kind == Airflow && airflow.KeepsResults(findInstall(j.cfg).executor, j.cfg.Env) {
+		results, err := airflow.CheckResults(ctx, j.cfg.FenceDSN, j.cfg.Group)
+		if err != nil {
+			return report, err
+		}
+		report.Findings = append(report.Findings, results)
+	}
 	return report, nil
 }
 

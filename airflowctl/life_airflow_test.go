@@ -25,6 +25,8 @@ type scheduler struct {
 	seen  *events
 	dsn   map[string]string
 	epoch uint64
+	// plugin is a file of the job's plugins folder.
+	plugin string
 }
 
 // TestARealScheduler does all that needs a real Airflow with one, since its start is what takes long.
@@ -37,14 +39,18 @@ func TestARealScheduler(t *testing.T) {
 	stack, err := l.StartAirflow(ctx, lab.AirflowOptions{Chains: 2, Length: 1})
 	must(t, err)
 	r := &scheduler{stack: stack, seen: &events{}, dsn: fencers(ctx, t, stack.Store(), "a", "b")}
+	r.plugin = filepath.Join(t.TempDir(), "busy.py")
+	must(t, os.WriteFile(r.plugin, []byte(busy), 0o644))
 	r.Job = newJob(t, airflowctl.Config{
-		Node: "a", Kind: airflowctl.Airflow, Python: stack.Python(), Env: stack.SchedulerEnv(), Warm: true,
-		FenceDSN: r.dsn["a"], Observer: r.seen,
+		Node: "a", Kind: airflowctl.Airflow, Python: stack.Python(), Warm: true, FenceDSN: r.dsn["a"], Observer: r.seen,
+		Env: append(stack.SchedulerEnv(), "AIRFLOW__CORE__PLUGINS_FOLDER="+filepath.Dir(r.plugin)),
 	})
 	_ = t.Run("an old one ends", r.anOldOneEnds) && // each goes on from where the one before ended
 		t.Run("an outage of the metastore is not its end", r.anOutageIsNotItsEnd) &&
 		t.Run("one that waits for a lock is found", r.aLockIsFound) &&
 		t.Run("one that is stopped is found", r.aStopIsFound) &&
+		t.Run("one in a busy loop is found", r.aBusyLoopIsFound) &&
+		t.Run("one without Celery's tables ends", r.withoutResultTables) &&
 		t.Run("tasks of a LocalExecutor die with it and run again", r.localTasksRunAgain)
 }
 

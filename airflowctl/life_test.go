@@ -246,3 +246,25 @@ func TestNothingStartsAfterGivingUp(t *testing.T) {
 		t.Errorf("a life has begun: %v", files)
 	}
 }
+
+// TestDoctorLooksForCelerysTables, but only where the scheduler needs them.
+func TestDoctorLooksForCelerysTables(t *testing.T) {
+	m := newMetastore(t)
+	for executor, want := range map[string]string{"CeleryExecutor": "celery_taskmeta is missing, celery_tasksetmeta is missing", "LocalExecutor": ""} {
+		j := newJob(t, airflowctl.Config{
+			Node: "a", Kind: airflowctl.Airflow, Python: "python3", FenceDSN: m.dsn["a"], Observer: &events{},
+			Env: append(os.Environ(), "AIRFLOW__CORE__EXECUTOR="+executor),
+		})
+		report, err := j.Doctor(t.Context())
+		must(t, err)
+		got := ""
+		for _, finding := range report.Findings {
+			if strings.HasPrefix(finding.Name, "Celery") && !finding.OK {
+				got = finding.Detail
+			}
+		}
+		if got != want {
+			t.Errorf("%s: %q, want %q", executor, got, want)
+		}
+	}
+}

@@ -36,6 +36,8 @@ type stage struct {
 	fencer  *fence.Fencer
 	epoch   uint64
 	lives   int
+	// afterDrain is how long after the end of its drain the last takeover had queued a task; 0: none was to be queued.
+	afterDrain time.Duration
 }
 
 const (
@@ -199,15 +201,16 @@ func (s *stage) takeover(next *life, between func()) airflow.Adopted {
 	must(s.t, fence.WriteServiceFile(next.service, credentials.ServiceFile(airflow.Service), -1, -1))
 	adoptedAt := time.Now()
 	between()
-	s.goAndMeasure(next, store, claim.Epoch)
+	s.goAndMeasure(next, store, fenced)
 	s.t.Logf("%s: epoch %d: fence %s, probe+adopt %s, %+v", next.name, s.epoch, fenced.Sub(began), adoptedAt.Sub(fenced), adopted)
 	return adopted
 }
 
-func (s *stage) goAndMeasure(next *life, store *airflow.Metastore, epoch uint64) {
+func (s *stage) goAndMeasure(next *life, store *airflow.Metastore, fenced time.Time) {
 	s.t.Helper()
+	s.afterDrain = 0
 	went := time.Now()
-	_, err := fmt.Fprintln(next.control, shim.Go(epoch))
+	_, err := fmt.Fprintln(next.control, shim.Go(s.epoch))
 	must(s.t, err)
 	next.job = next.await(shim.Job).Job
 	row := time.Since(went)
@@ -218,7 +221,7 @@ func (s *stage) goAndMeasure(next *life, store *airflow.Metastore, epoch uint64)
 		must(s.t, err)
 		switch {
 		case seen:
-			queued, waiting = time.Since(went), false
+			queued, s.afterDrain, waiting = time.Since(went), time.Since(fenced), false
 		case time.Since(went) > 3*time.Second: // nothing is to be done
 			waiting = false
 		default:
@@ -226,7 +229,7 @@ func (s *stage) goAndMeasure(next *life, store *airflow.Metastore, epoch uint64)
 		}
 	}
 	next.await(shim.Loop)
-	s.t.Logf("%s: go -> job row %s, first task queued %s (0 = none in 3 s)", next.name, row, queued)
+	s.t.Logf("%s: go -> job row %s, first task queued %s, drain -> that %s (0 = none in 3 s)", next.name, row, queued, s.afterDrain)
 	beat, id, ok, err := store.Progress(s.t.Context())
 	if err != nil || !ok || id != next.job || beat > 10*time.Second {
 		s.t.Errorf("progress: %s since the beat of job %d, ok %v, err %v; want job %d", beat, id, ok, err, next.job)

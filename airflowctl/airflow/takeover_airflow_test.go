@@ -3,10 +3,13 @@
 package airflow_test
 
 import (
+	"fmt"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/duoflow/duoflow/airflowctl/airflow"
+	"github.com/duoflow/duoflow/airflowctl/fence"
 	"github.com/duoflow/duoflow/airflowctl/shim"
 )
 
@@ -30,6 +33,7 @@ func TestTakeover(t *testing.T) {
 		{"killed after sending, worker frozen until the tasks are queued again", killedSent, nil},
 		{"killed after sending, worker starts before the new scheduler", killedSentRace, nil},
 		{"frozen before sending, sends when it is fenced", frozenSender, nil},
+		{"frozen while it holds the scheduling lock", frozenLockHolder, nil},
 		{"stopped in order", planned, []string{shim.Portable}},
 	} {
 		passed := t.Run(story.name, func(t *testing.T) {
@@ -103,6 +107,68 @@ func frozenSender(s *stage, active, next *life) {
 	}
 	s.awaitRefused(refused + 1)
 	s.bodiesOnce("frozen")
+}
+
+// queuedWithin is the longest that a takeover may need from the end of its drain to its first task queued: a second, and
+// one more for a busy machine.
+const queuedWithin = 2 * time.Second
+
+// One transaction holds the advisory lock and the rows of all pools while tasks are queued. A scheduler that freezes
+// in it keeps every other one from queuing anything, for as long as it is frozen. The drain ends that transaction.
+func frozenLockHolder(s *stage, active, next *life) {
+	for try := 1; !s.freezeInSection(active, fmt.Sprintf("section%d", try)); try++ {
+		if try == 20 {
+			s.t.Fatal("the scheduler was never frozen with the lock held")
+		}
+		active.signal(syscall.SIGCONT)
+	}
+	must(s.t, s.airflow.Trigger(s.t.Context(), "held")) // something to queue, whatever it was doing
+	if !s.sectionHeld() {
+		s.t.Fatal("the lock is free again: nothing is tested")
+	}
+	s.takeover(next, nothing)
+	if s.afterDrain == 0 || s.afterDrain > queuedWithin {
+		s.t.Errorf("first task queued %s after the drain, want less than %s", s.afterDrain, queuedWithin)
+	}
+	s.ranOnce("held", next)
+	active.signal(syscall.SIGCONT)
+	if state := active.awaitExit(); state.ExitCode() != 1 {
+		s.t.Errorf("the fenced scheduler ended with %s, want exit code 1", state)
+	}
+}
+
+// freezeInSection stops the scheduler when it is seen to hold the lock, and tells whether it still does.
+func (s *stage) freezeInSection(scheduler *life, run string) bool {
+	s.t.Helper()
+	must(s.t, s.airflow.Trigger(s.t.Context(), run)) // the more there is to queue the longer it holds it
+	eventually(s.t, "the scheduler holds the lock", func() bool { return s.text(sectionHolder, s.role()) != "" })
+	scheduler.signal(syscall.SIGSTOP)
+	eventually(s.t, "its last statement is over", func() bool {
+		return s.text("SELECT count(*)::text FROM pg_stat_activity WHERE usename = $1 AND state = 'active'", s.role()) == "0"
+	})
+	return s.sectionHeld()
+}
+
+// sectionHolder is the session of a scheduler that holds an advisory lock.
+const sectionHolder = `SELECT coalesce(max(a.pid)::text, '') FROM pg_stat_activity a JOIN pg_locks l USING (pid)
+	WHERE a.usename = $1 AND l.locktype = 'advisory' AND l.granted`
+
+// role is that of the scheduler that was given the last epoch.
+func (s *stage) role() string { return fence.RoleName("airflow", job, s.epoch) }
+
+// sectionHeld tells whether that scheduler keeps others from queuing, by Airflow's own statements.
+func (s *stage) sectionHeld() bool {
+	s.t.Helper()
+	holder := s.text(sectionHolder, s.role())
+	if holder == "" {
+		return false
+	}
+	key := s.text("SELECT objid::text FROM pg_locks WHERE locktype = 'advisory' AND pid = $1::text::int", holder)
+	if free := s.text("SELECT pg_try_advisory_xact_lock($1::text::bigint)::text", key); free != "false" {
+		s.t.Errorf("the advisory lock %s is free to others", key)
+	}
+	_, err := s.admin.Exec(s.t.Context(), "SELECT 1 FROM slot_pool FOR UPDATE NOWAIT")
+	return err != nil
 }
 
 // A clean stop can come between the commit and the sending too. The next scheduler is started through
