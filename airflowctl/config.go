@@ -6,10 +6,12 @@ import (
 	"hash/fnv"
 	"log/slog"
 	"os/user"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/duoflow/duoflow/airflowctl/fence"
+	"github.com/duoflow/duoflow/airflowctl/schedule"
 )
 
 // Kind is what kind of program a job is.
@@ -37,6 +39,10 @@ type Config struct {
 	Python string
 	// Command is the program and its arguments; only for Command.
 	Command []string
+	// Schedule says when Command runs, as schedule.Parse reads it; empty: all the time. Runner is then the program, with its
+	// first arguments, that runs it at those times: it gets `--schedule <Schedule> -- <Command>` and is the life's main process.
+	Schedule string
+	Runner   []string
 	// Warm keeps an imported standby process ready; only for Airflow.
 	Warm bool
 	// User runs the process tree; empty: the daemon's own user.
@@ -69,6 +75,29 @@ type Status struct {
 	MirroredAt time.Time
 	// LastLines is the end of the output of the lives that ended here, by epoch.
 	LastLines map[uint64][]string
+}
+
+// commandLine is what the main process of a command's life is started with.
+func (c Config) commandLine() []string {
+	if c.Schedule == "" {
+		return c.Command
+	}
+	return slices.Concat(c.Runner, []string{"--schedule", c.Schedule, "--"}, c.Command)
+}
+
+// checkSchedule refuses what could never be run.
+func (c Config) checkSchedule() error {
+	switch _, err := schedule.Parse(c.Schedule); {
+	case c.Schedule == "":
+		return nil
+	case err != nil:
+		return err
+	case c.Kind != Command:
+		return fmt.Errorf("a job of kind %s runs all the time", c.Kind)
+	case len(c.Runner) == 0:
+		return errors.New("nothing runs it: Runner is empty")
+	}
+	return nil
 }
 
 // service names the section of a life's service file.

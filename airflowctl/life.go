@@ -92,7 +92,7 @@ func (j *Job) newCommand(claim fence.Claim, credentials fence.Credentials) (*lif
 		"PGAPPNAME="+fmt.Sprintf("duoflow/%s/%d", claim.Node, claim.Epoch),
 		"DUOFLOW_JOB="+j.cfg.Name, "DUOFLOW_NODE="+claim.Node, fmt.Sprintf("DUOFLOW_EPOCH=%d", claim.Epoch),
 	)
-	l, err := j.newLife(dir, j.cfg.Command, env)
+	l, err := j.newLife(dir, j.cfg.commandLine(), env)
 	if err != nil {
 		return nil, err
 	}

@@ -95,6 +95,9 @@ type Job struct {
 	Python string `yaml:"python"`
 	// Command is the program and its arguments (kind command).
 	Command []string `yaml:"command"`
+	// Schedule says when Command runs: five cron fields or @hourly and the like, in UTC unless CRON_TZ=<zone> comes first, or
+	// @every <duration>. Empty: it runs all the time (kind command).
+	Schedule string `yaml:"schedule"`
 	// Warm keeps an imported standby process ready (kind airflow).
 	Warm bool `yaml:"warm"`
 	// User runs the process tree and owns its service file; empty: duoflowd's own user.

@@ -193,7 +193,32 @@ func (f *Fencer) Check(ctx context.Context) (Report, error) {
 	if err := f.checkFunctions(ctx, conn, &report); err != nil {
 		return report, err
 	}
+	if err := f.checkRuns(ctx, conn, &report); err != nil {
+		return report, err
+	}
 	return report, f.checkRow(ctx, conn, &report)
+}
+
+// checkRuns looks for the table that a job with a schedule cannot run without.
+func (f *Fencer) checkRuns(ctx context.Context, conn *pgx.Conn, report *Report) error {
+	const name = "job can note its scheduled runs"
+	if !f.config.Runs {
+		return nil
+	}
+	var ok bool
+	err := conn.QueryRow(ctx, `SELECT coalesce(bool_or(has_table_privilege(g.oid, c.oid, 'SELECT') AND has_table_privilege(g.oid, c.oid, 'INSERT')
+		  AND has_table_privilege(g.oid, c.oid, 'DELETE') AND has_column_privilege(g.oid, c.oid, 'state', 'UPDATE')), false)
+		FROM pg_roles g, pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+		WHERE g.rolname = $1 AND n.nspname = 'duoflow' AND c.relname = 'run'`, f.config.Group).Scan(&ok)
+	if err != nil {
+		return fmt.Errorf("check %s: %w", name, err)
+	}
+	detail := "table duoflow.run"
+	if !ok {
+		detail = "the job has a schedule, and table duoflow.run is missing or the group may not write it"
+	}
+	report.add(name, ok, detail, runSetup+"; it adds what is missing and changes nothing else")
+	return nil
 }
 
 // checkDirect finds a pooler in between: it hands out process ids of its own. The fencer's SET ROLE

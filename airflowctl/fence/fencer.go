@@ -27,6 +27,9 @@ type Config struct {
 	DSN   string // of the fencer's own login, in any form libpq takes; may name several hosts
 	Group string // role that holds the job's rights; of this cluster alone: roles are per server
 
+	// Runs: the job notes its runs in duoflow.run, so Check wants that table. It has nothing to do with the fence.
+	Runs bool
+
 	Probe       time.Duration // between two looks at the row and the server; 0 = 250 ms
 	LockTimeout time.Duration // wait for a lock before its holder is ended; 0 = 300 ms, at least 1 ms
 

@@ -57,6 +57,19 @@ CREATE TABLE IF NOT EXISTS duoflow.scratch (
   epoch bigint NOT NULL,
   at    timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+-- What a job with a schedule has run, written as its epochs. A slot is done once.
+CREATE TABLE IF NOT EXISTS duoflow.run (
+  job   text NOT NULL,
+  slot  timestamptz NOT NULL,
+  epoch bigint NOT NULL,
+  node  text NOT NULL,
+  state text NOT NULL CHECK (state IN ('seen', 'started', 'done', 'failed')), -- seen: nothing before is ever run
+  began timestamptz NOT NULL DEFAULT clock_timestamp(),
+  ended timestamptz,
+  exit  integer,
+  PRIMARY KEY (job, slot, epoch)
+);
+CREATE UNIQUE INDEX IF NOT EXISTS run_done ON duoflow.run (job, slot) WHERE state = 'done';
 INSERT INTO duoflow.fence (job) VALUES {{rows}} ON CONFLICT (job) DO NOTHING;
 
 {{functions}}
@@ -67,12 +80,14 @@ GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA duoflow TO duoflow;
 GRANT SELECT, UPDATE ON duoflow.fence TO duoflow;
 GRANT SELECT, INSERT, DELETE ON duoflow.event TO duoflow;
 GRANT SELECT, DELETE ON duoflow.scratch TO duoflow;
+GRANT SELECT ON duoflow.run TO duoflow;
 
 -- 4. Rights of the job, through the group. UPDATE of "at", which is only shown, is what Postgres asks
 -- for SELECT ... FOR SHARE: a job checks its epoch that way inside a transaction.
 GRANT USAGE ON SCHEMA duoflow TO {{group_ident}};
 GRANT SELECT, UPDATE (at) ON duoflow.fence TO {{group_ident}};
 GRANT SELECT, INSERT ON duoflow.scratch TO {{group_ident}};
+GRANT SELECT, INSERT, DELETE, UPDATE (state, ended, exit) ON duoflow.run TO {{group_ident}};
 {{mirror}}GRANT USAGE ON SCHEMA public TO {{group_ident}};
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {{group_ident}};
 GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO {{group_ident}};

@@ -81,6 +81,7 @@ func command() *cobra.Command {
 	c.Flags().StringVar(&format, "log-format", "text", "text or json")
 	c.Flags().BoolVar(&check, "check", false, "check the configuration, say what is wrong, and end")
 	c.Flags().StringP("output", "o", "text", "of --check: text or json")
+	c.AddCommand(scheduled())
 	return c
 }
 

@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -19,7 +20,9 @@ func main() {
 		stop() // a second signal ends the process at once; the kernel takes the jobs with it
 	}()
 	if err := command().ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "duoflowd:", err)
+		if !errors.Is(err, errQuiet) {
+			fmt.Fprintln(os.Stderr, "duoflowd:", err)
+		}
 		os.Exit(exitCode(err))
 	}
 }

@@ -12,18 +12,20 @@ var rooms = []struct {
 	may  []string
 }{
 	{"proto/...", nil},
-	{"raftstore", []string{"raftstore/replica", "proto/..."}},
+	{"door", nil},
+	{"raftstore", []string{"raftstore/replica", "door", "proto/..."}},
 	{"raftstore/replica", nil},
 	{"gossip", nil},
-	{"airflowctl", []string{"airflowctl/fence", "airflowctl/proc", "airflowctl/airflow", "airflowctl/shim"}},
+	{"airflowctl", []string{"airflowctl/fence", "airflowctl/proc", "airflowctl/airflow", "airflowctl/shim", "airflowctl/schedule"}},
 	{"airflowctl/fence", nil},
 	{"airflowctl/proc", nil},
 	{"airflowctl/airflow", []string{"airflowctl/fence"}}, // epoch credentials are the fence's
 	{"airflowctl/shim", nil},
+	{"airflowctl/schedule", nil},
 	{"node/lease", nil},
 	{"node/control", []string{"node/lease"}},
-	{"node/web", nil},
-	{"node/admin", []string{"proto/...", "node/control", "node/lease"}},
+	{"node/web", []string{"door"}},
+	{"node/admin", []string{"door", "proto/...", "node/control", "node/lease"}},
 	// The admin service is spelled in messages of proto, and node answers it.
 	{"node", []string{"raftstore", "gossip", "airflowctl/...", "node/...", "proto/..."}},
 	// Whole nodes in one goroutine; the pure half of raftstore only.
@@ -48,14 +50,15 @@ var dependencies = []struct {
 	{"go.etcd.io/bbolt", []string{"raftstore"}},
 	{"github.com/hashicorp/memberlist", []string{"gossip"}},
 	{"github.com/jackc/pgx/v5", []string{"airflowctl/...", "etl/...", "scripts/...", "cmd/duoctl"}}, // duoctl: `metastore init` words the server's errors
+	{"github.com/robfig/cron/v3", []string{"airflowctl/schedule"}},
 	{"github.com/prometheus/client_golang", []string{"node", "node/web", "cmd/..."}},
 	{"github.com/goccy/go-yaml", []string{"node", "etl/...", "cmd/...", "scripts/..."}},
 	{"github.com/spf13/cobra", []string{"cmd/..."}},
 	{"github.com/klauspost/compress", []string{"etl/nldn", "etl/columnar"}},
 	{"github.com/parquet-go/parquet-go", []string{"etl/columnar"}},
-	{"google.golang.org/grpc", []string{"proto/...", "raftstore", "node/admin", "cmd/...", "scripts/..."}},
+	{"google.golang.org/grpc", []string{"proto/...", "door", "raftstore", "node/admin", "cmd/...", "scripts/..."}},
 	{"google.golang.org/protobuf", []string{"proto/...", "raftstore/...", "node", "node/admin", "cmd/...", "scripts/..."}},
-	{"golang.org/x/sys", []string{"raftstore", "airflowctl/...", "node", "cmd/...", "etl/...", "scripts/..."}},
+	{"golang.org/x/sys", []string{"door", "raftstore", "airflowctl/...", "node", "cmd/...", "etl/...", "scripts/..."}},
 	{"golang.org/x/sync", []string{"raftstore", "airflowctl/...", "node", "cmd/...", "etl/...", "scripts/..."}},
 }
 

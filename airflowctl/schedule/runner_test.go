@@ -1,0 +1,183 @@
+package schedule_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/duoflow/duoflow/airflowctl/fence"
+	"github.com/duoflow/duoflow/airflowctl/schedule"
+)
+
+// TestSlotsAreRunAndNoted: each slot once, in order, with its name in the environment; nothing before the first sight.
+func TestSlotsAreRunAndNoted(t *testing.T) {
+	b, file := newBench(t), filepath.Join(t.TempDir(), "slots")
+	r := b.run(1, "@every 1s", `echo "$DUOFLOW_SLOT" >>`+file)
+	eventually(t, "three slots are run", func() bool { return len(lines(file)) >= 3 })
+	eventually(t, "as many are noted", func() bool { return strings.Count(b.rows(), "done") == len(lines(file)) })
+	must(t, r.stop())
+	ran := lines(file)
+	if !slices.IsSorted(ran) || len(slices.Compact(slices.Clone(ran))) != len(ran) {
+		t.Errorf("slots %v", ran)
+	}
+	first := b.query(`SELECT to_char(slot AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') FROM duoflow.run WHERE job = $1 AND state = 'seen'`, b.job)
+	if ran[0] <= first {
+		t.Errorf("slot %s was run, the job was first seen at %s", ran[0], first)
+	}
+}
+
+// TestFirstSightRunsNothing: a slot of last month is no business of a job that is new; the next life sees it as known.
+func TestFirstSightRunsNothing(t *testing.T) {
+	b, file := newBench(t), filepath.Join(t.TempDir(), "ran")
+	for epoch := uint64(1); epoch <= 2; epoch++ {
+		r := b.run(epoch, "@monthly", "touch "+file)
+		eventually(t, "the job is seen", func() bool { return b.rows() != "" })
+		must(t, r.stop())
+	}
+	if got := b.rows(); got != "1 seen -" || len(lines(file)) != 0 {
+		t.Errorf("rows %q", got)
+	}
+}
+
+// TestMissedSlotIsCaughtUpOnce: a hundred days of missed months are one run, of the latest.
+func TestMissedSlotIsCaughtUpOnce(t *testing.T) {
+	b, file := newBench(t), filepath.Join(t.TempDir(), "slots")
+	b.overdue()
+	for epoch := uint64(1); epoch <= 2; epoch++ {
+		r := b.run(epoch, "@monthly", `echo "$DUOFLOW_SLOT" >>`+file)
+		eventually(t, "it is done", func() bool { return b.rows() == "0 seen -, 1 done 0" })
+		must(t, r.stop())
+	}
+	if want := time.Now().UTC().Format("2006-01-") + "01T00:00:00Z"; len(lines(file)) != 1 || lines(file)[0] != want {
+		t.Errorf("ran %v, want %s", lines(file), want)
+	}
+}
+
+// TestFencedInTheMiddle: a run that ends after the next epoch has begun is not done; the next epoch runs the slot again.
+func TestFencedInTheMiddle(t *testing.T) {
+	b, gate := newBench(t), filepath.Join(t.TempDir(), "gate")
+	b.overdue()
+	old := b.run(1, "@monthly", "while ! [ -e "+gate+" ]; do sleep 0.01; done")
+	eventually(t, "the slot is begun", func() bool { return b.rows() == "0 seen -, 1 started -" })
+	r := b.run(2, "@monthly", "exit 0")
+	eventually(t, "the next epoch has done it", func() bool { return b.rows() == "0 seen -, 1 started -, 2 done 0" })
+	must(t, os.WriteFile(gate, nil, 0o600))
+	if err := old.wait(); !errors.Is(err, schedule.ErrFenced) {
+		t.Errorf("the old runner ended with %v", err)
+	}
+	must(t, r.stop())
+	if got := b.rows(); got != "0 seen -, 1 started -, 2 done 0" {
+		t.Errorf("rows %q", got)
+	}
+}
+
+// TestFailedSlotIsTriedAgain by the next life, which is the daemon's to start.
+func TestFailedSlotIsTriedAgain(t *testing.T) {
+	b := newBench(t)
+	b.overdue()
+	r := b.run(1, "@monthly", "exit 3")
+	var exit *schedule.ExitError
+	if err := r.wait(); !errors.As(err, &exit) || exit.Code != 3 || b.rows() != "0 seen -, 1 failed 3" {
+		t.Errorf("ended with %v, rows %q", err, b.rows())
+	}
+	r = b.run(2, "@monthly", "kill -KILL $$")
+	if err := r.wait(); !errors.As(err, &exit) || exit.Code != 137 || !strings.HasSuffix(b.rows(), "2 failed 137") {
+		t.Errorf("ended with %v, rows %q", err, b.rows())
+	}
+	r = b.run(3, "@monthly", "true")
+	eventually(t, "it is done", func() bool { return strings.HasSuffix(b.rows(), "3 done 0") })
+	must(t, r.stop())
+}
+
+func TestCommandThatDoesNotExist(t *testing.T) {
+	b := newBench(t)
+	b.overdue()
+	slots, err := schedule.Parse("@monthly")
+	must(t, err)
+	r, err := schedule.New(schedule.Config{
+		Schedule: slots, Command: []string{"/nonexistent/program"}, Ledger: b.table(1, b.take(1)),
+	})
+	must(t, err)
+	var exit *schedule.ExitError
+	if err := r.Run(t.Context()); !errors.As(err, &exit) || exit.Code != 127 || b.rows() != "0 seen -, 1 failed 127" {
+		t.Errorf("ended with %v, rows %q", err, b.rows())
+	}
+}
+
+// TestStopReachesTheCommand: it gets the chance to end well, but its slot counts as interrupted, also with exit code 0.
+func TestStopReachesTheCommand(t *testing.T) {
+	b, file := newBench(t), filepath.Join(t.TempDir(), "said")
+	b.overdue()
+	r := b.run(1, "@monthly", "trap 'echo bye >"+file+"; exit 0' TERM; echo ready >"+file+"; while :; do sleep 0.01; done")
+	eventually(t, "the command runs", func() bool { return slices.Equal(lines(file), []string{"ready"}) })
+	must(t, r.stop())
+	if got := b.rows(); !slices.Equal(lines(file), []string{"bye"}) || got != "0 seen -, 1 started -" {
+		t.Errorf("command said %v, rows %q", lines(file), got)
+	}
+	r = b.run(2, "@monthly", "true")
+	eventually(t, "it is run again", func() bool { return strings.HasSuffix(b.rows(), "2 done 0") })
+	must(t, r.stop())
+}
+
+// TestOutageIsWaitedFor: a database that is away when a run ends is told later; the run is not repeated.
+func TestOutageIsWaitedFor(t *testing.T) {
+	b, dir := newBench(t), t.TempDir()
+	b.overdue()
+	r := b.run(1, "@monthly", "echo ran >>"+dir+"/ran; while ! [ -e "+dir+"/gate ]; do sleep 0.01; done; echo over >"+dir+"/over")
+	eventually(t, "the slot is begun", func() bool { return len(lines(dir+"/ran")) == 1 })
+	must(t, server.Kill())
+	must(t, os.WriteFile(dir+"/gate", nil, 0o600))
+	eventually(t, "the command has ended", func() bool { return len(lines(dir+"/over")) == 1 })
+	must(t, server.Restart(t.Context()))
+	b.reconnect()
+	eventually(t, "the end is noted", func() bool { return b.rows() == "0 seen -, 1 done 0" })
+	must(t, r.stop())
+	if len(lines(dir+"/ran")) != 1 {
+		t.Errorf("ran %v", lines(dir+"/ran"))
+	}
+}
+
+// TestCommandDiesWithItsRunner, which here is a process of its own that finds its credentials by PGSERVICEFILE.
+func TestCommandDiesWithItsRunner(t *testing.T) {
+	b, dir := newBench(t), t.TempDir()
+	b.overdue()
+	must(t, fence.WriteServiceFile(dir+"/service", b.take(1).ServiceFile("duoflow"), -1, -1))
+	runner := exec.Command("/proc/self/exe")
+	runner.Env = append(os.Environ(), runnerEnv+"=echo $$ >"+dir+"/pid; exec sleep 1000",
+		"PGSERVICEFILE="+dir+"/service", "PGSERVICE=duoflow", "DUOFLOW_JOB="+b.job, "DUOFLOW_NODE=a", "DUOFLOW_EPOCH=1")
+	runner.Stderr = t.Output()
+	must(t, runner.Start())
+	eventually(t, "the command runs", func() bool { return len(lines(dir+"/pid")) == 1 })
+	must(t, runner.Process.Signal(syscall.SIGKILL))
+	_ = runner.Wait()
+	pid, err := strconv.Atoi(lines(dir + "/pid")[0])
+	must(t, err)
+	eventually(t, "the command is dead", func() bool {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		return err != nil || strings.Contains(string(stat), ") Z ")
+	})
+	if got := b.rows(); got != "0 seen -, 1 started -" {
+		t.Errorf("rows %q", got)
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	slots, err := schedule.Parse("@daily")
+	must(t, err)
+	table := schedule.NewTable("", schedule.Life{})
+	for _, c := range []schedule.Config{
+		{}, {Schedule: slots, Ledger: table}, {Command: []string{"true"}, Ledger: table}, {Schedule: slots, Command: []string{"true"}},
+	} {
+		if _, err := schedule.New(c); err == nil {
+			t.Errorf("%+v is taken", c)
+		}
+	}
+}
