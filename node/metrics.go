@@ -65,6 +65,7 @@ var (
 	fsyncDesc  = prometheus.NewDesc("duoflow_log_fsync_p99_seconds", "p99 of the log's recent commits.", nil, nil)
 	detectDesc = prometheus.NewDesc("duoflow_detection_seconds", "How long a node may be unheard, as the job's holder, before it is suspected.", []string{"job", "peer"}, nil)
 	gapDesc    = prometheus.NewDesc("duoflow_beat_gap_seconds", "Time between beats of a node, over the last 10 to 20 minutes.", []string{"job", "peer", "quantile"}, nil)
+	refuseDesc = prometheus.NewDesc("duoflow_peer_refused_total", "Connections to the peers' port that were turned away.", []string{"reason"}, nil)
 	beatDesc   = prometheus.NewDesc("duoflow_beat_age_seconds", "Time since a node was last heard.", []string{"peer"}, nil)
 )
 
@@ -82,6 +83,9 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 	send(leaderDesc, number(raft.Leader == RaftID(n.self)))
 	send(termDesc, float64(raft.Term))
 	send(fsyncDesc, raft.FsyncP99.Seconds())
+	for _, r := range raft.Refused {
+		out <- prometheus.MustNewConstMetric(refuseDesc, prometheus.CounterValue, float64(r.Count), string(r.Reason))
+	}
 	for id, at := range p.heard {
 		send(beatDesc, bootNow().Since(at).Seconds(), string(id))
 	}

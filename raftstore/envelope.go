@@ -14,7 +14,7 @@ import (
 // maxEnvelopeBytes bounds one envelope, and with it a snapshot; maxPayloadBytes leaves room for the
 // address.
 const (
-	maxEnvelopeBytes = 64 << 20
+	maxEnvelopeBytes = 16 << 20
 	maxPayloadBytes  = maxEnvelopeBytes - 4096
 )
 
@@ -25,7 +25,7 @@ var errEnvelope = errors.New("refused envelope")
 func (c *Config) checkEnvelope(e *duoflowv1.PeerEnvelope) error {
 	switch {
 	case e.GetCluster() != c.Cluster:
-		return fmt.Errorf("%w: it is for cluster %q, this node is of cluster %q", errEnvelope, e.GetCluster(), c.Cluster)
+		return fmt.Errorf("%w: it is for cluster %.64q, this node is of cluster %q", errEnvelope, e.GetCluster(), c.Cluster)
 	case e.GetTo() != c.Self:
 		return fmt.Errorf("%w: it is for node %s, this is node %s; compare the nodes' addresses in the configurations",
 			errEnvelope, c.name(e.GetTo()), c.name(c.Self))

@@ -1,9 +1,11 @@
 package raftstore
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"strconv"
 	"time"
@@ -14,6 +16,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/duoflow/duoflow/door"
 	duoflowv1 "github.com/duoflow/duoflow/proto/duoflow/v1"
 )
 
@@ -28,6 +31,24 @@ const (
 	connBytes   = 4 << 20
 )
 
+// What a connection may have. A peer opens one, with two streams, after another.
+const (
+	maxStreams     = 2
+	maxHeaderBytes = 8 << 10   // of a stream; ours has some hundred
+	maxOfPeer      = 4         // connections: old ones may not be noticed to be broken yet
+	maxUnproven    = 128       // connections whose first envelope has not come yet
+	maxOfSource    = 32        // of these, from one address
+	maxHelloBytes  = 128 << 10 // what such a one may send: certificates and an empty envelope
+)
+
+// newDoor makes what stands before the peers' port.
+func newDoor(log *slog.Logger) (*door.Door, error) {
+	return door.New(door.Config{
+		Port: "peer", Within: helloTimeout, Bytes: maxHelloBytes, Unproven: maxUnproven, PerSource: maxOfSource,
+		PerName: maxOfPeer, Unacked: brokenAfter, Logger: log,
+	})
+}
+
 // freshHeader is the response header that tells whether the answering node's log is empty.
 const freshHeader = "duoflow-fresh"
 
@@ -40,8 +61,11 @@ type server struct {
 // newServer makes the gRPC server; it is not serving yet.
 func newServer(s *Store) *grpc.Server {
 	g := grpc.NewServer(
-		grpc.Creds(serverCredentials(s.cfg.TLS)),
+		grpc.Creds(door.Credentials(s.cfg.serverCredentials())),
 		grpc.MaxRecvMsgSize(maxEnvelopeBytes),
+		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.MaxHeaderListSize(maxHeaderBytes),
+		grpc.UnknownServiceHandler(refuseUnknown),
 		grpc.InitialWindowSize(streamBytes),
 		grpc.InitialConnWindowSize(connBytes),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingEvery, Timeout: brokenAfter}),
@@ -56,14 +80,19 @@ func newServer(s *Store) *grpc.Server {
 // Deliver takes one stream of envelopes. The answer to the first one, which is empty, is the
 // stream's header.
 func (s *server) Deliver(stream grpc.BidiStreamingServer[duoflowv1.PeerEnvelope, duoflowv1.PeerReceipt]) error {
+	guest, secured, ok := door.From(stream.Context())
+	if !ok {
+		return status.Error(codes.Internal, "the connection is unknown")
+	}
 	hello, err := stream.Recv()
 	if err != nil {
-		return status.FromContextError(stream.Context().Err()).Err()
+		return ended(guest, err)
 	}
-	if err := s.admit(stream, hello); err != nil {
-		s.store.log.Warn("refused a peer's stream", "peer", s.store.cfg.name(hello.GetFrom()), "err", err)
+	if err := s.admit(secured, hello); err != nil {
+		guest.Refuse(door.Message, err)
 		return status.Error(codes.FailedPrecondition, err.Error())
 	}
+	guest.Admit(s.store.cfg.name(hello.GetFrom()))
 	if err := stream.SendHeader(metadata.Pairs(freshHeader, strconv.FormatBool(s.store.isFresh()))); err != nil {
 		return fmt.Errorf("acknowledge stream: %w", err)
 	}
@@ -74,24 +103,49 @@ func (s *server) Deliver(stream grpc.BidiStreamingServer[duoflowv1.PeerEnvelope,
 			return nil
 		}
 		if err != nil {
-			return status.FromContextError(stream.Context().Err()).Err()
+			return ended(guest, err)
 		}
 		if err := s.take(hello.GetFrom(), envelope); err != nil {
-			s.store.log.Warn("ended a peer's stream", "peer", s.store.cfg.name(hello.GetFrom()), "err", err)
+			guest.Refuse(door.Message, err)
 			return status.Error(codes.InvalidArgument, err.Error())
 		}
 	}
 }
 
-// admit checks who opened a stream.
-func (s *server) admit(stream grpc.ServerStream, hello *duoflowv1.PeerEnvelope) error {
+// ended is what a stream ends with that cannot be read any more. gRPC itself refuses what is too long, compressed or
+// no envelope; who sent that is sent away as well. The stream's context says nothing: gRPC has cancelled it by then.
+func ended(guest *door.Guest, err error) error {
+	switch status.Code(err) {
+	case codes.Canceled, codes.DeadlineExceeded, codes.Unavailable:
+	default:
+		guest.Refuse(door.Protocol, err)
+	}
+	return err
+}
+
+// refuseUnknown sends away who calls for another service.
+func refuseUnknown(_ any, stream grpc.ServerStream) error {
+	if guest, _, ok := door.From(stream.Context()); ok {
+		guest.Refuse(door.Protocol, errors.New("it called for a service that is not here"))
+	}
+	return status.Error(codes.Unimplemented, "only peers of duoflow are served here")
+}
+
+// admit checks who opened a stream. secured is nil without TLS.
+func (s *server) admit(secured *tls.ConnectionState, hello *duoflowv1.PeerEnvelope) error {
 	if err := s.store.cfg.checkEnvelope(hello); err != nil {
 		return err
+	}
+	if hello.GetPayload() != nil {
+		return fmt.Errorf("%w: the first one must be empty", errEnvelope)
 	}
 	if s.store.cfg.TLS == nil {
 		return nil
 	}
-	return verifySender(stream.Context(), s.store.cfg.name(hello.GetFrom()))
+	if secured == nil {
+		return fmt.Errorf("%w: connection without TLS", errIdentity)
+	}
+	return verifyName(*secured, s.store.cfg.name(hello.GetFrom()))
 }
 
 // take handles one envelope of an admitted sender.
@@ -115,11 +169,11 @@ func (s *server) take(from uint64, e *duoflowv1.PeerEnvelope) error {
 	return nil
 }
 
-// listen opens the peers' port.
-func listen(address string) (net.Listener, error) {
-	l, err := net.Listen("tcp", address)
+// listen opens the peers' port, behind the door.
+func (s *Store) listen() (net.Listener, error) {
+	l, err := net.Listen("tcp", s.cfg.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("listen for peers: %w", err)
 	}
-	return l, nil
+	return s.door.Wrap(l), nil
 }

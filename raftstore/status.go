@@ -1,6 +1,10 @@
 package raftstore
 
-import "time"
+import (
+	"time"
+
+	"github.com/duoflow/duoflow/door"
+)
 
 // Status is what a node knows of the group, as of its loop's last turn.
 type Status struct {
@@ -19,6 +23,8 @@ type Status struct {
 	// Doubt says why this node neither votes nor campaigns for now: its disk may have forgotten what
 	// it promised. It ends by itself when the node has caught up with a leader; "" = none.
 	Doubt string
+	// Refused is how many connections to the peers' port were turned away, for every reason there is.
+	Refused []door.Count
 }
 
 // PeerState is what this node knows of one peer.
@@ -37,6 +43,7 @@ func (s *Store) Status() Status {
 		Leadership: Leadership(state.Leadership),
 		Commit:     state.Commit, Applied: state.Applied, Last: state.Last,
 		Snapshot: state.Snapshot, Voters: state.Voters, Doubt: state.Doubt,
+		Refused: s.door.Refused(),
 	}
 	status.FsyncLast, status.FsyncP99 = s.took.last()
 	if age := s.took.age(); age >= time.Duration(s.cfg.ElectionTicks)*s.cfg.Tick {

@@ -13,6 +13,7 @@ import (
 	pb "go.etcd.io/raft/v3/raftpb"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/duoflow/duoflow/door"
 	"github.com/duoflow/duoflow/raftstore/replica"
 )
 
@@ -39,6 +40,7 @@ type Store struct {
 	log     *slog.Logger
 	links   map[uint64]*link
 	took    window
+	door    *door.Door
 
 	inbox     chan *pb.Message
 	proposals chan proposal
@@ -85,6 +87,10 @@ func New(cfg Config, machine StateMachine) (*Store, error) {
 		waiters:   map[uint64]chan error{},
 		behind:    func(d *disk) storage { return d },
 	}
+	var err error
+	if s.door, err = newDoor(s.log); err != nil {
+		return nil, fmt.Errorf("raftstore: %w", err)
+	}
 	for _, p := range cfg.Peers {
 		if p.ID != cfg.Self {
 			s.links[p.ID] = newLink(s, p)
@@ -112,7 +118,7 @@ func (s *Store) Run(ctx context.Context) (err error) {
 		return err
 	}
 	s.publish()
-	listener, err := listen(s.cfg.Listen)
+	listener, err := s.listen()
 	if err != nil {
 		return err
 	}

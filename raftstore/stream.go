@@ -20,6 +20,9 @@ import (
 // errConnUsed stops gRPC from dialling by itself: the link must see every dial.
 var errConnUsed = errors.New("connection is used up")
 
+// maxReceiptBytes bounds what a peer answers on a stream, which is nothing.
+const maxReceiptBytes = 4 << 10
+
 // deliver is one stream to a peer.
 type deliver = grpc.BidiStreamingClient[duoflowv1.PeerEnvelope, duoflowv1.PeerReceipt]
 
@@ -76,7 +79,8 @@ func (l *link) client(conn net.Conn) (*grpc.ClientConn, error) {
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: pingEvery, Timeout: brokenAfter}),
 		grpc.WithInitialWindowSize(streamBytes),
 		grpc.WithInitialConnWindowSize(connBytes),
-		grpc.WithDefaultCallOptions(grpc.MaxCallSendMsgSize(maxEnvelopeBytes)),
+		grpc.WithMaxHeaderListSize(maxHeaderBytes),
+		grpc.WithDefaultCallOptions(grpc.MaxCallSendMsgSize(maxEnvelopeBytes), grpc.MaxCallRecvMsgSize(maxReceiptBytes)),
 		grpc.WithDisableServiceConfig(),
 		grpc.WithDisableRetry(),
 		grpc.WithIdleTimeout(0),

@@ -1,7 +1,6 @@
 package raftstore
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -10,7 +9,8 @@ import (
 
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/peer"
+
+	"github.com/duoflow/duoflow/door"
 )
 
 // errIdentity is the root of all complaints about a peer's certificate.
@@ -39,15 +39,42 @@ func authority(first, second *x509.CertPool) *x509.CertPool {
 	return second
 }
 
-// serverCredentials demand a client certificate of the peers' authority.
-func serverCredentials(c *tls.Config) credentials.TransportCredentials {
-	if c == nil {
+// serverCredentials demand a client certificate of the peers' authority that names one of the peers. The authority
+// signs for operators too, and for nodes that are not configured here: they are sent away before they can say anything.
+// This node's own name is let through, for the envelope that says what is mistaken.
+func (c *Config) serverCredentials() credentials.TransportCredentials {
+	if c.TLS == nil {
 		return insecure.NewCredentials()
 	}
-	c = c.Clone()
-	c.ClientCAs = authority(c.ClientCAs, c.RootCAs)
-	c.ClientAuth = tls.RequireAndVerifyClientCert
-	return credentials.NewTLS(c)
+	secure := c.TLS.Clone()
+	secure.ClientCAs = authority(secure.ClientCAs, secure.RootCAs)
+	secure.ClientAuth = tls.RequireAndVerifyClientCert
+	secure.SessionTicketsDisabled = true // a peer connects seldom; the check is to be of now
+	then := secure.VerifyConnection
+	secure.VerifyConnection = func(state tls.ConnectionState) error {
+		if err := c.verifyMember(state); err != nil {
+			return err
+		}
+		if then != nil {
+			return then(state)
+		}
+		return nil
+	}
+	return credentials.NewTLS(secure)
+}
+
+// verifyMember checks that a verified certificate is a peer's.
+func (c *Config) verifyMember(state tls.ConnectionState) error {
+	for _, p := range c.Peers {
+		if verifyName(state, p.Name) == nil {
+			return nil
+		}
+	}
+	if len(state.PeerCertificates) == 0 {
+		return fmt.Errorf("%w: none", errIdentity)
+	}
+	cert := state.PeerCertificates[0]
+	return fmt.Errorf("%w: it names %q %q: %w", errIdentity, cert.Subject.CommonName, cert.DNSNames, door.ErrStranger)
 }
 
 // clientCredentials demand that the server is the named peer. The standard check wants the dialled
@@ -104,17 +131,4 @@ func verifyName(state tls.ConnectionState, name string) error {
 		return nil
 	}
 	return fmt.Errorf("%w: it names %q %q, not node %q", errIdentity, cert.Subject.CommonName, cert.DNSNames, name)
-}
-
-// verifySender checks that the other end of a server stream is the named node. Without TLS anyone is.
-func verifySender(ctx context.Context, name string) error {
-	from, ok := peer.FromContext(ctx)
-	if !ok {
-		return fmt.Errorf("%w: no connection", errIdentity)
-	}
-	info, ok := from.AuthInfo.(credentials.TLSInfo)
-	if !ok {
-		return fmt.Errorf("%w: connection without TLS", errIdentity)
-	}
-	return verifyName(info.State, name)
 }

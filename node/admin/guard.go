@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"path"
@@ -9,7 +10,10 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
+	"github.com/duoflow/duoflow/door"
 	duoflowv1 "github.com/duoflow/duoflow/proto/duoflow/v1"
 )
 
@@ -35,6 +39,7 @@ func (g *guard) unary(
 		g.record(ctx, slog.LevelWarn, who, verb, err, began)
 		return nil, statusError(err)
 	}
+	who.guest.Admit(who.name)
 	response, err := handle(ctx, request)
 	g.record(ctx, levelOf(info.FullMethod), who, verb, err, began)
 	if err != nil {
@@ -42,6 +47,14 @@ func (g *guard) unary(
 	}
 	repair(response)
 	return response, nil
+}
+
+// refuseUnknown sends away who calls for another service.
+func refuseUnknown(_ any, stream grpc.ServerStream) error {
+	if guest, _, ok := door.From(stream.Context()); ok {
+		guest.Refuse(door.Protocol, errors.New("it called for a service that is not here"))
+	}
+	return status.Error(codes.Unimplemented, "only operators of duoflow are served here")
 }
 
 func permit(who caller, verb string, need role) error {

@@ -6,10 +6,9 @@ import (
 	"fmt"
 
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
+	"github.com/duoflow/duoflow/door"
 	duoflowv1 "github.com/duoflow/duoflow/proto/duoflow/v1"
 )
 
@@ -60,27 +59,30 @@ func needs(method string, request any) role {
 
 // caller is who asks.
 type caller struct {
-	name string // CN of the certificate; "local" on a listener without TLS
-	addr string
-	role role
+	name  string // CN of the certificate; "local" on a listener without TLS
+	addr  string
+	role  role
+	guest *door.Guest
 }
 
 // callerOf reads who asks from the verified certificate of the connection. open says that the
 // listener has no TLS.
 func callerOf(ctx context.Context, open bool) (caller, error) {
-	p, ok := peer.FromContext(ctx)
+	guest, secured, ok := door.From(ctx)
 	if !ok {
 		return caller{}, status.Error(codes.Unauthenticated, "the connection is unknown")
 	}
+	who := caller{addr: guest.RemoteAddr().String(), guest: guest}
 	if open {
-		return caller{name: "local", addr: p.Addr.String(), role: admin}, nil
+		who.name, who.role = "local", admin
+		return who, nil
 	}
-	info, ok := p.AuthInfo.(credentials.TLSInfo)
-	if !ok || len(info.State.VerifiedChains) == 0 {
+	if secured == nil || len(secured.VerifiedChains) == 0 {
 		return caller{}, status.Error(codes.Unauthenticated, "a client certificate of the cluster's authority is needed")
 	}
-	leaf := info.State.VerifiedChains[0][0]
-	return caller{name: leaf.Subject.CommonName, addr: p.Addr.String(), role: roleOf(leaf)}, nil
+	leaf := secured.VerifiedChains[0][0]
+	who.name, who.role = leaf.Subject.CommonName, roleOf(leaf)
+	return who, nil
 }
 
 // roleOf is the largest role the certificate names; a viewer when it names none.

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 
+	"github.com/duoflow/duoflow/door"
 	duoflowv1 "github.com/duoflow/duoflow/proto/duoflow/v1"
 )
 
@@ -27,7 +28,22 @@ const (
 	keepaliveTimeout = 5 * time.Second  // and closed when the probe is not answered within this
 	keepaliveMinimum = 5 * time.Second  // clients that probe more often are disconnected
 	drainTimeout     = 2 * time.Second  // calls in flight may take this long when Run is told to end
+	idleTimeout      = 10 * time.Minute // a connection without calls is closed after this time
+	maxHeaderBytes   = 16 << 10         // of a call
+	maxConnections   = 512
+	maxUnproven      = 64 // of them, without a permitted call yet; maxOfSource from one address
+	maxOfSource      = 16
+	maxOfCaller      = 64        // with calls of one certificate
+	maxFirstBytes    = 256 << 10 // what an unproven one may send
 )
+
+// newDoor makes what stands before the operators' port.
+func newDoor(log *slog.Logger) (*door.Door, error) {
+	return door.New(door.Config{
+		Port: "admin", Within: handshakeTimeout, Bytes: maxFirstBytes, Unproven: maxUnproven, PerSource: maxOfSource,
+		Total: maxConnections, PerName: maxOfCaller, Unacked: keepaliveTimeout, Logger: log,
+	})
+}
 
 // Node is what the service asks of the node it stands for. Every method must return soon after its
 // context ends, because Run waits for calls in flight. An error that is, or wraps, a *Problem reaches
@@ -142,10 +158,14 @@ func (s *Server) Run(ctx context.Context) error {
 }
 
 func (s *Server) serve(ctx context.Context, listener net.Listener) error {
+	guarded, err := newDoor(s.log)
+	if err != nil {
+		return err
+	}
 	server := grpc.NewServer(s.options()...)
 	duoflowv1.RegisterAdminServer(server, &service{node: s.config.Node, version: s.config.Version})
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
+	go func() { served <- server.Serve(guarded.Wrap(listener)) }()
 	select {
 	case err := <-served:
 		return fmt.Errorf("serve operators: %w", err)
@@ -183,13 +203,17 @@ func (s *Server) options() []grpc.ServerOption {
 	}
 	guard := &guard{log: s.log, open: s.config.TLS == nil}
 	return []grpc.ServerOption{
-		grpc.Creds(transport),
+		grpc.Creds(door.Credentials(transport)),
 		grpc.UnaryInterceptor(guard.unary),
+		grpc.UnknownServiceHandler(refuseUnknown),
+		grpc.MaxHeaderListSize(maxHeaderBytes),
 		grpc.MaxRecvMsgSize(maxRequestBytes),
 		grpc.MaxSendMsgSize(maxResponseBytes),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.ConnectionTimeout(handshakeTimeout),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveIdle, Timeout: keepaliveTimeout}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{
+			Time: keepaliveIdle, Timeout: keepaliveTimeout, MaxConnectionIdle: idleTimeout,
+		}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{
 			MinTime: keepaliveMinimum, PermitWithoutStream: true,
 		}),

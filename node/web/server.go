@@ -16,6 +16,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/duoflow/duoflow/door"
 )
 
 // Limits of one connection. A health check is one small packet each way, a scrape some ten kilobytes.
@@ -27,7 +29,36 @@ const (
 	stopTimeout   = time.Second // for answers under way when Run is told to end
 	maxHeader     = 8 << 10     // bytes
 	maxScrapes    = 4           // at once; a scrape is the only answer that costs something
+
+	maxConnections = 512
+	maxUnproven    = 128 // of them, without a whole request yet; maxOfSource from one address
+	maxOfSource    = 32
+	maxFirstBytes  = 128 << 10 // what an unproven one may send: certificates and a request
 )
+
+// newDoor makes what stands before the port. A guest has shown who it is with its first whole request.
+func newDoor(log *slog.Logger) (*door.Door, error) {
+	return door.New(door.Config{
+		Port: "http", Within: readTimeout, Bytes: maxFirstBytes, Unproven: maxUnproven, PerSource: maxOfSource,
+		Total: maxConnections, Unacked: writeTimeout, Logger: log,
+	})
+}
+
+// guestKey finds a request's *door.Guest in its context.
+type guestKey struct{}
+
+func withGuest(ctx context.Context, conn net.Conn) context.Context {
+	if secured, ok := conn.(*tls.Conn); ok {
+		conn = secured.NetConn()
+	}
+	return context.WithValue(ctx, guestKey{}, conn)
+}
+
+func admit(r *http.Request) {
+	if guest, ok := r.Context().Value(guestKey{}).(*door.Guest); ok { // not in a test without a listener
+		guest.Admit("")
+	}
+}
 
 // methods are those that every path understands.
 var methods = []string{http.MethodGet, http.MethodHead, http.MethodOptions}
@@ -46,6 +77,7 @@ type Server struct {
 	cfg     Config
 	log     *slog.Logger
 	handler http.Handler
+	door    *door.Door
 	started atomic.Bool
 	addr    atomic.Pointer[string]
 }
@@ -60,6 +92,10 @@ func New(cfg Config) (*Server, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{cfg: cfg, log: cfg.Logger}
+	var err error
+	if s.door, err = newDoor(s.log); err != nil {
+		return nil, fmt.Errorf("web configuration: %w", err)
+	}
 	s.handler = s.routes()
 	s.addr.Store(&cfg.Listen)
 	return s, nil
@@ -101,11 +137,14 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	addr := ln.Addr().String()
 	s.addr.Store(&addr)
+	ln = s.door.Wrap(ln)
 	server := &http.Server{
 		Handler: s, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
 		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
-		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), ConnContext: withGuest,
+		Protocols: new(http.Protocols),
 	}
+	server.Protocols.SetHTTP1(true)   // with HTTP/2 a connection would be as many requests as it likes
 	defer func() { _ = ln.Close() }() // closed by Serve, except when ServeTLS refuses its configuration
 	if s.cfg.TLS != nil {
 		server.TLSConfig = s.cfg.TLS.Clone()
@@ -163,6 +202,7 @@ func (s *Server) routes() http.Handler {
 func (s *Server) common(next http.Handler) http.Handler {
 	allow := strings.Join(methods, ", ")
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		admit(r)
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		if r.Method == http.MethodOptions {
