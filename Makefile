@@ -5,7 +5,7 @@
 #
 # Both install what is missing, start every service they need in a folder and on ports of their own, and clean up.
 
-.PHONY: help demo test build lint chaos versus bench test-pg setup gen fmt clean
+.PHONY: help demo test build lint chaos steady versus bench test-pg setup gen fmt clean
 .DEFAULT_GOAL := help
 
 GO_FLAGS := -trimpath -ldflags '-X main.version=$(shell git describe --tags --always --dirty 2>/dev/null || echo devel)'
@@ -36,6 +36,11 @@ chaos: ## kill, freeze and cut off nodes at random for MINUTES (5); SEED=n repea
 	@scripts/setup services
 	@mkdir -p bin && go build -o bin/chaos ./scripts/chaos
 	@$(SUDO) bin/chaos -minutes $(MINUTES) $(if $(SEED),-seed $(SEED))
+
+steady: ## nothing happens to the job for MINUTES (5) while all but its host breaks; LOAD=8: under that much overload instead
+	@scripts/setup services
+	@mkdir -p bin && go build -o bin/steady ./scripts/steady
+	@$(SUDO) bin/steady -minutes $(MINUTES) $(if $(LOAD),-load $(LOAD),-faults) $(if $(SEED),-seed $(SEED))
 
 versus: ## native Airflow schedulers beside duoflow, measured in one run (about ten minutes)
 	@scripts/setup all
