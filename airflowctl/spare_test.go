@@ -243,3 +243,32 @@ func TestATakeoverWithoutAStandbyBeginsOne(t *testing.T) {
 		t.Errorf("started %v, want two", all)
 	}
 }
+
+// TestAStandbyHasTheEnvironmentOfItsDaemon: the environment is configuration, so a change of it comes with a new daemon. No
+// standby of the one before is left, and the new one's has what is configured now.
+func TestAStandbyHasTheEnvironmentOfItsDaemon(t *testing.T) {
+	root, program := t.TempDir(), newStandIn(t, nowhere)
+	var before string
+	for _, mark := range []string{"MARK=one", "MARK=two"} {
+		t.Run(mark, func(t *testing.T) {
+			j, err := airflowctl.New(airflowctl.Config{
+				Name: jobName, Node: "a", Kind: airflowctl.Airflow, Warm: true, Python: filepath.Join(program.dir, "python"), Group: group,
+				FenceDSN: nowhere, Root: root, Env: []string{"PATH=" + os.Getenv("PATH"), mark}, Observer: &events{},
+			})
+			must(t, err)
+			run(t, j)
+			eventually(t, "there is a standby", func() bool { return j.Status().Warm })
+			all := program.starts()
+			pid := strconv.Itoa(all[len(all)-1].pid)
+			environ, err := os.ReadFile("/proc/" + pid + "/environ")
+			must(t, err)
+			if !strings.Contains("\x00"+string(environ), "\x00"+mark+"\x00") {
+				t.Errorf("the environment of the standby lacks %s: %q", mark, environ)
+			}
+			if before != "" && alive(before) {
+				t.Errorf("the standby of the daemon before is alive")
+			}
+			before = pid
+		})
+	}
+}

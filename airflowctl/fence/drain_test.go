@@ -26,7 +26,7 @@ func TestDrainEndsEverySessionOfOlderEpochsAndNoOther(t *testing.T) {
 	for range 5 {
 		old = append(old, login(t, first))
 	}
-	bystander := open(t, b.adminDSN())
+	bystander := b.owner()
 	second := claim(2, "a")
 	own := login(t, mustTake(t, f, second))
 	mustDrain(t, f, second)
@@ -108,6 +108,40 @@ func freeze(t *testing.T, pid uint32) (thaw func()) {
 	thaw = func() { _ = syscall.Kill(int(pid), syscall.SIGCONT) }
 	t.Cleanup(thaw)
 	return thaw
+}
+
+// A client that froze with locks in its hands, taken as Airflow's scheduler takes them to queue tasks: who comes after the
+// drain gets them at once.
+func TestTheLocksOfAFrozenClientGoWithTheDrain(t *testing.T) {
+	b := newBench(t)
+	f := b.fencer(b.a)
+	frozen := login(t, take(t, f, claim(1, "a")))
+	mustExec(t, frozen, insertW, 1)
+	mustExec(t, frozen, "BEGIN")
+	if !tryAdvisory(t, frozen) {
+		t.Fatal("the lock is not free")
+	}
+	mustExec(t, frozen, "SELECT 1 FROM public.w FOR UPDATE NOWAIT") // and no statement more
+	c := claim(2, "a")
+	next := login(t, mustTake(t, f, c))
+	_, err := next.Exec(t.Context(), "SELECT 1 FROM public.w FOR UPDATE NOWAIT")
+	wantCode(t, "row lock before the drain", err, "55P03")
+	if tryAdvisory(t, next) {
+		t.Error("the advisory lock was free before the drain")
+	}
+	mustDrain(t, f, c)
+	mustExec(t, next, "SELECT 1 FROM public.w FOR UPDATE NOWAIT")
+	if !tryAdvisory(t, next) {
+		t.Error("the advisory lock is held after the drain")
+	}
+}
+
+func tryAdvisory(t *testing.T, conn *pgx.Conn) (got bool) {
+	t.Helper()
+	if err := conn.QueryRow(t.Context(), "SELECT pg_try_advisory_xact_lock(7)").Scan(&got); err != nil {
+		t.Fatal(err)
+	}
+	return got
 }
 
 // A statement that lies unread in the socket of a frozen backend.
@@ -195,6 +229,79 @@ func TestDrainNeverTakesATimeoutForSuccess(t *testing.T) {
 	}
 	thaw()
 	mustDrain(t, f, c)
+}
+
+// pg_terminate_backend can wait itself, in steps of 100 ms and for one session after the other.
+func TestDrainDoesNotWaitForOneSessionAfterTheOther(t *testing.T) {
+	b := newBench(t)
+	f := b.fencer(b.a)
+	const sessions = 10
+	quickest := patience // of three: the machine may be busy
+	for epoch := uint64(1); epoch <= 5; epoch += 2 {
+		old := take(t, f, claim(epoch, "a"))
+		for range sessions {
+			mustExec(t, login(t, old), insertW, epoch)
+		}
+		c := claim(epoch+1, "a")
+		mustTake(t, f, c)
+		began := time.Now()
+		mustDrain(t, f, c)
+		quickest = min(quickest, time.Since(began))
+	}
+	if quickest > sessions*100*time.Millisecond/2 {
+		t.Errorf("the quickest drain of %d sessions took %s", sessions, quickest)
+	}
+}
+
+// Without pg_read_all_stats the state of a session is NULL: whether it is idle is then not known.
+func TestDrainWaitsForWhatItMayNotSee(t *testing.T) {
+	b := newBench(t)
+	f := b.fencer(b.a)
+	old := login(t, take(t, f, claim(1, "a")))
+	mustExec(t, old, "BEGIN")
+	mustExec(t, old, insertW, 1)
+	thaw := freeze(t, old.PgConn().PID())
+	mustExec(t, b.admin, "REVOKE pg_read_all_stats FROM duoflow")
+	t.Cleanup(func() { mustExec(t, b.admin, "GRANT pg_read_all_stats TO duoflow") })
+	c := claim(2, "a")
+	mustTake(t, f, c)
+	done := startDrain(t, f, c)
+	stillWaiting(t, done, "an open transaction could not be seen")
+	thaw()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Drain finds what could still commit by its role, so a role with something left must stay, old as it may be.
+func TestCollectKeepsRolesThatDrainMustFind(t *testing.T) {
+	b := newBench(t)
+	f := b.fencer(b.a)
+	login(t, mustTake(t, f, claim(1, "a")))
+	second := login(t, mustTake(t, f, claim(2, "a")))
+	mustExec(t, second, "BEGIN")
+	mustExec(t, second, insertW, 2)
+	mustExec(t, second, "PREPARE TRANSACTION 'kept"+b.database+"'")
+	closeConn(second)
+	const last = 12
+	var c fence.Claim
+	for epoch := uint64(3); epoch <= last; epoch++ { // and no drain
+		c = claim(epoch, "a")
+		mustTake(t, f, c)
+	}
+	collect := func(wantDropped int, wantLeft string) {
+		t.Helper()
+		dropped, err := f.Collect(t.Context())
+		left := b.query("SELECT string_agg(epoch::text, ' ' ORDER BY epoch) FROM duoflow.epoch_roles($1, $2)", job, b.group)
+		if err != nil || dropped != wantDropped || left != wantLeft {
+			t.Errorf("dropped %d roles, %s are left, err = %v; want %d and %s", dropped, left, err, wantDropped, wantLeft)
+		}
+	}
+	collect(1, "1 2 4 5 6 7 8 9 10 11 12") // 3 had nothing
+	mustExec(t, b.admin, "ROLLBACK PREPARED 'kept"+b.database+"'")
+	mustDrain(t, f, c)
+	eventually(t, "old session gone", func() bool { return b.sessions(1) == 0 })
+	collect(2, "4 5 6 7 8 9 10 11 12")
 }
 
 func TestCollectKeepsTheLastRolesAndThoseThatOwnSomething(t *testing.T) {

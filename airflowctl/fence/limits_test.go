@@ -58,6 +58,36 @@ func TestATakeOnAServerWithoutAFreeConnection(t *testing.T) {
 	take(t, cold, third)
 }
 
+// A server whose statements end before a lock does: the take has to see that it waits for one.
+func TestAHastyServerDoesNotKeepATakeFromBreakingALock(t *testing.T) {
+	b := newBench(t)
+	holder := login(t, take(t, b.fencer(b.a), claim(1, "a")))
+	mustExec(t, holder, "BEGIN")
+	mustExec(t, holder, "SELECT 1 FROM duoflow.fence WHERE job = 'scheduler' FOR SHARE")
+	mustExec(t, b.admin, "ALTER DATABASE "+b.database+" SET statement_timeout = '100ms'")
+	take(t, b.fencer(b.b), claim(2, "b"))
+}
+
+// A server that takes no writes for a while: the take waits, and goes on with a session that may write.
+func TestATakeWaitsForAServerThatTakesWritesAgain(t *testing.T) {
+	b := newBench(t)
+	mustExec(t, b.admin, "ALTER DATABASE "+b.database+" SET default_transaction_read_only = on")
+	f := b.fencer(b.a)
+	eventually(t, "both sessions of the fencer", func() bool { return b.fencerSessions() >= 2 })
+	done := make(chan error, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		_, err := f.Take(ctx, claim(1, "a"))
+		done <- err
+	}()
+	stillWaiting(t, done, "the server took no writes")
+	mustExec(t, b.admin, "ALTER DATABASE "+b.database+" RESET default_transaction_read_only")
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
 func (b *bench) coldFencer(dsn string) *fence.Fencer {
 	b.t.Helper()
 	f, err := fence.New(fence.Config{Job: job, DSN: dsn, Group: b.group})
@@ -69,7 +99,7 @@ func (b *bench) coldFencer(dsn string) *fence.Fencer {
 
 func (b *bench) fencerSessions() (n int) {
 	b.t.Helper()
-	err := b.admin.QueryRow(context.Background(), "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'duoflow/scheduler/fencer'").Scan(&n)
+	err := b.admin.QueryRow(context.Background(), "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'duoflow/scheduler/fencer' AND datname = current_database()").Scan(&n)
 	if err != nil {
 		b.t.Fatal(err)
 	}

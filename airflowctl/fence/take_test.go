@@ -275,9 +275,9 @@ func TestALockOnTheRowDelaysATakeByLessThanTwoSeconds(t *testing.T) {
 func TestATakeEndsOnlyWhoStandsInItsWay(t *testing.T) {
 	b := newBench(t)
 	f := b.fencer(b.a)
-	bystander := open(t, b.adminDSN())
+	bystander := b.owner() // which the fencer may end, and holds a lock that is in nobody's way
 	mustExec(t, bystander, "BEGIN")
-	mustExec(t, bystander, "LOCK TABLE public.w")
+	mustExec(t, bystander, "SELECT * FROM duoflow.event FOR SHARE")
 	superuser := open(t, b.adminDSN()) // which the fencer may not end
 	mustExec(t, superuser, "BEGIN")
 	mustExec(t, superuser, "LOCK TABLE duoflow.fence")

@@ -182,6 +182,31 @@ func TestDrainEndsUnderAStormOfLogins(t *testing.T) {
 	}
 }
 
+// Who began to log in after the drain's first look has seen the REVOKE: a drain that goes on must leave it alone, the job's
+// own login first of all.
+func TestDrainSparesLoginsThatBeganLater(t *testing.T) {
+	b := newBench(t)
+	f := b.fencer(b.a)
+	old := login(t, take(t, f, claim(1, "a")))
+	mustExec(t, old, "BEGIN")
+	mustExec(t, old, insertW, 1)
+	mustExec(t, old, "PREPARE TRANSACTION 'spare"+b.database+"'") // the drain goes on until it is gone
+	c := claim(2, "a")
+	credentials := mustTake(t, f, c)
+	done := startDrain(t, f, c)
+	stillWaiting(t, done, "a prepared transaction could still commit") // and ends logins under way from now on
+	conn := <-lateLogin(t, b, credentials, "")
+	if conn == nil {
+		t.Fatal("the drain ended a login that began after its first look")
+	}
+	defer closeConn(conn)
+	mustExec(t, conn, insertW, 2)
+	mustExec(t, b.admin, "ROLLBACK PREPARED 'spare"+b.database+"'")
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
 // A plain read of the row under REPEATABLE READ shows the past. FOR SHARE does not, and members of
 // the group may use it.
 func TestTheRowMustBeReadForShare(t *testing.T) {
@@ -212,6 +237,30 @@ func TestTheRowMustBeReadForShare(t *testing.T) {
 	mustExec(t, member, "ROLLBACK")
 	_, err = member.Exec(t.Context(), "UPDATE duoflow.fence SET epoch = 99")
 	wantCode(t, "a member moves the row", err, "42501")
+}
+
+// The functions see what is committed when each of their statements begins; a snapshot from before would show them the past.
+func TestATakeRefusesASnapshotOfThePast(t *testing.T) {
+	b := newBench(t)
+	take(t, b.fencer(b.a), claim(1, "a"))
+	careless := open(t, b.b)
+	mustExec(t, careless, "SET ROLE duoflow")
+	mustExec(t, careless, "BEGIN ISOLATION LEVEL REPEATABLE READ")
+	_, err := careless.Exec(t.Context(), "SELECT duoflow.take($1, $2, 2, 'b', $3, 'SCRAM-SHA-256$')", job, b.group, claim(2, "b").Token)
+	wantCode(t, "take under REPEATABLE READ", err, "DF001")
+}
+
+// Who may create a function in the job's schema must not get the fencer's rights: one that fits better than the server's
+// own would be called in its place.
+func TestNoFunctionOfTheJobIsCalledWithTheFencersRights(t *testing.T) {
+	b := newBench(t)
+	mustExec(t, b.admin, "CREATE FUNCTION public.starts_with(name, text) RETURNS boolean LANGUAGE plpgsql AS $$BEGIN RAISE 'called as %', current_user; END$$")
+	f := b.fencer(b.a)
+	take(t, f, claim(1, "a"))
+	take(t, f, claim(2, "a"))
+	if report, err := f.Check(t.Context()); err != nil || report.Mode != fence.ModeFenced {
+		t.Errorf("check says %+v, %v", report, err)
+	}
 }
 
 func TestTheFencersRightsAreNotTheJobs(t *testing.T) {
