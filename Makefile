@@ -5,16 +5,20 @@
 #
 # Both install what is missing, start every service they need in a folder and on ports of their own, and clean up.
 
-.PHONY: help demo test build lint chaos steady versus bench test-pg setup gen fmt clean
+.PHONY: help demo test build lint chaos steady versus bench bench-readme bench-parallel test-pg setup gen fmt clean
 .DEFAULT_GOAL := help
 
 GO_FLAGS := -trimpath -ldflags '-X main.version=$(shell git describe --tags --always --dirty 2>/dev/null || echo devel)'
 MINUTES  ?= 5
 KILLS    ?= 1
-RUNS     ?= 3
+NATIVE   ?= 5
+LABS     ?= 1
+PARALLEL ?= 1
+PARTS    ?= stub,airflow
+FROM     ?= bench.json
 
 help: ## say what can be made
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo: ## the demo; CHECK=1 ends by itself and exits non-zero when a figure is wrong; KILLS=10 kills ten times
 	@scripts/setup all
@@ -47,10 +51,25 @@ versus: ## native Airflow schedulers beside duoflow, measured in one run (about 
 	@mkdir -p bin && go build -o bin/versus ./scripts/versus
 	@$(SUDO) bin/versus
 
-bench: ## a stub job under every fault, beside etcdctl lock, keepalived and an advisory lock; RUNS=n each (30: hours)
-	@scripts/setup services
+# Progress and every finished run are in bench.json at once; RESUME=1 goes on with it. About two and a quarter hours.
+bench: RUNS = 30
+bench: KILLS = 10
+bench: ## duoflow beside etcdctl lock, keepalived, an advisory lock (stub job, 11 faults, RUNS=30) and native Airflow schedulers; PARTS= RESUME=1
+	@scripts/setup all
 	@mkdir -p bin && go build -o bin/bench ./scripts/bench
-	@$(SUDO) bin/bench -runs $(RUNS) -out bench.json -plot bench.svg
+	@$(SUDO) bin/bench -parts $(PARTS) -runs $(RUNS) -kills $(KILLS) -native $(NATIVE) -labs $(LABS) -parallel $(PARALLEL) \
+		$(if $(RESUME),-resume) -out bench.json -plot bench.svg
+
+bench-readme: ## take the figures of FROM (bench.json; or several, separated by commas) into the repository and the README
+	@mkdir -p bin && go build -o bin/bench ./scripts/bench
+	@bin/bench -from $(FROM) -out scripts/bench/results/bench.json -plot scripts/bench/results/bench.svg -readme README.md
+
+bench-parallel: ## does it change the figures when two stub laboratories go side by side? ten runs of two faults, each way
+	@scripts/setup services
+	@mkdir -p bin .run && go build -o bin/bench ./scripts/bench
+	@$(SUDO) bin/bench -parts stub -faults kill-host,power-loss -runs 10 -out .run/bench-one.json >/dev/null
+	@$(SUDO) bin/bench -parts stub -faults kill-host,power-loss -runs 10 -parallel 2 -out .run/bench-two.json >/dev/null
+	@bin/bench -from .run/bench-one.json -beside .run/bench-two.json
 
 test-pg: ## the fence on PostgreSQL 14 to 18, and behind PgBouncer
 	@scripts/setup services

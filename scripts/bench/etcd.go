@@ -105,7 +105,28 @@ func (e *etcd) Start(ctx context.Context) error {
 	if e.dir, err = scratch(e.lab, "etcd"); err != nil {
 		return err
 	}
+	for _, host := range hosts {
+		if err := e.runs[host][0].run(); err != nil {
+			return err
+		}
+	}
+	if err := e.until(ctx, e.leadFromT); err != nil { // an etcdctl before that ends, and is back only a second later
+		return err
+	}
 	return e.fleet.Start(ctx)
+}
+
+// until repeats something that fails before it succeeds.
+func (e *etcd) until(ctx context.Context, ready func(context.Context) error) error {
+	for {
+		err := ready(ctx)
+		if err == nil {
+			return nil
+		}
+		if waited := lab.Pause(ctx, 50*time.Millisecond); waited != nil {
+			return fmt.Errorf("wait for etcd to settle: %w; last: %w", waited, err)
+		}
+	}
 }
 
 // member is one line of `etcdctl endpoint status`.
@@ -119,18 +140,21 @@ type memberStatus struct {
 	}
 }
 
-// Active moves the leadership of the store to t, so that the death of the active host needs no election there. Who
-// holds the lock it leaves to the database to say.
+// Active moves the leadership of the store to t, so that the death of the active host needs no election there, and
+// waits until both hosts have asked for the lock. Who holds it is left to the database to say.
 func (e *etcd) Active(ctx context.Context) (string, error) {
-	for {
-		err := e.leadFromT(ctx)
-		if err == nil {
-			return "", nil
-		}
-		if waited := lab.Pause(ctx, 100*time.Millisecond); waited != nil {
-			return "", fmt.Errorf("wait for etcd to settle: %w; last: %w", waited, err)
-		}
+	return "", errors.Join(e.until(ctx, e.leadFromT), e.until(ctx, e.bothAsked))
+}
+
+func (e *etcd) bothAsked(ctx context.Context) error {
+	text, err := e.ctl(ctx, "--endpoints", e.client("t"), "get", "bench", "--prefix", "--keys-only")
+	if err != nil {
+		return err
 	}
+	if n := len(strings.Fields(string(text))); n < 2 {
+		return fmt.Errorf("%d have asked for the lock", n)
+	}
+	return nil
 }
 
 func (e *etcd) leadFromT(ctx context.Context) error {

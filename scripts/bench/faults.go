@@ -33,33 +33,35 @@ type scene struct {
 
 const (
 	deadFor   = 10 * time.Second // a dead host is revived after this, takeover or not
-	absentFor = 5 * time.Second  // the same for a host that is frozen or cut off
+	absentFor = 4 * time.Second  // the same for a host that is frozen or cut off
+	// shortly is how long a fault goes on after a takeover: an old owner that goes on shows it within milliseconds.
+	shortly = 300 * time.Millisecond
 )
 
 var faults = []fault{
 	{name: "kill-host", about: "every process of the host gets SIGKILL; its kernel closes the connections",
-		strike: killHost, hold: deadFor, linger: 500 * time.Millisecond, heal: revive},
+		strike: killHost, hold: deadFor, linger: shortly, heal: revive},
 	{name: "power-loss", about: "the link is cut first, then all is killed: nobody is told",
-		strike: powerLoss, hold: deadFor, linger: 500 * time.Millisecond, heal: revive},
+		strike: powerLoss, hold: deadFor, linger: shortly, heal: revive},
 	{name: "freeze-host", about: "every process of the host stops, and wakes after the takeover",
-		strike: freezeHost, hold: absentFor, linger: time.Second, heal: thawHost},
+		strike: freezeHost, hold: absentFor, linger: shortly, heal: thawHost},
 	{name: "queued-statement", about: "a server session stops between statements, the next one lies in its socket, " +
-		"the host is killed, the session goes on 0.5 s after the takeover, or after 5 s",
-		strike: queueStatement, hold: absentFor, linger: 500 * time.Millisecond, heal: continueSession},
+		"the host is killed, the session goes on 0.3 s after the takeover, or after 4 s",
+		strike: queueStatement, hold: absentFor, linger: shortly, heal: continueSession},
 	{name: "switchover", about: "planned, as the manual of the system would have it",
 		strike: switchover, hold: absentFor},
 	{name: "kill-daemon", about: "the manager alone gets SIGKILL and is started again after 1 s",
-		strike: killDaemon, hold: absentFor},
+		strike: killDaemon, hold: absentFor, linger: restartAfter},
 	{name: "kill-job", about: "the writer alone gets SIGKILL; its child lives",
-		strike: killJob, hold: absentFor},
+		strike: killJob, hold: absentFor, linger: restartAfter},
 	{name: "freeze-daemon", about: "the manager alone is stopped for three times its own detection time",
 		strike: freezeDaemon, hold: 0, heal: thawDaemon},
-	{name: "cut-peers", about: "cut off from the other hosts, not from Postgres, until 1 s after the takeover or for 5 s",
-		strike: cutPeers, hold: absentFor, linger: time.Second, heal: healNet},
-	{name: "cut-all", about: "cut off from the other hosts and from Postgres, until 1 s after the takeover or for 5 s",
-		strike: cutAll, hold: absentFor, linger: time.Second, heal: healNet},
-	{name: "cut-postgres", about: "cut off from Postgres only, until 1 s after the takeover or for 5 s",
-		strike: cutPostgres, hold: absentFor, linger: time.Second, heal: healNet},
+	{name: "cut-peers", about: "cut off from the other hosts, not from Postgres, until 0.3 s after the takeover or for 4 s",
+		strike: cutPeers, hold: absentFor, linger: shortly, heal: healNet},
+	{name: "cut-all", about: "cut off from the other hosts and from Postgres, until 0.3 s after the takeover or for 4 s",
+		strike: cutAll, hold: absentFor, linger: shortly, heal: healNet},
+	{name: "cut-postgres", about: "cut off from Postgres only, until 0.3 s after the takeover or for 4 s",
+		strike: cutPostgres, hold: absentFor, linger: shortly, heal: healNet},
 }
 
 func killHost(ctx context.Context, c *scene) error {

@@ -10,38 +10,45 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"os/signal"
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 )
 
-const usage = `usage: bench [-runs N] [-faults NAME,...] [-systems NAME,...] [-o table|json] [-out FILE] [-plot FILE]
-       bench -from FILE [-o table|json] [-plot FILE]
+const usage = `usage: bench [-parts stub,airflow] [-runs N] [-kills N] [-native N] [-out FILE [-resume]] [-plot FILE] [-readme FILE]
+       bench -from FILE[,FILE...] [-o table|json] [-out FILE] [-plot FILE] [-readme FILE]
 
 Examples:
   make bench
-  go run ./scripts/bench -runs 3 -faults kill-host,power-loss
-  go run ./scripts/bench -runs 30 -out bench.json -plot bench.svg
-  go run ./scripts/bench -systems duoflow -faults queued-statement -o json
-  go run ./scripts/bench -from bench.json -plot bench.svg
+  go run ./scripts/bench -runs 3 -faults kill-host,power-loss -parts stub
+  go run ./scripts/bench -runs 30 -out bench.json -plot bench.svg          with -resume it goes on where it was interrupted
+  go run ./scripts/bench -parts airflow -kills 10 -native 5 -out airflow.json
+  go run ./scripts/bench -from stub.json,airflow.json -out bench.json -plot bench.svg -readme README.md
 
-A run takes about seven seconds: all faults on all systems 30 times take about two and a half hours. An interrupted benchmark
-keeps what it has measured. Needs root, and the network only to fetch the peers once.
+Part stub: a job that commits a row every 5 ms, under every fault, on every system; about 4.5 s for each run, so all of
+them 30 times take an hour and a half. Part airflow: kills of a real scheduler, warm, cold and native. Each finished run is in
+the file at once. Needs root, and the network only to fetch the peers once.
 
-Exit codes: 0 measured, whatever the times; 1 duoflow let an old epoch commit after a newer one, or had not exactly one
-writer in the end; 2 usage; 3 the benchmark could not be carried out.
+Exit codes: 0 measured, whatever the times; 1 duoflow broke a promise: an old epoch committed after a newer one, not
+exactly one writer in the end, a task ran twice or never; 2 usage; 3 the benchmark could not be carried out, or not all of it.
 
 `
 
 type options struct {
+	parts   []string
 	runs    int
 	faults  []fault
 	systems []string
-	output  string
-	out     string
-	plot    string
-	from    string
+
+	parallel                        int
+	kills, native, labs             int
+	cap                             time.Duration
+	output                          string
+	out, plot, from, readme, beside string
+	resume                          bool
 }
 
 func main() {
@@ -68,16 +75,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "bench:", errors.Join(err, shown))
 		return 3
 	}
-	if broken := report.broken(); len(broken) > 0 {
-		for _, b := range broken {
-			fmt.Fprintf(stderr, "bench: a promise was broken: %s of %s: %s\n", b.Fault, b.At.Format("15:04:05"), b)
-		}
-		return 1
+	for _, b := range report.broken() {
+		fmt.Fprintln(stderr, "bench: a promise was broken:", b)
 	}
-	if empty := report.empty(); len(empty) > 0 {
-		for _, c := range empty {
-			fmt.Fprintf(stderr, "bench: %s on %s: no valid run, %d void\n", c.Fault, c.System, c.Void)
-		}
+	for _, l := range report.lacking() {
+		fmt.Fprintln(stderr, "bench: not all was measured:", l)
+	}
+	switch {
+	case len(report.broken()) > 0:
+		return 1
+	case len(report.lacking()) > 0:
 		return 3
 	}
 	return 0
@@ -85,7 +92,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 func parse(args []string, stderr io.Writer) (options, error) {
 	var o options
-	var someFaults, someSystems string
+	var someParts, someFaults, someSystems string
 	set := flag.NewFlagSet("bench", flag.ContinueOnError)
 	set.SetOutput(stderr)
 	set.Usage = func() {
@@ -96,21 +103,39 @@ func parse(args []string, stderr io.Writer) (options, error) {
 			fmt.Fprintf(stderr, "  %-17s %s\n", f.name, f.about)
 		}
 	}
-	set.IntVar(&o.runs, "runs", 30, "how often each fault is done to each system")
-	set.StringVar(&someFaults, "faults", "", "names of faults; empty: all")
-	set.StringVar(&someSystems, "systems", "duoflow,etcd,keepalived,advisory", "names of systems")
+	set.StringVar(&someParts, "parts", "stub,airflow", "names of parts")
+	set.IntVar(&o.runs, "runs", 30, "stub: how often each fault is done to each system")
+	set.StringVar(&someFaults, "faults", "", "stub: names of faults; empty: all")
+	set.StringVar(&someSystems, "systems", "duoflow,etcd,keepalived,advisory", "stub: names of systems")
+	set.IntVar(&o.parallel, "parallel", 1, "stub: laboratories side by side; only one makes a fault at a time")
+	set.IntVar(&o.kills, "kills", 10, "airflow: kills of duoflow's active host, warm and cold each")
+	set.IntVar(&o.native, "native", 5, "airflow: kills of one of two native schedulers that leave unsent tasks")
+	set.IntVar(&o.labs, "labs", 1, "airflow: laboratories of native schedulers side by side; only one has work at a time")
+	set.DurationVar(&o.cap, "cap", 330*time.Second, "airflow: how long a native scheduler's task is waited for; Airflow's timer is 300 s")
 	set.StringVar(&o.output, "o", "table", "table or json")
-	set.StringVar(&o.out, "out", "", "file for every single run, as JSON; empty: none")
-	set.StringVar(&o.plot, "plot", "", "file for a plot of the gaps, as SVG; empty: none")
-	set.StringVar(&o.from, "from", "", "measure nothing, read a file written by -out")
+	set.StringVar(&o.out, "out", "", "file for every single run, as JSON; empty: none; one that exists is kept as FILE.before")
+	set.BoolVar(&o.resume, "resume", false, "go on with the file of -out")
+	set.StringVar(&o.plot, "plot", "", "file for a plot, as SVG; empty: none")
+	set.StringVar(&o.readme, "readme", "", "file in which the marked block gets the figures; empty: none")
+	set.StringVar(&o.from, "from", "", "measure nothing, read what -out has written; several files become one report")
+	set.StringVar(&o.beside, "beside", "", "another file written by -out, whose gaps are set beside those of this one")
 	if err := set.Parse(args); err != nil {
 		return o, err
 	}
 	if o.output != "table" && o.output != "json" {
 		return o, fmt.Errorf("-o %q; want table or json", o.output)
 	}
-	if o.runs < 1 || set.NArg() > 0 {
-		return o, fmt.Errorf("-runs %d, arguments %q; want at least 1 and none", o.runs, set.Args())
+	if min(o.runs, o.parallel, o.kills, o.native, o.labs) < 1 || o.cap < time.Second || set.NArg() > 0 {
+		return o, errors.New("want numbers of at least 1, a -cap of at least 1s and no other arguments")
+	}
+	if o.resume && (o.out == "" || o.from != "") {
+		return o, errors.New("-resume goes on with the file of -out, and not with -from")
+	}
+	o.parts = strings.Split(someParts, ",")
+	for _, part := range o.parts {
+		if part != "stub" && part != "airflow" {
+			return o, fmt.Errorf("-parts: no part is called %q", part)
+		}
 	}
 	return o, o.choose(someFaults, someSystems)
 }
@@ -146,22 +171,59 @@ func (o *options) choose(someFaults, someSystems string) error {
 // report measures, or reads what was measured. With an error there may be a report of what was measured until then.
 func (o options) report(ctx context.Context, progress io.Writer) (*Report, error) {
 	if o.from != "" {
-		return readReport(o.from)
+		report, err := readReports(o.from)
+		if err == nil && o.out != "" {
+			err = report.write(o.out)
+		}
+		return report, err
 	}
-	p, err := newPlayer(ctx, o, progress)
+	report, err := o.begin(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer p.stage.close()
-	return p.report, p.play(ctx, o.faults, o.runs)
+	r := newRecord(report, o, progress)
+	if slices.Contains(o.parts, "stub") {
+		err = playStubs(ctx, o, r)
+	}
+	if err == nil && slices.Contains(o.parts, "airflow") {
+		err = playAirflow(ctx, o, r)
+	}
+	return report, errors.Join(err, r.save())
 }
 
-// save keeps what has been measured so far.
-func (o options) save(r *Report) error {
-	if o.out == "" {
-		return nil
+// begin is a new report with its plan, or the one to go on with.
+func (o options) begin(ctx context.Context) (*Report, error) {
+	report := newReport()
+	if o.resume {
+		var err error
+		if report, err = readReports(o.out); err != nil {
+			return nil, err
+		}
+	} else if err := os.Rename(o.out, o.out+".before"); o.out != "" && err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("keep what was measured before: %w", err)
 	}
-	return r.write(o.out)
+	report.Sittings = append(report.Sittings, Sitting{Started: time.Now(), Commit: commit(ctx)})
+	if slices.Contains(o.parts, "stub") {
+		for _, f := range o.faults {
+			for _, system := range o.systems {
+				report.Plan[stubKey(f.name, system)] = o.runs
+			}
+		}
+	}
+	if slices.Contains(o.parts, "airflow") {
+		report.Plan[airflowKey(warm)], report.Plan[airflowKey(cold)] = o.kills, o.kills
+		report.Plan[airflowKey(native)] = o.native
+	}
+	return report, nil
+}
+
+// commit is what the working tree is called; unknown outside a repository.
+func commit(ctx context.Context) string {
+	text, err := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty").Output()
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(text))
 }
 
 func (o options) show(r *Report, stdout io.Writer) error {
@@ -170,9 +232,21 @@ func (o options) show(r *Report, stdout io.Writer) error {
 			return err
 		}
 	}
+	if o.readme != "" {
+		if err := r.rewrite(o.readme); err != nil {
+			return err
+		}
+	}
 	if o.output == "json" {
 		return json.NewEncoder(stdout).Encode(r)
 	}
 	r.table(stdout)
-	return nil
+	if o.beside == "" {
+		return nil
+	}
+	other, err := readReports(o.beside)
+	if err == nil {
+		beside(stdout, r, other)
+	}
+	return err
 }

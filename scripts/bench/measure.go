@@ -38,7 +38,7 @@ type Run struct {
 	Writers int
 	Rows    int
 	Load    float64 // of the machine, one minute, at the fault
-	Note    string  `json:",omitempty"`
+	Took    float64 // seconds that the whole run took
 }
 
 // window is the time in which a run was watched.

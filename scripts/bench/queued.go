@@ -108,7 +108,7 @@ func continueSession(ctx context.Context, c *scene) error {
 	if err := continueBackend(c); err != nil {
 		return err
 	}
-	if err := lab.Pause(ctx, 500*time.Millisecond); err != nil {
+	if err := lab.Pause(ctx, shortly); err != nil {
 		return err
 	}
 	return revive(ctx, c)

@@ -10,11 +10,14 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/duoflow/duoflow/scripts/takeover"
 )
 
 // sample is a small benchmark with one run of every kind.
 func sample() *Report {
-	r := newReport(15)
+	r := newReport()
+	r.Postgres = 15
 	r.Started = time.Date(2026, 11, 25, 4, 0, 0, 0, time.UTC)
 	r.Systems = []About{{Name: "duoflow", Version: "x", Settings: "y", Detection: time.Second}, {Name: "etcd"}, {Name: "<odd>"}}
 	at := r.Started.Add(time.Minute)
@@ -25,9 +28,27 @@ func sample() *Report {
 		{Fault: "freeze-host", System: "etcd", Host: "a", At: at, Old: 1, New: 2, NewHost: "b", Gap: 0.9, After: 1, Silence: 1, Stale: 700, Writers: 2, Load: 1},
 		{Fault: "freeze-host", System: "<odd>", Host: "a", At: at, Old: 1, Silence: 12, Load: 1},
 	}
-	r.Void = []Void{{"kill-host", "etcd", "not settled"}}
+	r.Void = []Void{{"kill-host", "etcd", "not settled"}, {"airflow", warm, "no disk"}}
+	r.Sittings = []Sitting{{Started: r.Started, Commit: "abc123", Took: 60}}
+	r.Airflow = AirflowPart{Versions: "Airflow 3.3.2", Cap: 330, Kills: []*Kill{
+		{
+			System: warm, World: at, At: at, From: "a", To: "b", Epoch: 2, JobRow: in(0.08), First: *in(0.3), Adopted: in(0.2), Again: in(0.3),
+			Left: 2, Unsent: 2, Tasks: 6, Rows: 40, Load: 1,
+		},
+		{
+			System: warm, World: at, At: at.Add(time.Minute), From: "b", To: "a", Epoch: 3, JobRow: in(0.1), First: *in(0.5), Adopted: in(0.4),
+			Left: 1, Tasks: 8, Rows: 90, Load: 1,
+		},
+		{
+			System: native, World: at, At: at, From: "b", First: *in(1), Adopted: in(270), Again: over(330),
+			Left: 2, Unsent: 2, Tasks: 6, Never: 2, Look: 270, Load: 1,
+		},
+	}}
 	return r
 }
+
+func in(seconds float64) *takeover.Span   { return &takeover.Span{Seconds: seconds} }
+func over(seconds float64) *takeover.Span { return &takeover.Span{Seconds: seconds, Over: true} }
 
 func TestCells(t *testing.T) {
 	got := sample().cells()
@@ -66,7 +87,7 @@ func TestTable(t *testing.T) {
 			t.Errorf("line %d\n%s, want\n%s", i, got, want)
 		}
 	}
-	if !strings.Contains(out.String(), "load average at the faults p50 2.0, max 5.0") {
+	if !strings.Contains(out.String(), "load average at the faults p50 1.0, max 5.0") {
 		t.Errorf("the load is not told: %s", out.String())
 	}
 }
@@ -77,7 +98,7 @@ func TestReportRoundTrip(t *testing.T) {
 	if err := want.write(path); err != nil {
 		t.Fatal(err)
 	}
-	got, err := readReport(path)
+	got, err := readReports(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,6 +152,27 @@ func TestBrokenCanFail(t *testing.T) {
 			t.Errorf("%s: not seen", name)
 		}
 	}
+	for name, spoil := range map[string]func(*Kill){
+		"stale commit":     func(k *Kill) { k.Stale = 1 },
+		"task ran twice":   func(k *Kill) { k.Twice = 1 },
+		"task never ran":   func(k *Kill) { k.Never = 1 },
+		"run failed":       func(k *Kill) { k.Failed = 1 },
+		"nobody took over": func(k *Kill) { k.First.Over = true },
+		"unsent for ever":  func(k *Kill) { k.Again = over(60) },
+		"no account":       func(k *Kill) { k.Note = "timeout" },
+		"never adopted":    func(k *Kill) { k.Adopted = over(60) },
+	} {
+		r := sample()
+		spoil(r.Airflow.Kills[1])
+		if len(r.broken()) != 1 {
+			t.Errorf("Airflow, %s: not seen", name)
+		}
+		r = sample()
+		spoil(r.Airflow.Kills[2])
+		if len(r.broken()) != 0 {
+			t.Errorf("Airflow, %s: native schedulers are judged", name)
+		}
+	}
 	slow := sample()
 	slow.Runs[0].Gap, slow.Runs[0].Silence = 100, 100
 	if len(slow.broken()) != 0 {
@@ -154,8 +196,9 @@ func TestPlotIsDrawn(t *testing.T) {
 			count[start.Name.Local]++
 		}
 	}
-	// Three dots and a ring; one cross; six decades and the medians of three cells.
-	if count["circle"] != 4 || count["path"] != 1 || count["line"] != 9 {
+	// Three dots and a ring of the stub part, seven dots and a ring of Airflow's; one cross; seven decades, a line between the
+	// five bands, the medians of two cells and of Airflow's five.
+	if count["circle"] != 12 || count["path"] != 1 || count["line"] != 7+4+2+5 {
 		t.Errorf("drawn: %v\n%s", count, text)
 	}
 	if axis(0.01) >= axis(0.1) || axis(1e-9) != axis(shortest) || axis(1e9) != axis(longest) {
@@ -169,7 +212,8 @@ func TestParse(t *testing.T) {
 		code int
 	}{
 		{"-o xml", 2}, {"-runs 0", 2}, {"-faults flood", 2}, {"-systems zookeeper", 2}, {"surplus", 2},
-		{"-from /nowhere/bench.json", 3}, {"-help", 0},
+		{"-parts cloud", 2}, {"-kills 0", 2}, {"-resume", 2}, {"-resume -out x -from y", 2},
+		{"-from /nowhere/bench.json", 3}, {"-resume -out /nowhere/bench.json", 3}, {"-help", 0},
 	} {
 		var stdout, stderr bytes.Buffer
 		if code := run(t.Context(), strings.Fields(test.args), &stdout, &stderr); code != test.code {

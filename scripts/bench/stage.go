@@ -25,6 +25,7 @@ type stage struct {
 	store  *lab.Metastore
 	pool   *pgxpool.Pool
 	writer string // program
+	runs   int    // that had a table
 }
 
 func newStage(ctx context.Context) (*stage, error) {
@@ -52,6 +53,13 @@ func (s *stage) build(ctx context.Context) error {
 	}
 	if s.pool, err = pgxpool.New(ctx, s.store.Admin()); err != nil {
 		return fmt.Errorf("connect as administrator: %w", err)
+	}
+	for _, sql := range []string{
+		"CREATE SCHEMA bench", fmt.Sprintf(tableSQL, 0), "CREATE TABLE bench.rest (LIKE bench.run_0 INCLUDING ALL)", fmt.Sprintf(viewSQL, "rest"),
+	} {
+		if err := s.exec(ctx, sql); err != nil {
+			return err
+		}
 	}
 	s.writer, err = s.compile(ctx, "writer")
 	return err
@@ -91,13 +99,16 @@ func (s *stage) env(host string) []string {
 	return []string{"PATH=" + os.Getenv("PATH"), "HOME=/root", "LANG=C.UTF-8", "BENCH_NODE=" + host, "BENCH_DSN=" + s.peerDSN()}
 }
 
-const table = "public.probe"
+// Writers know one view, public.probe; what lies behind it is a table of its own for each run, and in between one that
+// nobody reads. To exchange it the view has to be locked, so no row of a run is still to come afterwards.
+const (
+	tableSQL = `CREATE TABLE bench.run_%d (
+		id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+		node text NOT NULL, epoch bigint NOT NULL, pid int NOT NULL, seq bigint NOT NULL, role text NOT NULL)`
+	viewSQL = `CREATE OR REPLACE VIEW public.probe AS SELECT node, epoch, pid, seq, role FROM bench.%s`
+)
 
-var freshTable = []string{
-	`DROP TABLE IF EXISTS public.probe`,
-	`CREATE TABLE public.probe (
-	  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-	  node text NOT NULL, epoch bigint NOT NULL, pid int NOT NULL, seq bigint NOT NULL, role text NOT NULL)`,
+var freshSQL = []string{
 	`DROP SEQUENCE IF EXISTS public.incarnation`,
 	`CREATE SEQUENCE public.incarnation`,
 	`GRANT USAGE ON SEQUENCE public.incarnation TO bench`,
@@ -107,23 +118,53 @@ var freshTable = []string{
 		GRANT SELECT, INSERT ON public.probe TO airflow; END IF; END $$`,
 }
 
-// reset makes a fresh table and begins to keep the commit order. Nobody else may be connected any more.
+func (s *stage) exec(ctx context.Context, sql string) error {
+	if _, err := s.pool.Exec(ctx, sql); err != nil {
+		return fmt.Errorf("prepare table: %w", err)
+	}
+	return nil
+}
+
+// reset makes everything fresh for a system that is about to start. Nobody else may be connected any more.
 func (s *stage) reset(ctx context.Context) error {
 	if err := s.endSessions(ctx); err != nil {
 		return err
 	}
-	for _, sql := range freshTable {
-		if _, err := s.pool.Exec(ctx, sql); err != nil {
-			return fmt.Errorf("make a fresh table: %w", err)
+	for _, sql := range freshSQL {
+		if err := s.exec(ctx, sql); err != nil {
+			return err
 		}
 	}
+	return s.fresh(ctx)
+}
+
+// table is where the rows of this run go.
+func (s *stage) table() string { return fmt.Sprintf("bench.run_%d", s.runs) }
+
+// fresh gives the next run its table, and begins to keep its commit order. Writers may be at work.
+func (s *stage) fresh(ctx context.Context) error {
 	_, err := s.pool.Exec(ctx, `SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1`,
 		commitorder.Slot)
 	if err != nil {
 		return fmt.Errorf("drop the last run's commit order: %w", err)
 	}
-	return commitorder.Watch(ctx, s.pool)
+	if err := commitorder.Watch(ctx, s.pool); err != nil {
+		return err
+	}
+	last := s.table()
+	s.runs++
+	for _, sql := range []string{
+		fmt.Sprintf(tableSQL, s.runs), fmt.Sprintf(viewSQL, fmt.Sprintf("run_%d", s.runs)), "DROP TABLE " + last, "TRUNCATE bench.rest",
+	} {
+		if err := s.exec(ctx, sql); err != nil {
+			return err
+		}
+	}
+	return nil
 }
+
+// finish ends the rows of this run: those that come later are of none.
+func (s *stage) finish(ctx context.Context) error { return s.exec(ctx, fmt.Sprintf(viewSQL, "rest")) }
 
 // endSessions ends what the dead of the last run left connected.
 func (s *stage) endSessions(ctx context.Context) error {
@@ -154,7 +195,7 @@ type owner struct {
 // processes of the newest are among them.
 func (s *stage) writing(ctx context.Context) (owners []owner, full bool, err error) {
 	rows, err := s.pool.Query(ctx, `SELECT node, epoch, count(DISTINCT pid) FROM (
-		SELECT node, epoch, pid, xmin FROM public.probe ORDER BY id DESC LIMIT 1000) AS t
+		SELECT node, epoch, pid, xmin FROM `+s.table()+` ORDER BY id DESC LIMIT 1000) AS t
 		WHERE pg_xact_commit_timestamp(xmin) > clock_timestamp() - interval '1 second'
 		GROUP BY node, epoch ORDER BY epoch`)
 	if err != nil {
@@ -194,7 +235,7 @@ func (s *stage) awaitNewer(ctx context.Context, old uint64, limit time.Duration)
 	for {
 		var newer bool
 		err := s.pool.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM (
-			SELECT epoch FROM public.probe ORDER BY id DESC LIMIT 50) AS t WHERE epoch > $1)`, old).Scan(&newer)
+			SELECT epoch FROM `+s.table()+` ORDER BY id DESC LIMIT 50) AS t WHERE epoch > $1)`, old).Scan(&newer)
 		if err != nil {
 			return false, fmt.Errorf("look for a new writer: %w", err)
 		}
@@ -210,7 +251,7 @@ func (s *stage) awaitNewer(ctx context.Context, old uint64, limit time.Duration)
 // writerPID is the main process of the writer that committed last.
 func (s *stage) writerPID(ctx context.Context) (int, error) {
 	var pid int
-	err := s.pool.QueryRow(ctx, `SELECT pid FROM public.probe WHERE role = 'main' ORDER BY id DESC LIMIT 1`).Scan(&pid)
+	err := s.pool.QueryRow(ctx, `SELECT pid FROM `+s.table()+` WHERE role = 'main' ORDER BY id DESC LIMIT 1`).Scan(&pid)
 	if err != nil {
 		return 0, fmt.Errorf("find writer: %w", err)
 	}
@@ -220,10 +261,10 @@ func (s *stage) writerPID(ctx context.Context) (int, error) {
 // read returns all rows in commit order, each with its commit time. That the table and the log hold the same is what
 // makes them believable.
 func (s *stage) read(ctx context.Context) ([]committed, error) {
-	if err := s.endSessions(ctx); err != nil {
+	if err := s.finish(ctx); err != nil {
 		return nil, err
 	}
-	order, err := commitorder.Read(ctx, s.pool, table)
+	order, err := commitorder.Read(ctx, s.pool, s.table())
 	if err != nil {
 		return nil, err
 	}
@@ -246,7 +287,7 @@ func (s *stage) read(ctx context.Context) ([]committed, error) {
 }
 
 func (s *stage) times(ctx context.Context) (map[commitorder.Row]time.Time, error) {
-	rows, err := s.pool.Query(ctx, `SELECT node, epoch, pid, seq, pg_xact_commit_timestamp(xmin) FROM public.probe`)
+	rows, err := s.pool.Query(ctx, `SELECT node, epoch, pid, seq, pg_xact_commit_timestamp(xmin) FROM `+s.table())
 	if err != nil {
 		return nil, fmt.Errorf("read table: %w", err)
 	}
