@@ -24,6 +24,9 @@ import (
 const childEnv = "DUOFLOW_LAB_TEST_CHILD"
 
 func TestMain(m *testing.M) {
+	if text := os.Getenv(noiseEnv); text != "" {
+		makeNoise(text)
+	}
 	if os.Getenv(childEnv) == "" {
 		os.Exit(m.Run())
 	}

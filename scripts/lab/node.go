@@ -56,6 +56,12 @@ func (n *Node) ConfigPath() string { return filepath.Join(n.dir, "duoflowd.yaml"
 // DataDir is the daemon's data_dir.
 func (n *Node) DataDir() string { return filepath.Join(n.dir, "data") }
 
+// Peer is the address that the other nodes connect to.
+func (n *Node) Peer() string { return n.cluster.addr(n.Name, peerPort) }
+
+// Gossip is the address of the membership layer, for TCP and UDP.
+func (n *Node) Gossip() string { return n.cluster.addr(n.Name, gossipPort) }
+
 // Admin is the address of the operators' service.
 func (n *Node) Admin() string { return n.cluster.addr(n.Name, adminPort) }
 
