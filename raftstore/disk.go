@@ -32,6 +32,7 @@ var (
 	keyFormat   = []byte("format")
 	keyCluster  = []byte("cluster")
 	keyNode     = []byte("node")
+	keySidecar  = []byte("sidecar") // there is one, so it may not be missing
 	keyHard     = []byte("hard")
 	keySnapshot = []byte("snapshot")
 )
@@ -43,44 +44,106 @@ type owner struct {
 	voters  []uint64
 }
 
-// disk is the bbolt file of a store. It is read once, when it is opened; each write is one transaction.
+// disk is the bbolt file of a store and its sidecar. They are read once, when they are opened; each
+// write is one transaction.
 type disk struct {
 	db     *bbolt.DB
 	path   string
+	who    owner
+	side   *sidecar
 	took   *window
 	memory *replica.Memory // what was found
-	doubt  string          // why the file may have forgotten something; "" = it has not
+	last   uint64          // index at which the log ends
+	noted  bool            // the sidecar is of this life
+	doubt  string          // why the files may have forgotten something; "" = they have not
 }
 
-// openDisk opens or makes the file in dir. It refuses one that belongs to somebody else.
+// openDisk opens or makes the files in dir. It refuses those of somebody else.
 func openDisk(dir string, who owner, took *window) (*disk, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make data directory: %w", err)
+		return nil, advise(fmt.Errorf("make data directory: %w", err))
 	}
-	path := filepath.Join(dir, diskFile)
-	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-		if err := createFile(dir, who); err != nil {
-			return nil, fmt.Errorf("create %s: %w", path, err)
-		}
-	} else if err != nil {
-		return nil, fmt.Errorf("look for %s: %w", path, err)
-	}
-	doubt, err := metaDoubt(path)
+	d := &disk{path: filepath.Join(dir, diskFile), who: who, took: took}
+	made, err := d.make(dir)
 	if err != nil {
+		return nil, advise(err)
+	}
+	if d.doubt, err = metaDoubt(d.path); err != nil {
 		return nil, err
 	}
-	db, err := openFile(path)
-	if err != nil {
-		return nil, err
+	if d.db, err = openFile(d.path); err != nil {
+		return nil, advise(err)
 	}
-	memory, err := load(db, who)
+	if err := d.load(dir, made); err != nil {
+		return nil, errors.Join(advise(err), d.Close())
+	}
+	return d, nil
+}
+
+// make makes the bbolt file when it is missing.
+func (d *disk) make(dir string) (made bool, err error) {
+	if _, err := os.Stat(d.path); err == nil {
+		return false, nil
+	} else if !errors.Is(err, os.ErrNotExist) {
+		return false, fmt.Errorf("look for %s: %w", d.path, err)
+	}
+	if err := createFile(dir, d.who); err != nil {
+		return false, fmt.Errorf("create %s: %w", d.path, err)
+	}
+	return true, nil
+}
+
+// load reads both files, compares them and, if there is no doubt, writes to both: an older copy of
+// the bbolt file that is put back later is then known by the number of its newest transaction. With a
+// doubt they stay as they are, as they are what shows it; the first Save replaces the sidecar.
+func (d *disk) load(dir string, made bool) error {
+	memory, seen, err := load(d.db, d.who)
 	if errors.Is(err, errRecord) {
 		err = fmt.Errorf("%w; move the data directory away: the node then starts empty and catches up before it votes", err)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("load %s: %w", path, err), db.Close())
+		return fmt.Errorf("load %s: %w", d.path, err)
 	}
-	return &disk{db: db, path: path, took: took, memory: memory, doubt: doubt}, nil
+	seen.made, d.memory, d.last = made, memory, seen.last
+	side, problem := openSidecar(dir)
+	d.side = side
+	if problem != nil && !errors.Is(problem, os.ErrNotExist) && !errors.Is(problem, errSidecar) {
+		return problem
+	}
+	if problem == nil {
+		if err := d.who.checkMark(side.found); err != nil {
+			return fmt.Errorf("load %s: %w", side.path, err)
+		}
+	}
+	v := judge(seen, side.found, problem)
+	if d.doubt == "" {
+		d.doubt = v.doubt
+	}
+	if d.doubt != "" {
+		return side.retire()
+	}
+	hard := memory.Hard()
+	if v.adopt {
+		hard = side.found.adopted(hard)
+	}
+	return d.start(hard)
+}
+
+// start writes the first transaction of a life, and notes it in the sidecar.
+func (d *disk) start(hard *pb.HardState) error {
+	err := d.db.Update(func(tx *bbolt.Tx) error {
+		return errors.Join(
+			put(tx, bucketMeta, keySidecar, []byte(sidecarFile)),
+			putMessage(tx, bucketState, keyHard, hard),
+		)
+	})
+	if err != nil {
+		return fmt.Errorf("write %s: %w", d.path, err)
+	}
+	if err := d.memory.Save(&replica.Batch{Hard: hard}); err != nil {
+		return err
+	}
+	return d.note(hard, "", d.last)
 }
 
 // openFile opens a bbolt file.
@@ -105,13 +168,14 @@ func createFile(dir string, who owner) error {
 		return err
 	}
 	db, err := openFile(draft)
+	if err == nil {
+		err = errors.Join(db.Update(who.seed), db.Close())
+	}
+	if err == nil {
+		err = os.Rename(draft, filepath.Join(dir, diskFile))
+	}
 	if err != nil {
-		return err
-	}
-	if err := errors.Join(db.Update(who.seed), db.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(draft, filepath.Join(dir, diskFile)); err != nil {
+		_ = os.Remove(draft) // it may never have come to be
 		return err
 	}
 	return syncDir(dir)
@@ -138,15 +202,25 @@ func (who owner) seed(tx *bbolt.Tx) error {
 		put(tx, bucketMeta, keyFormat, []byte(diskFormat)),
 		put(tx, bucketMeta, keyCluster, []byte(who.cluster)),
 		put(tx, bucketMeta, keyNode, []byte(who.node)),
+		put(tx, bucketMeta, keySidecar, []byte(sidecarFile)),
 		putMessage(tx, bucketState, keySnapshot, snapshot),
 		putMessage(tx, bucketState, keyHard, hard),
 	)
 }
 
-// Save makes a batch durable, in one transaction.
+// Save makes a batch durable, in one transaction. The sidecar comes first: a vote, or a doubt, must be
+// there before anything that rests on it is.
 func (d *disk) Save(b *replica.Batch) error {
 	d.took.begin()
 	defer d.took.end()
+	if n := len(b.Entries); n > 0 {
+		d.last = b.Entries[n-1].GetIndex()
+	} else if b.Snapshot != nil {
+		d.last = b.Snapshot.GetMetadata().GetIndex()
+	}
+	if err := d.note(b.Hard, b.Doubt, d.last); err != nil {
+		return advise(err)
+	}
 	err := d.db.Update(func(tx *bbolt.Tx) error {
 		if b.Snapshot != nil {
 			if err := replaceAll(tx, b.Snapshot); err != nil {
@@ -164,14 +238,37 @@ func (d *disk) Save(b *replica.Batch) error {
 		return putMessage(tx, bucketState, keyHard, b.Hard)
 	})
 	if err != nil {
-		return fmt.Errorf("write %s: %w", d.path, err)
+		return advise(fmt.Errorf("write %s: %w", d.path, err))
 	}
 	return nil
 }
 
-// Close releases the file.
+// note writes the sidecar, unless it says the same already.
+func (d *disk) note(hard *pb.HardState, doubt string, last uint64) error {
+	was := d.side.found
+	same := was.Term == hard.GetTerm() && was.Vote == hard.GetVote() && was.Doubt == doubt
+	if same && d.side.file != nil && d.noted {
+		return nil
+	}
+	m := mark{
+		Cluster: d.who.cluster, Node: d.who.node, Doubt: doubt,
+		Term: hard.GetTerm(), Vote: hard.GetVote(), Last: last,
+	}
+	err := d.db.View(func(tx *bbolt.Tx) error { m.Tx = uint64(tx.ID()); return nil })
+	if err != nil {
+		return fmt.Errorf("read %s: %w", d.path, err)
+	}
+	d.noted = true
+	return d.side.write(m)
+}
+
+// Close releases the files.
 func (d *disk) Close() error {
-	if err := d.db.Close(); err != nil {
+	var err error
+	if d.side != nil {
+		err = d.side.close()
+	}
+	if err = errors.Join(err, d.db.Close()); err != nil {
 		return fmt.Errorf("close %s: %w", d.path, err)
 	}
 	return nil

@@ -122,13 +122,13 @@ func TestFlippedStateIsNamed(t *testing.T) {
 			record[i] ^= 0x10
 			write(record)
 			want := string(place[0]) + "/" + string(place[1])
-			if _, err := load(db, who); !errors.Is(err, errRecord) || !strings.Contains(err.Error(), want) {
+			if _, _, err := load(db, who); !errors.Is(err, errRecord) || !strings.Contains(err.Error(), want) {
 				t.Errorf("byte %d of %s: got %v", i, want, err)
 			}
 			flips++
 		}
 		write(sound)
-		if _, err := load(db, who); err != nil {
+		if _, _, err := load(db, who); err != nil {
 			t.Fatalf("the restored file is refused: %v", err)
 		}
 	}

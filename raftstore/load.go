@@ -17,9 +17,8 @@ import (
 var ErrForeignDir = errors.New("data directory belongs to somebody else")
 
 // load reads and checks the whole file.
-func load(db *bbolt.DB, who owner) (*replica.Memory, error) {
-	var memory *replica.Memory
-	err := db.View(func(tx *bbolt.Tx) error {
+func load(db *bbolt.DB, who owner) (memory *replica.Memory, seen found, err error) {
+	err = db.View(func(tx *bbolt.Tx) error {
 		for _, name := range [][]byte{bucketMeta, bucketState, bucketLog} {
 			if tx.Bucket(name) == nil {
 				return fmt.Errorf("%w: bucket %s is missing", errRecord, name)
@@ -42,10 +41,17 @@ func load(db *bbolt.DB, who owner) (*replica.Memory, error) {
 		if err != nil {
 			return err
 		}
-		memory, err = replica.NewMemory(snapshot, hard, entries)
+		if memory, err = replica.NewMemory(snapshot, hard, entries); err != nil {
+			return err
+		}
+		seen = found{
+			term: hard.GetTerm(), vote: hard.GetVote(),
+			tx: uint64(tx.ID()), marked: tx.Bucket(bucketMeta).Get(keySidecar) != nil,
+		}
+		seen.last, err = memory.LastIndex()
 		return err
 	})
-	return memory, err
+	return memory, seen, err
 }
 
 // check compares the owner that the file names with this one.

@@ -2,9 +2,11 @@ package raftstore
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -290,4 +292,60 @@ func TestDamagedMetaPage(t *testing.T) {
 		c.until("end of the doubt", func() bool { return m.store.Status().Doubt == "" })
 		c.stopAll()
 	}
+}
+
+// TestOlderCopyOfTheFile: somebody puts back yesterday's bbolt file. The node says so, does not vote until
+// it has what it once had, and a restart before that changes nothing.
+func TestOlderCopyOfTheFile(t *testing.T) {
+	c := newCluster(t, nil)
+	c.fillAndStop("one")
+	m := c.members[0]
+	path := filepath.Join(m.cfg.Dir, diskFile)
+	old, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.fillAndStop("two", "three")
+	if err := os.WriteFile(path, old, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // alone it stays in doubt, also when it is started again
+		c.start(m)
+		c.until("the doubt", func() bool { return strings.Contains(m.store.Status().Doubt, "older copy") })
+		c.halt(m)
+	}
+	c.startAll()
+	c.agree("one", "two", "three")
+	c.until("end of the doubt", func() bool { return m.store.Status().Doubt == "" })
+	c.halt(m)
+	c.start(m)
+	c.leader()
+	if doubt := m.store.Status().Doubt; doubt != "" {
+		t.Errorf("the doubt that ended is back: %s", doubt)
+	}
+}
+
+// TestHalfCaughtUpIsDoubted: a wiped node that is started again when it has some entries, but not all.
+func TestHalfCaughtUpIsDoubted(t *testing.T) {
+	c := newCluster(t, nil)
+	c.fillAndStop("one", "two")
+	m := c.members[0]
+	if err := os.RemoveAll(m.cfg.Dir); err != nil {
+		t.Fatal(err)
+	}
+	d, err := openDisk(m.cfg.Dir, (&Store{cfg: m.cfg}).owner(), &window{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := batch(2, 0, 2)
+	b.Doubt = "the data directory is new"
+	if err := errors.Join(d.Save(b), d.Close()); err != nil {
+		t.Fatal(err)
+	}
+	c.start(m)
+	c.until("the doubt", func() bool { return m.store.Status().Doubt == b.Doubt })
+	c.start(c.members[1])
+	c.start(c.members[2])
+	c.agree("one", "two")
+	c.until("end of the doubt", func() bool { return m.store.Status().Doubt == "" })
 }

@@ -19,6 +19,7 @@ import (
 // made.
 type doubt struct {
 	reason string          // "" = none
+	saved  string          // reason of the newest Save, or that which the storage came with
 	fresh  bool            // the only reason is that the storage is new
 	new    map[uint64]bool // peers whose storage is new, too
 	target uint64          // commit index that a leader told since the doubt began; 0 = none yet
@@ -33,7 +34,7 @@ const startOver = "start over"
 func (r *Replica) Doubt() string { return r.doubt.reason }
 
 // Fresh says whether the storage holds nothing but the seed.
-func (r *Replica) Fresh() bool { return r.last <= seedIndex }
+func (r *Replica) Fresh() bool { return r.last <= SeedIndex }
 
 // PeerFresh tells whether a peer's storage holds nothing but the seed.
 func (r *Replica) PeerFresh(id uint64, fresh bool) {
@@ -44,7 +45,7 @@ func (r *Replica) PeerFresh(id uint64, fresh bool) {
 // startDoubt sets the first doubt.
 func (r *Replica) startDoubt() {
 	r.doubt.new = map[uint64]bool{r.cfg.ID: r.Fresh()}
-	r.doubt.reason = r.cfg.Doubt
+	r.doubt.reason, r.doubt.saved = r.cfg.Doubt, r.cfg.Doubt
 	if r.cfg.Doubt == "" && r.Fresh() {
 		r.doubt.reason, r.doubt.fresh = "the data directory is new", true
 	}
@@ -68,6 +69,7 @@ func (r *Replica) endDoubt() {
 	caught := r.doubt.target != 0 && r.applied >= r.doubt.target && current
 	if made || caught || len(voters) == 1 {
 		r.doubt.reason, r.doubt.fresh, r.doubt.target = "", false, 0
+		r.waiting.durable = r.waiting.durable || r.doubt.saved != ""
 	}
 }
 
@@ -106,7 +108,7 @@ func (r *Replica) admitHeartbeat(m *pb.Message) *pb.Message {
 	}
 	if m.GetCommit() > last {
 		r.doubt.reason = fmt.Sprintf("the log ends at index %d but had acknowledged %d", last, m.GetCommit())
-		r.doubt.fresh = false
+		r.doubt.fresh, r.waiting.durable = false, true
 		m = proto.Clone(m).(*pb.Message)
 		m.Commit = new(last)
 	}

@@ -43,9 +43,9 @@ func (r *Replica) Flush() (Output, error) {
 			break
 		}
 	}
-	r.startSave()
 	r.announce()
 	r.endDoubt()
+	r.startSave()
 	out := r.out
 	r.out = Output{}
 	return out, nil

@@ -157,7 +157,7 @@ func (r *Replica) load() error {
 	if r.last, err = r.cfg.Storage.LastIndex(); err != nil {
 		return fmt.Errorf("read last index: %w", err)
 	}
-	if meta.GetIndex() <= seedIndex {
+	if meta.GetIndex() <= SeedIndex {
 		return nil
 	}
 	if err := r.cfg.Machine.Restore(snapshot.GetData()); err != nil {

@@ -16,6 +16,9 @@ type Batch struct {
 	Snapshot *pb.Snapshot  // of a leader: replaces all there is; nil = none
 	Entries  []*pb.Entry   // replace every entry of the same or a higher index
 	Compact  *Compaction   // nil = none
+	// Doubt is Replica.Doubt as of this write. It must not be forgotten before a batch without it is
+	// durable: a node that is started again meanwhile has not caught up either.
+	Doubt string
 }
 
 // Compaction makes a snapshot of an applied index the newest one.
@@ -116,6 +119,7 @@ func (r *Replica) startSave() {
 	if w.batch.Hard == nil {
 		w.batch.Hard = r.cfg.Storage.Hard()
 	}
+	w.batch.Doubt, r.doubt.saved = r.doubt.reason, r.doubt.reason
 	r.flying, r.disk.since = &w, r.now
 	r.out.Save = &w.batch
 }

@@ -13,8 +13,8 @@ import (
 // an index every node agrees on. raft must see a first index > 1 so that it never replays the
 // making of the group; StartNode is not used.
 const (
-	seedIndex = 1
-	seedTerm  = 1
+	SeedIndex = 1
+	SeedTerm  = 1
 )
 
 // Seed is the first content of a storage whose group consists of these voters.
@@ -22,11 +22,11 @@ func Seed(voters []uint64) (*pb.Snapshot, *pb.HardState) {
 	voters = slices.Sorted(slices.Values(voters))
 	snapshot := &pb.Snapshot{Metadata: &pb.SnapshotMetadata{
 		ConfState: pb.EnsureConfState(&pb.ConfState{Voters: voters}),
-		Index:     new(uint64(seedIndex)),
-		Term:      new(uint64(seedTerm)),
+		Index:     new(uint64(SeedIndex)),
+		Term:      new(uint64(SeedTerm)),
 	}}
 	hard := &pb.HardState{
-		Term: new(uint64(seedTerm)), Vote: new(uint64(0)), Commit: new(uint64(seedIndex)),
+		Term: new(uint64(SeedTerm)), Vote: new(uint64(0)), Commit: new(uint64(SeedIndex)),
 	}
 	return snapshot, hard
 }
