@@ -1,0 +1,95 @@
+package admin_test
+
+import (
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+
+	duoflowv1 "github.com/duoflow/duoflow/proto/duoflow/v1"
+)
+
+// knock opens a connection to the server.
+func knock(t *testing.T, addr string) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// gone wants the server to end a connection within ten seconds.
+func gone(t *testing.T, what string, conn net.Conn) {
+	t.Helper()
+	if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		return // a handshake that failed has closed it
+	}
+	if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("%s: still open", what)
+	}
+}
+
+// TestStrangersAreTurnedAway: who does not come with a certificate and a permitted call has to go, and is told of.
+func TestStrangersAreTurnedAway(t *testing.T) {
+	authority := newAuthority(t)
+	server := serve(t, newFakeNode(), authority.server())
+	silent := knock(t, server.addr)
+	idle := tls.Client(knock(t, server.addr), &tls.Config{
+		RootCAs: authority.pool, ServerName: "127.0.0.1", NextProtos: []string{"h2"},
+		Certificates: []tls.Certificate{authority.issue("olga", "operator")},
+	})
+	if err := idle.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	garbage := knock(t, server.addr)
+	_, _ = garbage.Write([]byte(strings.Repeat("x", 1<<20))) // refused before its end
+	request := knock(t, server.addr)
+	_, _ = request.Write([]byte("GET / HTTP/1.1\r\nHost: a\r\n\r\n"))
+	anonymous := tls.Client(knock(t, server.addr), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+	_ = anonymous.Handshake()
+	for what, conn := range map[string]net.Conn{
+		"silent": silent, "idle": idle, "garbage": garbage, "request": request, "anonymous": anonymous,
+	} {
+		gone(t, what, conn)
+	}
+	for _, reason := range []string{"silent", "plain", "handshake"} {
+		eventually(t, "told of "+reason, func() bool {
+			return strings.Contains(server.log.String(), "port=admin reason="+reason)
+		})
+	}
+}
+
+// TestOperatorGetsThroughACrowd: many silent connections from the operator's own address.
+func TestOperatorGetsThroughACrowd(t *testing.T) {
+	authority := newAuthority(t)
+	server := serve(t, newFakeNode(), authority.server())
+	client := dial(t, server.addr, authority.client(authority.issue("vera", "viewer")))
+	for range 300 {
+		knock(t, server.addr)
+	}
+	if _, err := client.Version(within(t, 10*time.Second), &duoflowv1.VersionRequest{}, grpc.WaitForReady(true)); err != nil {
+		t.Error(err)
+	}
+	eventually(t, "told of the crowd", func() bool { return strings.Contains(server.log.String(), "port=admin reason=busy") })
+}
+
+func TestHugeHeaderIsRefused(t *testing.T) {
+	server := serve(t, newFakeNode(), nil)
+	client := dial(t, server.addr, nil)
+	ctx := metadata.AppendToOutgoingContext(within(t, 10*time.Second), "x", strings.Repeat("x", 1<<20))
+	if _, err := client.Version(ctx, &duoflowv1.VersionRequest{}); err == nil {
+		t.Error("answered")
+	}
+	if _, err := client.Version(within(t, 10*time.Second), &duoflowv1.VersionRequest{}, grpc.WaitForReady(true)); err != nil {
+		t.Error(err)
+	}
+}
