@@ -13,13 +13,13 @@ import (
 	"github.com/hashicorp/memberlist"
 )
 
-// Timing for three nodes in one LAN. A node that dies is suspect after about 2 s and dead within about 5 s. That is
+// Timing for three nodes in one LAN. A node that dies is suspect after about 4 s and dead within about 10 s. That is
 // far slower than the detection of node (300 ms), on purpose: nothing waits for gossip, so it may be cheap.
 const (
-	probeInterval  = 500 * time.Millisecond // one member is pinged per interval, round robin
+	probeInterval  = time.Second            // one member is pinged per interval, round robin
 	probeTimeout   = 200 * time.Millisecond // then indirect and TCP pings are tried
-	gossipInterval = 100 * time.Millisecond // how fast news and the goodbye leave
-	syncInterval   = 5 * time.Second        // whole-state exchange with one member over TCP; heals what news missed
+	gossipInterval = 400 * time.Millisecond // how fast news and the goodbye leave; below leaveTimeout
+	syncInterval   = 10 * time.Second       // whole-state exchange with one member over TCP; heals what news missed
 	streamTimeout  = time.Second            // dial, read and write of one TCP exchange
 	deadInterval   = 15 * time.Second       // how long a dead member is still told that it is thought dead
 	leaveTimeout   = 500 * time.Millisecond // longest wait for the goodbye to be sent
