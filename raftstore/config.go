@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/raft/v3"
@@ -60,8 +61,9 @@ type Config struct {
 	// authority of the peers in RootCAs or ClientCAs. nil = plain connections, which is for
 	// loopback only and for the caller to judge.
 	TLS *tls.Config
-	// Tick is raft's unit of time; 0 = 10 ms.
-	Tick time.Duration
+	// Tick is raft's unit of time; 0 = 10 ms. Driven: the store has no clock of its own, and somebody calls Store.Tick.
+	Tick   time.Duration
+	Driven bool
 	// HeartbeatTicks and ElectionTicks are in ticks; 0 = 3 and 30. Election >= 5 * heartbeat.
 	HeartbeatTicks, ElectionTicks int
 	// PreferredLeader is who should lead when it can (the witness); 0 = nobody in particular.
@@ -71,10 +73,16 @@ type Config struct {
 	SnapshotEvery, KeepEntries uint64
 	Logger                     *slog.Logger // nil = discard
 	Observer                   Observer     // nil = nobody hears
+
+	ticking *atomic.Bool // a call of Tick is on its way to the loop
 }
 
 // fill sets the defaults.
 func (c *Config) fill() {
+	c.ticking = &atomic.Bool{}
+	if c.Driven {
+		c.Tick = never
+	}
 	setDefault(&c.Tick, 10*time.Millisecond)
 	setDefault(&c.HeartbeatTicks, 3)
 	setDefault(&c.ElectionTicks, 30)
