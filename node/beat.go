@@ -59,6 +59,16 @@ func (h *hearing) note(b beat, now control.Instant) {
 	h.last[b.Node], h.beats[b.Node] = now, b
 }
 
+// late reports whether a node has not been heard for longer than after, unless that has gone on for longer than until.
+func (h *hearing) late(now control.Instant, after, until time.Duration) bool {
+	for _, at := range h.last {
+		if d := now.Since(at); d > after && d <= until {
+			return true
+		}
+	}
+	return false
+}
+
 // since lists, sorted, the nodes that were heard within d.
 func (h *hearing) since(now control.Instant, d time.Duration) []lease.NodeID {
 	var ids []lease.NodeID

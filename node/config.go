@@ -339,23 +339,22 @@ func (c *Config) validateJob(p *Problems, name string, j Job) {
 	}
 }
 
-// detection is a profile of DESIGN section 4.
+// detection is a profile of DESIGN section 4. The log's time is counted in ticks; pulse is how often an idle node lets it pass.
 type detection struct {
-	silence       time.Duration
-	tick          time.Duration
-	electionTicks int
+	silence, tick, pulse          time.Duration
+	heartbeatTicks, electionTicks int
 }
 
 var detections = map[string]detection{
-	"fast": {150 * time.Millisecond, 10 * time.Millisecond, 15},
-	"lan":  {300 * time.Millisecond, 10 * time.Millisecond, 30},
-	"wan":  {2 * time.Second, 50 * time.Millisecond, 40},
+	"fast": {150 * time.Millisecond, 10 * time.Millisecond, 10 * time.Millisecond, 3, 15},
+	"lan":  {300 * time.Millisecond, 10 * time.Millisecond, beatEvery, 5, 30},
+	"wan":  {2 * time.Second, 50 * time.Millisecond, beatEvery, 3, 40},
 }
 
 // RaftTiming is the profile's pace for the replicated log, in ticks but for the first.
 func (c *Config) RaftTiming() (tick time.Duration, heartbeatTicks, electionTicks int) {
 	d := detections[c.Detection]
-	return d.tick, 3, d.electionTicks
+	return d.tick, d.heartbeatTicks, d.electionTicks
 }
 
 func (c *Config) nodeNames() []lease.NodeID {

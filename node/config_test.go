@@ -121,7 +121,7 @@ func TestLoadConfig(t *testing.T) {
 	if timing.Silence != 300*time.Millisecond || timing.PlannedGrace != 90*time.Second {
 		t.Errorf("timing = %+v", timing)
 	}
-	if tick, heartbeat, election := c.RaftTiming(); tick != 10*time.Millisecond || heartbeat != 3 || election != 30 {
+	if tick, heartbeat, election := c.RaftTiming(); tick != 10*time.Millisecond || heartbeat != 5 || election != 30 {
 		t.Errorf("raft timing = %s, %d, %d; want that of the design for lan", tick, heartbeat, election)
 	}
 }

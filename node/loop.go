@@ -8,62 +8,68 @@ import (
 	"github.com/duoflow/duoflow/node/lease"
 )
 
-// tickEvery is the pace at which the machines see time pass. A finer one would cost an idle daemon more than the
-// milliseconds it could save.
-const tickEvery = 25 * time.Millisecond
-
-// loop owns the machines. It ends when parts ends, or in order after quit.
-func (n *Node) loop(parts context.Context, quit <-chan struct{}) {
-	ticker := time.NewTicker(tickEvery)
-	defer ticker.Stop()
-	n.step(parts, letter{input: control.Begin{}})
+// loop owns the machines. It ends when parts ends, or in order after quit. An error is one of the clock's.
+func (n *Node) loop(parts context.Context, quit <-chan struct{}, p *pulse) error {
+	n.step(parts, bootNow(), letter{input: control.Begin{}})
+	if err := p.after(0); err != nil {
+		return err
+	}
 	deadline := control.Instant(0)
 	for {
 		select {
 		case <-parts.Done():
-			return
+			return nil
 		case <-quit:
 			quit = nil
 			deadline = bootNow().Add(leaveWithin)
 			n.logger.Info("leaving: jobs are asked to end")
-			n.step(parts, letter{input: control.Quit{}})
+			n.step(parts, bootNow(), letter{input: control.Quit{}})
 			n.sendBeat(bootNow())
 		case <-n.wire.mail.rings:
-			n.deliver(parts)
-		case <-ticker.C:
-			n.tick(parts)
+			now := bootNow()
+			n.deliver(parts, now)
+			n.setHurry(now)
+		case <-p.rings:
+			now := bootNow()
+			n.tick(parts, now)
+			n.setHurry(now)
+			if err := p.after(n.untilTick(now)); err != nil {
+				return err
+			}
 		}
 		if deadline != 0 && (n.left() || bootNow() > deadline) {
 			n.sendBeat(bootNow())
-			return
+			return nil
 		}
 	}
 }
 
-func (n *Node) deliver(parts context.Context) {
-	letters := n.wire.mail.empty()
-	if len(letters) == 0 {
-		return
+// deliver takes in what has come. Beats alone are no news for the surfaces: those see them at the next tick.
+func (n *Node) deliver(parts context.Context, now control.Instant) {
+	news := false
+	for _, l := range n.wire.mail.empty() {
+		n.step(parts, now, l)
+		news = news || l.beat == nil
 	}
-	for _, l := range letters {
-		n.step(parts, l)
+	if news {
+		n.paint(now)
 	}
-	n.paint()
 }
 
 // tick lets time pass, after everything that has come: what waited while we stalled must not count as unheard.
-func (n *Node) tick(parts context.Context) {
-	n.deliver(parts)
-	n.step(parts, letter{input: control.Tick{}})
-	if now := bootNow(); now >= n.beatAt {
-		n.beatAt = now.Add(beatEvery - tickEvery/2)
+func (n *Node) tick(parts context.Context, now control.Instant) {
+	n.deliver(parts, now)
+	n.log.Tick(n.ticksDue(now))
+	n.step(parts, now, letter{input: control.Tick{}})
+	if now >= n.beatAt {
+		n.beatAt = now.Add(nextBeat(time.Now(), beatEvery))
 		n.sendBeat(now)
 	}
+	n.paint(now)
 }
 
 // step gives one input to the machines it concerns, and has their effects carried out.
-func (n *Node) step(parts context.Context, l letter) {
-	now := bootNow()
+func (n *Node) step(parts context.Context, now control.Instant, l letter) {
 	if l.beat != nil {
 		n.heard.note(*l.beat, now)
 		n.stepBeat(parts, now, *l.beat)
@@ -99,11 +105,16 @@ func (n *Node) stepSeat(parts context.Context, s *seat, now control.Instant, in 
 	}
 }
 
+// diskEvery is how often a beat's word about the disk is made anew: it is for people, and sorts 256 numbers.
+const diskEvery = time.Second
+
 // sendBeat tells everybody, ourselves included, how we are.
 func (n *Node) sendBeat(now control.Instant) {
-	disk := n.log.Status()
+	if now >= n.diskAt {
+		n.diskAt, n.disk = now.Add(diskEvery), n.log.Status()
+	}
 	b := beat{
-		Node: n.self, Version: n.version, Fsync: disk.FsyncP99, Doubt: disk.Doubt,
+		Node: n.self, Version: n.version, Fsync: n.disk.FsyncP99, Doubt: n.disk.Doubt,
 		Jobs: map[lease.JobName]control.Report{},
 	}
 	hears := n.heard.since(now, detections[n.cfg.Detection].silence)

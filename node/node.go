@@ -13,6 +13,7 @@ import (
 	"github.com/duoflow/duoflow/airflowctl"
 	"github.com/duoflow/duoflow/node/control"
 	"github.com/duoflow/duoflow/node/lease"
+	"github.com/duoflow/duoflow/raftstore"
 )
 
 // Parts are what a node is joined from; cmd/duoflowd makes the real ones.
@@ -29,6 +30,9 @@ type Parts struct {
 	Gossip membership
 	// Logger is nil to discard.
 	Logger *slog.Logger
+	// Hurry is told when the node begins and stops to be in a hurry: a takeover is under way here, nobody leads, or a
+	// node is late. It is called from one goroutine. nil: nobody wants to know.
+	Hurry func(on bool)
 
 	jobs map[lease.JobName]hostedJob
 }
@@ -53,12 +57,19 @@ type Node struct {
 	gossip  membership
 	logger  *slog.Logger
 	metrics *metrics
+	hurry   func(on bool)
 
 	// Owned by the loop.
 	seats   []*seat
 	heard   *hearing
 	leading bool
+	inHurry bool
 	beatAt  control.Instant
+	// tickedAt is up to when the log's time has passed.
+	tickedAt control.Instant
+	// disk is what the log last said of itself, made anew at diskAt.
+	disk   raftstore.Status
+	diskAt control.Instant
 	// configureAt is when a leader next compares the log's members with the configuration's.
 	configureAt control.Instant
 
@@ -106,7 +117,10 @@ func New(p Parts) (*Node, error) {
 	n := &Node{
 		cfg: p.Config, self: lease.NodeID(p.Config.Node), version: p.Version, token: p.Token,
 		wire: p.Wire, log: p.Log, gossip: p.Gossip, logger: logger.With("node", p.Config.Node),
-		heard: newHearing(),
+		heard: newHearing(), hurry: p.Hurry,
+	}
+	if n.hurry == nil {
+		n.hurry = func(bool) {}
 	}
 	for _, name := range p.Config.jobNames() {
 		s, err := n.newSeat(name, p.jobs[name])
@@ -145,6 +159,10 @@ func (n *Node) newSeat(name lease.JobName, hosted hostedJob) (*seat, error) {
 // Run runs the node until ctx ends, then lets its jobs end in order and tells the others. It returns the first error
 // of a part that cannot be lived without; a storage error of the log is one.
 func (n *Node) Run(ctx context.Context) error {
+	clock, err := newPulse()
+	if err != nil {
+		return fmt.Errorf("node: %w", err)
+	}
 	// The parts must outlive the jobs: what a stopping job releases still has to reach the log.
 	parts, stopParts := context.WithCancelCause(context.WithoutCancel(ctx))
 	var joined sync.WaitGroup
@@ -155,6 +173,7 @@ func (n *Node) Run(ctx context.Context) error {
 			}
 		})
 	}
+	start("pulse", clock.run)
 	start("replicated log", n.log.Run)
 	start("gossip", n.gossip.Run)
 	for _, s := range n.seats {
@@ -162,8 +181,7 @@ func (n *Node) Run(ctx context.Context) error {
 			start("job "+string(s.name), s.hosted.Run)
 		}
 	}
-	n.loop(parts, ctx.Done())
-	stopParts(nil)
+	stopParts(n.loop(parts, ctx.Done(), clock))
 	joined.Wait()
 	n.work.Wait()
 	if cause := context.Cause(parts); cause != nil && !errors.Is(cause, context.Canceled) {

@@ -29,9 +29,9 @@ type jobPicture struct {
 }
 
 // paint replaces the picture. Only the loop calls it.
-func (n *Node) paint() {
+func (n *Node) paint(now control.Instant) {
 	p := picture{
-		at: bootNow(), heard: maps.Clone(n.heard.last), beats: maps.Clone(n.heard.beats),
+		at: now, heard: maps.Clone(n.heard.last), beats: maps.Clone(n.heard.beats),
 		jobs: map[lease.JobName]jobPicture{},
 	}
 	for _, s := range n.seats {
@@ -44,7 +44,7 @@ func (n *Node) paint() {
 		}
 	}
 	p.quorumAt = n.snapshot().quorumAt
-	if n.hearsMajority(p) && n.log.Status().Leader != 0 {
+	if n.hearsMajority(p) && n.wire.led.Load() {
 		p.quorumAt = p.at
 	}
 	n.mu.Lock()

@@ -16,6 +16,8 @@ type replicatedLog interface {
 	Propose(ctx context.Context, command []byte) error
 	Broadcast(payload []byte)
 	Status() raftstore.Status
+	// Tick lets the log's time pass.
+	Tick(n int)
 }
 
 // membership is what the node needs of gossip. Hints only: nothing that decides may read it.

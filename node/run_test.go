@@ -57,6 +57,8 @@ func (l *soleLog) Broadcast(payload []byte) {
 	}
 }
 
+func (l *soleLog) Tick(int) {}
+
 func (l *soleLog) Status() raftstore.Status {
 	return raftstore.Status{Leadership: raftstore.Leadership{Term: 1, Leader: RaftID("a"), Self: true, Ready: true}}
 }

@@ -2,6 +2,7 @@ package node
 
 import (
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/duoflow/duoflow/airflowctl/fence"
@@ -17,6 +18,8 @@ type Wire struct {
 	ledger *ledger
 	names  map[uint64]lease.NodeID
 	logger *slog.Logger
+	// led: some node is known to be raft leader.
+	led atomic.Bool
 }
 
 // NewWire returns a wire for the nodes of a configuration.
@@ -52,6 +55,7 @@ func (w *Wire) PeerLost(id uint64, refused bool) {
 
 // Leadership implements raftstore.Observer.
 func (w *Wire) Leadership(l raftstore.Leadership) {
+	w.led.Store(l.Leader != 0)
 	w.mail.post("", control.Leading{On: l.Self && l.Ready})
 }
 

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -88,9 +89,19 @@ func join(ctx context.Context, cfg node.Config, secure *tls.Config, logger *slog
 	}
 	parts := node.Parts{
 		Config: cfg, Version: programVersion(), Token: node.NewToken(), Wire: wire,
-		Log: log, Gossip: members, Logger: logger,
+		Log: log, Gossip: members, Logger: logger, Hurry: spread,
 	}
 	return node.New(parts.WithJobs(jobs))
+}
+
+// spread gives the program all processors while it is in a hurry, and one while it is not: with more, each hand-over
+// between two goroutines wakes a thread, which finds nothing to do.
+func spread(hurry bool) {
+	if hurry {
+		runtime.SetDefaultGOMAXPROCS()
+	} else {
+		runtime.GOMAXPROCS(1)
+	}
 }
 
 func newLog(
@@ -98,9 +109,9 @@ func newLog(
 ) (*raftstore.Store, error) {
 	c := raftstore.Config{
 		Cluster: cfg.Cluster, Self: node.RaftID(lease.NodeID(cfg.Node)), Dir: filepath.Join(cfg.DataDir, "raft"),
-		Listen: cfg.Listen.Peer, TLS: secure, Logger: logger, Observer: wire,
+		Listen: cfg.Listen.Peer, TLS: secure, Logger: logger, Observer: wire, Driven: true,
 	}
-	c.Tick, c.HeartbeatTicks, c.ElectionTicks = cfg.RaftTiming()
+	_, c.HeartbeatTicks, c.ElectionTicks = cfg.RaftTiming()
 	for name, m := range cfg.Nodes {
 		id := node.RaftID(lease.NodeID(name))
 		c.Peers = append(c.Peers, raftstore.Peer{ID: id, Name: name, Addr: m.Peer})
