@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"testing"
 	"time"
 
@@ -141,4 +142,28 @@ func stand(n *Node) {
 	n.wire.led.Store(true)
 	n.seats[0].machine.Step(1, control.Begin{})
 	n.seats[0].machine.Step(1, control.Done{Of: control.Clear, Outcome: control.OK})
+}
+
+// TestBeatsSayTheSameOnce: a beat that says what the last one said is not decoded again, and any other is.
+func TestBeatsSayTheSameOnce(t *testing.T) {
+	w := NewWire(soleConfig("scheduler"), nil)
+	said := fullBeat()
+	first, err := w.hear(7, said.encode())
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := w.hear(7, said.encode())
+	if err != nil || reflect.ValueOf(second.Jobs).Pointer() != reflect.ValueOf(first.Jobs).Pointer() {
+		t.Errorf("the same again: %v, decoded anew", err)
+	}
+	said.Version = "1.2.4"
+	if got, err := w.hear(7, said.encode()); err != nil || !reflect.DeepEqual(got, said) {
+		t.Errorf("something new: got %+v, %v; want %+v", got, err, said)
+	}
+	if _, err := w.hear(7, []byte("nonsense")); err == nil {
+		t.Error("nonsense was accepted")
+	}
+	if got, err := w.hear(8, []byte(`{"node":"b"}`)); err != nil || got.Node != "b" {
+		t.Errorf("another peer: got %+v, %v", got, err)
+	}
 }

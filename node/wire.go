@@ -1,7 +1,9 @@
 package node
 
 import (
+	"bytes"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -20,6 +22,16 @@ type Wire struct {
 	logger *slog.Logger
 	// led: some node is known to be raft leader.
 	led atomic.Bool
+
+	mu sync.Mutex
+	// said is each peer's last beat: as long as it says nothing else, and it seldom does, it is not decoded again.
+	said map[uint64]spoken
+}
+
+// spoken is a beat as it came, and what it means.
+type spoken struct {
+	payload []byte
+	beat    beat
 }
 
 // NewWire returns a wire for the nodes of a configuration.
@@ -32,7 +44,7 @@ func NewWire(cfg Config, logger *slog.Logger) *Wire {
 	for _, name := range cfg.nodeNames() {
 		names[RaftID(name)] = name
 	}
-	return &Wire{mail: mail, ledger: newLedger(mail), names: names, logger: logger}
+	return &Wire{mail: mail, ledger: newLedger(mail), names: names, logger: logger, said: map[uint64]spoken{}}
 }
 
 // StateMachine is what the replicated log applies to.
@@ -40,12 +52,30 @@ func (w *Wire) StateMachine() raftstore.StateMachine { return w.ledger }
 
 // Beat implements raftstore.Observer.
 func (w *Wire) Beat(from uint64, payload []byte) {
-	b, err := decodeBeat(payload)
+	b, err := w.hear(from, payload)
 	if err != nil || b.Node != w.names[from] {
 		w.logger.Warn("beat dropped", "peer", w.names[from], "said", b.Node, "err", err)
 		return
 	}
 	w.mail.postBeat(b)
+}
+
+// hear decodes a beat, unless it says what the peer's last one said. Nobody changes a beat once it is decoded.
+func (w *Wire) hear(from uint64, payload []byte) (beat, error) {
+	w.mu.Lock()
+	last := w.said[from]
+	w.mu.Unlock()
+	if last.payload != nil && bytes.Equal(last.payload, payload) {
+		return last.beat, nil
+	}
+	b, err := decodeBeat(payload)
+	if err != nil {
+		return b, err
+	}
+	w.mu.Lock()
+	w.said[from] = spoken{payload, b}
+	w.mu.Unlock()
+	return b, nil
 }
 
 // PeerLost implements raftstore.Observer.
