@@ -19,6 +19,9 @@ const (
 	// peerTimeout ends a connection whose peer's kernel is silent. Statements have no timeout of
 	// their own: a slow server is not a dead one, and a cancelled commit is an unknown one.
 	peerTimeout = 2 * time.Second
+	// spareEvery is how many probe intervals pass between two looks at the spare session: the watch session tells of a
+	// server that is gone, and a command that finds its session dead connects anew.
+	spareEvery = 4
 	// spareWait is how long a command waits for the spare session while it is being probed.
 	spareWait = 10 * time.Millisecond
 )
@@ -158,7 +161,7 @@ func (f *Fencer) dropSpare() {
 func (f *Fencer) keepSpare(ctx context.Context) {
 	for {
 		f.checkSpare(ctx)
-		if !sleep(ctx, f.config.Probe) {
+		if !sleep(ctx, nextProbe(time.Now(), spareEvery*f.config.Probe)) {
 			return
 		}
 	}

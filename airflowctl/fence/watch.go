@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -120,7 +121,7 @@ func (f *Fencer) probeLocked(ctx context.Context, conn *pgx.Conn, last Health) (
 
 // awaitNotice returns after one probe interval, or as soon as somebody moved the row.
 func (f *Fencer) awaitNotice(ctx context.Context, conn *pgx.Conn) error {
-	waiting, cancel := context.WithTimeout(ctx, f.config.Probe)
+	waiting, cancel := context.WithTimeout(ctx, nextProbe(time.Now(), f.config.Probe))
 	defer cancel()
 	for {
 		notice, err := conn.WaitForNotification(waiting)
@@ -134,6 +135,16 @@ func (f *Fencer) awaitNotice(ctx context.Context, conn *pgx.Conn) error {
 			return nil
 		}
 	}
+}
+
+// nextProbe is the time to the next multiple of the interval on the wall clock that is more than half an interval away.
+// The node beats at such instants too, so that one wake-up does for both.
+func nextProbe(wall time.Time, every time.Duration) time.Duration {
+	d := every - time.Duration(wall.UnixNano()%int64(every))
+	if d <= every/2 {
+		d += every
+	}
+	return d
 }
 
 func (f *Fencer) concerns(notice *pgconn.Notification) bool {
