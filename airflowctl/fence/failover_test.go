@@ -241,7 +241,8 @@ func TestAStandbyWithoutTheFenceIsSeenAndFencedAgain(t *testing.T) {
 	})
 	mustKill(t, p.standby)
 	second := claim(2, "b")
-	mustExec(t, login(t, take(t, f, second)), insertW, 2)
+	secondLogin := take(t, f, second)
+	mustExec(t, login(t, secondLogin), insertW, 2)
 	eventually(t, "health shows epoch 2", func() bool { h, _, _ := w.get(); return h.Row.Epoch == 2 })
 
 	mustKill(t, p.primary)
@@ -249,6 +250,9 @@ func TestAStandbyWithoutTheFenceIsSeenAndFencedAgain(t *testing.T) {
 	p.promote()
 	eventually(t, "health shows the older row", func() bool { h, _, _ := w.get(); return h.Writable && h.Row.Epoch == 1 && h.HighestRole == 1 })
 
+	if _, err := connectSoon(secondLogin.DSN()); code(err) != "28P01" {
+		t.Errorf("login of epoch 2, whose role is lost: %v", err)
+	}
 	// The residue: a job of epoch 1 that was frozen across it logs in again and writes, as if epoch 2 had never been.
 	frozen := login(t, first)
 	mustExec(t, frozen, insertW, 1)

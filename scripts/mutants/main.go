@@ -39,9 +39,9 @@ func run(out io.Writer, files []string, only string) error {
 	seen, missed := 0, 0
 	sound := map[string]error{}
 	for _, m := range all {
-		for _, version := range m.on {
+		for _, r := range m.runs() {
 			began := time.Now()
-			err := m.play(version, sound)
+			err := r.play(sound)
 			verdict := "seen"
 			if err != nil {
 				verdict = "NOT SEEN: " + err.Error()
@@ -49,7 +49,7 @@ func run(out io.Writer, files []string, only string) error {
 			} else {
 				seen++
 			}
-			fmt.Fprintf(out, "%-60s %-2s %s (%s, %.0f s)\n", m.name, version, verdict, m.test, time.Since(began).Seconds())
+			fmt.Fprintf(out, "%-60s %-2s %s (%s, %.0f s)\n", m.name, r.version, verdict, r.test, time.Since(began).Seconds())
 		}
 	}
 	fmt.Fprintf(out, "%d seen, %d not seen\n", seen, missed)
@@ -59,15 +59,30 @@ func run(out io.Writer, files []string, only string) error {
 	return nil
 }
 
+// trial is a mutant with one of its tests, on one of its servers.
+type trial struct {
+	mutant
+	test, version string
+}
+
+func (m mutant) runs() (all []trial) {
+	for _, test := range m.tests {
+		for _, version := range m.on {
+			all = append(all, trial{m, test, version})
+		}
+	}
+	return all
+}
+
 // play returns nil when the test fails with the mutant and passes without. sound remembers the latter.
-func (m mutant) play(version string, sound map[string]error) error {
-	text, err := m.apply()
+func (r trial) play(sound map[string]error) error {
+	text, err := r.apply()
 	if err != nil {
 		return err
 	}
-	key := strings.Join([]string{m.dir, m.test, m.tags, version}, " ")
+	key := strings.Join([]string{r.dir, r.test, r.tags, r.version}, " ")
 	if _, known := sound[key]; !known {
-		_, sound[key] = m.runTest(version, "")
+		_, sound[key] = r.runTest("")
 	}
 	if sound[key] != nil {
 		return fmt.Errorf("the test does not pass without it: %w", sound[key])
@@ -77,15 +92,15 @@ func (m mutant) play(version string, sound map[string]error) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(work) }()
-	overlay, err := m.overlay(work, text)
+	overlay, err := r.overlay(work, text)
 	if err != nil {
 		return err
 	}
-	output, err := m.runTest(version, overlay)
+	output, err := r.runTest(overlay)
 	switch {
 	case err == nil:
 		return errors.New("the test passes")
-	case !strings.Contains(output, "--- FAIL: "+m.test):
+	case !strings.Contains(output, "--- FAIL: "+r.test):
 		return fmt.Errorf("the test did not run to its end: %w", err)
 	}
 	return nil
@@ -106,17 +121,17 @@ func (m mutant) overlay(work string, text []byte) (string, error) {
 	return overlay, errors.Join(os.WriteFile(changed, text, 0o600), os.WriteFile(overlay, table, 0o600))
 }
 
-// runTest runs the mutant's test; the error holds the end of what it said.
-func (m mutant) runTest(version, overlay string) (string, error) {
-	args := []string{"test", "-count=1", "-timeout=5m", "-run=^" + m.test + "$", "-tags=" + m.tags}
+// runTest runs the test; the error holds the end of what it said.
+func (r trial) runTest(overlay string) (string, error) {
+	args := []string{"test", "-count=1", "-timeout=5m", "-run=^" + r.test + "$", "-tags=" + r.tags}
 	if overlay != "" {
 		args = append(args, "-overlay="+overlay)
 	}
 	command := exec.Command("go", append(args, ".")...)
-	command.Dir = m.dir
+	command.Dir = r.dir
 	command.Env = os.Environ()
-	if version != "" {
-		bin, err := serverBin(version)
+	if r.version != "" {
+		bin, err := serverBin(r.version)
 		if err != nil {
 			return "", err
 		}

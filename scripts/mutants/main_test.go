@@ -33,6 +33,7 @@ func TestOnlyAMutantThatFailsItsTestIsSeen(t *testing.T) {
 	for name, c := range map[string]struct{ mutants, want string }{
 		"two places":         {"== seen\nfile a.go\ntest TestTwo\n-\treturn 1 + 1\n+\treturn 1 + Three()\n-func Three() int { return 3 }\n+func Three() int { return 4 }\n", ""},
 		"seen":               {seen, ""},
+		"one test of two":    {strings.Replace(seen, "TestTwo", "TestTwo TestNothing", 1), "the test passes"},
 		"not seen":           {strings.Replace(seen, "TestTwo", "TestNothing", 1), "the test passes"},
 		"broken before":      {strings.Replace(seen, "TestTwo", "TestBroken", 1), "does not pass without it"},
 		"no such test":       {strings.Replace(seen, "TestTwo", "TestTw", 1), "there is no such test"},

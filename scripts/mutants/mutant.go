@@ -9,13 +9,14 @@ import (
 	"strings"
 )
 
-// mutant is one change and the test that must not pass with it.
+// mutant is one change and the tests that must not pass with it.
 type mutant struct {
 	name string
 	file string // path of the changed file
-	dir  string // folder of the test's package
-	test string
-	tags string
+	dir  string // folder of the tests' package
+	// tests must each fail.
+	tests []string
+	tags  string
 	// on are versions of Postgres, such as "15"; the empty one is what is installed.
 	on    []string
 	hunks []hunk
@@ -48,7 +49,7 @@ func read(path string) ([]mutant, error) {
 		}
 	}
 	for _, m := range all {
-		if m.file == "" || m.test == "" || len(m.hunks) == 0 {
+		if m.file == "" || len(m.tests) == 0 || len(m.hunks) == 0 {
 			return nil, fmt.Errorf("%s: mutant %q lacks its file, its test or a line with a minus", path, m.name)
 		}
 	}
@@ -82,7 +83,7 @@ func (m *mutant) add(dir, line string) bool {
 	case "package":
 		m.dir = filepath.Join(dir, value)
 	case "test":
-		m.test = value
+		m.tests = append(m.tests, strings.Fields(value)...)
 	case "tags":
 		m.tags = value
 	case "on":
