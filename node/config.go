@@ -1,18 +1,11 @@
 package node
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
-	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"time"
-
-	"github.com/goccy/go-yaml"
-	"github.com/goccy/go-yaml/ast"
 
 	"github.com/duoflow/duoflow/node/control"
 	"github.com/duoflow/duoflow/node/lease"
@@ -64,16 +57,6 @@ type Member struct {
 	NoFailover bool `yaml:"nofailover"`
 }
 
-// UnmarshalYAML accepts the short form too. It takes a node, not text, so that errors name the line of the file.
-func (m *Member) UnmarshalYAML(node ast.Node) error {
-	if text, ok := node.(*ast.StringNode); ok {
-		*m = Member{Peer: text.Value}
-		return nil
-	}
-	type long Member
-	return yaml.NodeToValue(node, (*long)(m), yaml.Strict())
-}
-
 // TLS are PEM files. The certificate's name must be the node's.
 type TLS struct {
 	CA   string `yaml:"ca"`
@@ -106,6 +89,9 @@ type Job struct {
 	Env map[string]string `yaml:"env"`
 	// Dir is the working directory; empty: the job's own below DataDir.
 	Dir string `yaml:"dir"`
+	// Prefer orders the nodes that this job is granted to, the first one first; those it leaves out come after, by their priority.
+	// The job does not move back by itself.
+	Prefer []string `yaml:"prefer"`
 	// Follow names the job whose active node this one runs on.
 	Follow string `yaml:"follow"`
 	// Grace is how long the job may take to end when it is moved in order; zero: 30 s.
@@ -119,21 +105,6 @@ type Fence struct {
 	DSN string `yaml:"dsn"`
 	// Group is the role that owns or holds the rights on the job's tables.
 	Group string `yaml:"group"`
-}
-
-// Problems is everything that is wrong with a configuration, each with the key it is about.
-type Problems struct{ List []string }
-
-func (p *Problems) Error() string {
-	s := fmt.Sprintf("%d problem(s):", len(p.List))
-	for _, line := range p.List {
-		s += "\n  " + line
-	}
-	return s
-}
-
-func (p *Problems) addf(format string, args ...any) {
-	p.List = append(p.List, fmt.Sprintf(format, args...))
 }
 
 // LoadConfig reads, completes and checks a configuration file. Relative paths in it are relative to the file.
@@ -153,29 +124,20 @@ func LoadConfig(path string) (Config, error) {
 	return c, nil
 }
 
-// ParseConfig is LoadConfig for text; base is the directory relative paths start from.
+// ParseConfig is LoadConfig for text; base is the directory relative paths start from. What is wrong with the text, with what it
+// says and with the files it names is reported together, as Problems; text that is no YAML at all has one.
 func ParseConfig(raw []byte, base string) (Config, error) {
 	var c Config
-	d := yaml.NewDecoder(bytes.NewReader(raw), yaml.Strict())
-	if err := d.Decode(&c); err != nil && !errors.Is(err, io.EOF) {
-		return Config{}, yamlError(err)
+	p := &Problems{}
+	readYAML(raw, &c, p)
+	if !p.unreadable {
+		c.complete(base)
+		c.validate(p)
 	}
-	var second Config
-	if err := d.Decode(&second); err == nil {
-		return Config{}, errors.New("parse YAML: a second document; want one")
-	} else if !errors.Is(err, io.EOF) {
-		return Config{}, yamlError(err)
-	}
-	c.complete(base)
-	if p := c.validate(); len(p.List) > 0 {
+	if len(p.List) > 0 {
 		return Config{}, p
 	}
 	return c, nil
-}
-
-// yamlError says what is wrong and where, without the text around it: a line of it may hold a password.
-func yamlError(err error) error {
-	return fmt.Errorf("parse YAML: %s", yaml.FormatError(err, false, false))
 }
 
 func (c *Config) complete(base string) {
@@ -192,150 +154,6 @@ func (c *Config) complete(base string) {
 			j.Grace = control.DefaultTiming().PlannedGrace
 			c.Jobs[name] = j
 		}
-	}
-}
-
-func (c *Config) validate() *Problems {
-	p := &Problems{}
-	c.validateSelf(p)
-	c.validateNodes(p)
-	c.validateListen(p)
-	c.validateSecrets(p)
-	for _, name := range c.jobNames() {
-		c.validateJob(p, string(name), c.Jobs[string(name)])
-	}
-	if len(c.Jobs) == 0 {
-		p.addf("jobs: none; want at least one, e.g. `scheduler`")
-	}
-	return p
-}
-
-func (c *Config) validateSelf(p *Problems) {
-	if c.Cluster == "" {
-		p.addf("cluster: empty; any name, the same on every node")
-	}
-	if c.DataDir == "" {
-		p.addf("data_dir: empty; e.g. /var/lib/duoflow")
-	}
-	if _, ok := detections[c.Detection]; !ok {
-		p.addf("detection: %q; want fast, lan or wan", c.Detection)
-	}
-	if c.CalmWindow != nil && *c.CalmWindow < 0 {
-		p.addf("calm_window: %s; want 0s or more", *c.CalmWindow)
-	}
-	if !lease.ValidName(c.Node) {
-		p.addf("node: %q; want a small letter, then up to 15 small letters, digits or dashes", c.Node)
-		return
-	}
-	if m, ok := c.Nodes[c.Node]; !ok {
-		p.addf("node: %q is not among nodes", c.Node)
-	} else if m.Witness != c.Witness {
-		p.addf("witness: %v, but nodes.%s.witness is %v", c.Witness, c.Node, m.Witness)
-	}
-}
-
-func (c *Config) validateNodes(p *Problems) {
-	if len(c.Nodes)%2 == 0 {
-		p.addf("nodes: %d; want an odd number, three as a rule: an even one survives no more losses and votes can tie",
-			len(c.Nodes))
-	}
-	candidates := 0
-	for _, name := range c.nodeNames() {
-		m := c.Nodes[string(name)]
-		if !lease.ValidName(string(name)) {
-			p.addf("nodes.%s: not a node name", name)
-		}
-		if !reachable(m.Peer) {
-			p.addf("nodes.%s: peer %q; want host:port", name, m.Peer)
-		}
-		if m.Gossip != "" && !reachable(m.Gossip) {
-			p.addf("nodes.%s: gossip %q; want host:port", name, m.Gossip)
-		}
-		if !m.Witness {
-			candidates++
-		}
-	}
-	if candidates == 0 {
-		p.addf("nodes: all are witnesses; nobody could run a job")
-	}
-}
-
-func (c *Config) validateListen(p *Problems) {
-	for _, l := range []struct{ key, addr string }{
-		{"peer", c.Listen.Peer}, {"gossip", c.Listen.Gossip}, {"admin", c.Listen.Admin}, {"http", c.Listen.HTTP},
-	} {
-		host, port, err := net.SplitHostPort(l.addr)
-		if err != nil || port == "" {
-			p.addf("listen.%s: %q; want host:port", l.key, l.addr)
-			continue
-		}
-		if c.InsecureLoopback && !loopback(host) {
-			p.addf("listen.%s: %q is not a loopback address, which insecure_loopback asks for", l.key, l.addr)
-		}
-	}
-}
-
-// reachable reports whether others can be told to connect to addr.
-func reachable(addr string) bool {
-	host, port, err := net.SplitHostPort(addr)
-	return err == nil && host != "" && port != "" && port != "0"
-}
-
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || (ip != nil && ip.IsLoopback())
-}
-
-func (c *Config) validateSecrets(p *Problems) {
-	files := []struct{ key, path string }{{"gossip.keyring", c.Gossip.Keyring}}
-	if !c.InsecureLoopback {
-		files = append(files, []struct{ key, path string }{
-			{"tls.ca", c.TLS.CA}, {"tls.cert", c.TLS.Cert}, {"tls.key", c.TLS.Key},
-		}...)
-	}
-	for _, f := range files {
-		if f.path == "" {
-			p.addf("%s: empty; `duoctl tls init` makes one", f.key)
-		} else if _, err := os.Stat(f.path); err != nil {
-			p.addf("%s: %v", f.key, err)
-		}
-	}
-}
-
-func (c *Config) validateJob(p *Problems, name string, j Job) {
-	if !lease.ValidName(name) {
-		p.addf("jobs.%s: not a job name", name)
-	}
-	if j.Grace < 0 {
-		p.addf("jobs.%s.grace: %s; want 0s or more", name, j.Grace)
-	}
-	if j.Follow != "" {
-		if _, ok := c.Jobs[j.Follow]; !ok || j.Follow == name {
-			p.addf("jobs.%s.follow: %q is not another job", name, j.Follow)
-		} else if c.Jobs[j.Follow].Follow != "" {
-			p.addf("jobs.%s.follow: %q follows %q itself; want a job that follows none", name, j.Follow, c.Jobs[j.Follow].Follow)
-		}
-	}
-	switch j.Kind {
-	case "airflow":
-		if j.Python == "" && !c.Witness {
-			p.addf("jobs.%s.python: empty; the interpreter Airflow is installed for", name)
-		}
-	case "command":
-		if len(j.Command) == 0 && !c.Witness {
-			p.addf("jobs.%s.command: empty; the program and its arguments", name)
-		}
-	default:
-		p.addf("jobs.%s.kind: %q; want airflow or command", name, j.Kind)
-	}
-	if c.Witness {
-		return
-	}
-	if j.Fence.DSN == "" {
-		p.addf("jobs.%s.fence.dsn: empty; how this host's fencer logs in", name)
-	}
-	if j.Fence.Group == "" {
-		p.addf("jobs.%s.fence.group: empty; the group role whose rights an epoch is granted", name)
 	}
 }
 
@@ -373,6 +191,19 @@ func (c *Config) jobNames() []lease.JobName {
 	}
 	slices.Sort(names)
 	return names
+}
+
+// priorities orders the candidates for a job, higher first: those it prefers, then the others as they are ordered for all.
+func (c *Config) priorities(j Job) map[lease.NodeID]int {
+	order, top := map[lease.NodeID]int{}, 0
+	for _, id := range c.nodeNames() {
+		order[id] = c.Nodes[string(id)].Priority
+		top = max(top, order[id])
+	}
+	for i, name := range j.Prefer {
+		order[lease.NodeID(name)] = top + len(j.Prefer) - i
+	}
+	return order
 }
 
 // members is the membership the cluster should agree on.

@@ -139,10 +139,9 @@ func (n *Node) newSeat(name lease.JobName, hosted hostedJob) (*seat, error) {
 	}
 	job := n.cfg.Jobs[string(name)]
 	timing := n.cfg.timing(job)
-	priority, never := map[lease.NodeID]int{}, map[lease.NodeID]bool{}
+	priority, never := n.cfg.priorities(job), map[lease.NodeID]bool{}
 	for _, id := range n.cfg.nodeNames() {
-		m := n.cfg.Nodes[string(id)]
-		priority[id], never[id] = m.Priority, m.NoFailover
+		never[id] = n.cfg.Nodes[string(id)].NoFailover
 	}
 	return &seat{
 		name: name, cfg: job, hosted: hosted, abandon: func() {},

@@ -67,11 +67,11 @@ func command() *cobra.Command {
 				return &exitError{exitUsage, err}
 			}
 			cfg, err := node.LoadConfig(path)
+			if check {
+				return report(cmd, cfg, err)
+			}
 			if err != nil {
 				return &exitError{exitUsage, err}
-			}
-			if check {
-				return report(cmd, cfg)
 			}
 			return run(cmd.Context(), cfg, logger)
 		},
@@ -85,9 +85,24 @@ func command() *cobra.Command {
 	return c
 }
 
-func report(cmd *cobra.Command, cfg node.Config) error {
+// report says what was found, nothing having been started. In text the problems go the way of every error.
+func report(cmd *cobra.Command, cfg node.Config, found error) error {
 	if output, _ := cmd.Flags().GetString("output"); output == "json" {
-		return json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]any{"ok": true, "cluster": cfg.Cluster, "node": cfg.Node})
+		answer := map[string]any{"ok": found == nil, "cluster": cfg.Cluster, "node": cfg.Node}
+		var problems *node.Problems
+		switch {
+		case errors.As(found, &problems):
+			answer["problems"] = problems.List
+		case found != nil:
+			answer["problems"] = []string{found.Error()}
+		}
+		if err := json.NewEncoder(cmd.OutOrStdout()).Encode(answer); err != nil || found == nil {
+			return err
+		}
+		return &exitError{exitUsage, errQuiet}
+	}
+	if found != nil {
+		return &exitError{exitUsage, found}
 	}
 	_, err := fmt.Fprintf(cmd.OutOrStdout(), "configuration of node %s of cluster %s is sound\n", cfg.Node, cfg.Cluster)
 	return err
