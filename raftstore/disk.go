@@ -61,21 +61,21 @@ type disk struct {
 // openDisk opens or makes the files in dir. It refuses those of somebody else.
 func openDisk(dir string, who owner, took *window) (*disk, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, advise(fmt.Errorf("make data directory: %w", err))
+		return nil, advise(fmt.Errorf("make data directory: %w", err), "")
 	}
 	d := &disk{path: filepath.Join(dir, diskFile), who: who, took: took}
 	made, err := d.make(dir)
 	if err != nil {
-		return nil, advise(err)
+		return nil, advise(err, "")
 	}
 	if d.doubt, err = metaDoubt(d.path); err != nil {
 		return nil, err
 	}
 	if d.db, err = openFile(d.path); err != nil {
-		return nil, advise(err)
+		return nil, advise(err, "")
 	}
 	if err := d.load(dir, made); err != nil {
-		return nil, errors.Join(advise(err), d.Close())
+		return nil, errors.Join(advise(err, ""), d.Close())
 	}
 	return d, nil
 }
@@ -219,7 +219,7 @@ func (d *disk) Save(b *replica.Batch) error {
 		d.last = b.Snapshot.GetMetadata().GetIndex()
 	}
 	if err := d.note(b.Hard, b.Doubt, d.last); err != nil {
-		return advise(err)
+		return advise(err, adviceElse)
 	}
 	err := d.db.Update(func(tx *bbolt.Tx) error {
 		if b.Snapshot != nil {
@@ -238,7 +238,7 @@ func (d *disk) Save(b *replica.Batch) error {
 		return putMessage(tx, bucketState, keyHard, b.Hard)
 	})
 	if err != nil {
-		return advise(fmt.Errorf("write %s: %w", d.path, err))
+		return advise(fmt.Errorf("write %s: %w", d.path, err), adviceElse)
 	}
 	return nil
 }

@@ -162,7 +162,7 @@ func TestStorageErrorEndsRun(t *testing.T) {
 	}()
 	err := <-victim.ended
 	victim.stop = nil
-	if err == nil || !strings.Contains(err.Error(), "write "+victim.cfg.Dir) {
+	if err == nil || !strings.Contains(err.Error(), "write "+victim.cfg.Dir) || !strings.Contains(err.Error(), adviceElse) {
 		t.Errorf("Run ended with %v, want the failed write", err)
 	}
 	if err := victim.store.Propose(context.Background(), []byte("y")); !errors.Is(err, ErrStopped) {
