@@ -75,6 +75,8 @@ type Status struct {
 	MirroredAt time.Time
 	// LastLines is the end of the output of the lives that ended here, by epoch.
 	LastLines map[uint64][]string
+	// LostLines is how many lines of output could not be written since the daemon started.
+	LostLines uint64
 }
 
 // commandLine is what the main process of a command's life is started with.

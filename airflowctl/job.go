@@ -172,6 +172,6 @@ func (j *Job) Status() Status {
 	defer j.mu.Unlock()
 	return Status{
 		Warm:       j.spare != nil && j.spare.isWarm(),
-		MirroredAt: j.mirroredAt, LastLines: maps.Clone(j.lastLines),
+		MirroredAt: j.mirroredAt, LastLines: maps.Clone(j.lastLines), LostLines: j.output.Lost(),
 	}
 }

@@ -16,7 +16,16 @@ const (
 	tailWidth = 1 << 10
 	// stamp starts each line of a job's log.
 	stamp = "2006-01-02T15:04:05.000Z"
+	// patience is how long a line is waited for; a disk that takes longer is not waited for again until it has
+	// caught up. backlog bounds what it may be behind, in bytes; what comes on top is lost.
+	patience = 100 * time.Millisecond
+	backlog  = 1 << 20
+	// closeWithin bounds how long Close waits for a disk.
+	closeWithin = time.Second
 )
+
+// errBehind is why a line is lost without having been written.
+var errBehind = errors.New("the disk is too far behind")
 
 // JobLogConfig says where the output of a job goes.
 type JobLogConfig struct {
@@ -48,16 +57,34 @@ func (c JobLogConfig) validate() error {
 	return errors.Join(problems...)
 }
 
-// JobLog is the rotated log files of one job, shared by its lives. Safe for concurrent use.
+// JobLog is the rotated log files of one job, shared by its lives. Safe for concurrent use. A disk that is full, or
+// does not answer, costs lines, which are counted, and never holds up who writes them.
 type JobLog struct {
 	cfg JobLogConfig
 	now func() time.Time
 
-	mu   sync.Mutex
+	mu     sync.Mutex
+	queue  []entry
+	queued int           // bytes of it
+	idle   chan struct{} // closed when nobody is at the files; nil = nobody is
+	behind bool          // a line had to wait for longer than patience, and the queue was not empty since
+	over   uint64        // lines lost because the queue was full
+	failed uint64        // lines lost because they could not be written
+	shut   bool
+
+	// Of who is at the files: the goroutine that idle belongs to, or Close.
 	file *os.File // nil when it could not be opened; the next line tries again
 	size int64
-	torn bool // the last write was cut short, as on a full disk
-	shut bool
+	torn bool   // the last write was cut short, as on a full disk
+	gap  uint64 // lines that failed since the last one that did not
+	told uint64 // of over, what the files tell of
+}
+
+// entry is one line on its way to the disk.
+type entry struct {
+	text []byte
+	over uint64     // lines lost before it because the queue was full
+	done chan error // capacity 1
 }
 
 // OpenJobLog opens the current file, appending to what is there.
@@ -78,11 +105,29 @@ func OpenJobLog(cfg JobLogConfig) (*JobLog, error) {
 // Path is the current file.
 func (l *JobLog) Path() string { return filepath.Join(l.cfg.Dir, l.cfg.Base+".log") }
 
-// Close closes the file; later lines are refused with os.ErrClosed.
-func (l *JobLog) Close() error {
+// Lost tells how many lines could not be written since the log was opened.
+func (l *JobLog) Lost() uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	return l.over + l.failed
+}
+
+// Close closes the file when all lines are written; later lines are refused with os.ErrClosed. A disk that does not
+// answer within a second is left alone.
+func (l *JobLog) Close() error {
+	l.mu.Lock()
 	l.shut = true
+	idle := l.idle
+	l.mu.Unlock()
+	if idle != nil {
+		timer := time.NewTimer(closeWithin)
+		defer timer.Stop()
+		select {
+		case <-idle:
+		case <-timer.C:
+			return fmt.Errorf("close job log: %w", errBehind)
+		}
+	}
 	if l.file == nil {
 		return nil
 	}
@@ -111,14 +156,83 @@ func (l *JobLog) open() error {
 	return nil
 }
 
-// write appends one line, newline included, in one system call.
+// write has one line, newline included, appended. nil: it is written, or the disk is slow and it will be.
 func (l *JobLog) write(label string, line []byte) error {
+	text := fmt.Appendf(nil, "%s %s %s\n", l.now().UTC().Format(stamp), label, line)
+	e := entry{text: text, done: make(chan error, 1)}
+	wait, err := l.enqueue(e)
+	if err != nil {
+		return fmt.Errorf("write job log: %w", err)
+	}
+	if !wait {
+		return nil
+	}
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case err := <-e.done:
+		return err
+	case <-timer.C:
+	}
+	l.mu.Lock()
+	l.behind = l.idle != nil
+	l.mu.Unlock()
+	return nil
+}
+
+// enqueue takes a line, has somebody write it, and says whether the disk is quick enough to be waited for.
+func (l *JobLog) enqueue(e entry) (wait bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.shut {
-		return fmt.Errorf("write job log: %w", os.ErrClosed)
+	switch {
+	case l.shut:
+		return false, os.ErrClosed
+	case l.queued+len(e.text) > backlog:
+		l.over++
+		return false, errBehind
 	}
-	text := fmt.Appendf(nil, "%s %s %s\n", l.now().UTC().Format(stamp), label, line)
+	e.over = l.over
+	l.queue = append(l.queue, e)
+	l.queued += len(e.text)
+	if l.idle == nil {
+		l.idle = make(chan struct{})
+		go l.drain()
+	}
+	return !l.behind, nil
+}
+
+// drain writes what is queued, and ends when that is nothing.
+func (l *JobLog) drain() {
+	for {
+		l.mu.Lock()
+		if len(l.queue) == 0 {
+			close(l.idle)
+			l.queue, l.idle, l.behind = nil, nil, false
+			l.mu.Unlock()
+			return
+		}
+		e := l.queue[0]
+		l.queue = l.queue[1:]
+		l.mu.Unlock()
+		err := l.append(e)
+		l.mu.Lock()
+		l.queued -= len(e.text)
+		if err != nil {
+			l.failed++
+		}
+		l.mu.Unlock()
+		e.done <- err
+	}
+}
+
+// append writes one line in one system call; before it, how many are missing.
+func (l *JobLog) append(e entry) error {
+	l.gap++ // should this one fail too
+	text := e.text
+	if missing := e.over - l.told + l.gap - 1; missing > 0 {
+		note := fmt.Appendf(nil, "%s duoflow: %d lines before this one are lost\n", l.now().UTC().Format(stamp), missing)
+		text = append(note, text...)
+	}
 	if l.size > 0 && l.size+int64(len(text)) > l.cfg.MaxBytes {
 		if err := l.rotate(); err != nil {
 			return err
@@ -138,6 +252,7 @@ func (l *JobLog) write(label string, line []byte) error {
 	if err != nil {
 		return fmt.Errorf("write job log: %w", err)
 	}
+	l.gap, l.told = 0, e.over
 	return nil
 }
 
@@ -188,7 +303,8 @@ type LifeLog struct {
 }
 
 // Write takes any pieces of text and writes whole lines; a line of more than 64 KiB is cut. It
-// always takes all of p; the error is the first one the file gave.
+// always takes all of p; the error is the first one the file gave. While the disk does not answer it takes 100 ms once,
+// then no time.
 func (l *LifeLog) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -1,6 +1,7 @@
 package proc
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -157,6 +159,95 @@ func TestJobLogGoesOnAfterAnError(t *testing.T) {
 	}
 	if got := life.Tail(9); !slices.Equal(got, []string{"one", "two", "three"}) {
 		t.Errorf("tail %q", got)
+	}
+}
+
+// TestJobLogOfAStuckDisk: a pipe that nobody reads is as patient as a frozen file system. Who writes is held up once, what
+// is too much is counted, and when the disk answers again the rest is there, in order, with a word about what is not.
+func TestJobLogOfAStuckDisk(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "job.log")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	disk, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer disk.Close()
+	log := openTestLog(t, JobLogConfig{Dir: dir, Base: "job", MaxBytes: 1 << 30})
+	life, filler := log.Life("x"), strings.Repeat("y", 1000)
+	const lines = 3000 // three times what may wait
+	held, problems := 0, 0
+	for i := range lines {
+		began := time.Now()
+		if _, err := fmt.Fprintf(life, "%d %s\n", i, filler); err != nil {
+			if !errors.Is(err, errBehind) {
+				t.Fatal(err)
+			}
+			problems++
+		}
+		if time.Since(began) >= patience {
+			held++
+		}
+	}
+	if held > 3 { // once, and twice by a machine that does other things as well
+		t.Errorf("who wrote was held up %d times", held)
+	}
+	lost := log.Lost()
+	if problems == 0 || uint64(problems) != lost {
+		t.Errorf("%d lines refused, %d counted", problems, lost)
+	}
+	if err := disk.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	read := bufio.NewScanner(disk)
+	for i := range lines - problems {
+		if !read.Scan() || !strings.HasPrefix(read.Text(), fmt.Sprintf("2026-11-24T01:02:03.004Z x %d y", i)) {
+			t.Fatalf("line %d is %.50q", i, read.Text())
+		}
+	}
+	for life.log.isBehind() {
+		time.Sleep(time.Millisecond)
+	}
+	write(t, life, "after\n")
+	note := fmt.Sprintf("2026-11-24T01:02:03.004Z duoflow: %d lines before this one are lost", lost)
+	if !read.Scan() || read.Text() != note || !read.Scan() || !strings.HasSuffix(read.Text(), " x after") {
+		t.Errorf("after the gap: %q", read.Text())
+	}
+}
+
+func (l *JobLog) isBehind() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.behind
+}
+
+// TestJobLogOfAFullDisk: lines are lost and counted, and the job's log goes on when there is room.
+func TestJobLogOfAFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Symlink("/dev/full", filepath.Join(dir, "job.log")); err != nil {
+		t.Fatal(err)
+	}
+	log := openTestLog(t, JobLogConfig{Dir: dir, Base: "job", MaxBytes: 1 << 20})
+	life := log.Life("x")
+	for range 5 {
+		if _, err := life.Write([]byte("gone\n")); !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("got %v", err)
+		}
+	}
+	if got := log.Lost(); got != 5 {
+		t.Errorf("%d lost", got)
+	}
+	room, err := os.Create(filepath.Join(dir, "room"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = log.file.Close()
+	log.file = room
+	write(t, life, "after\n")
+	if got := read(t, room.Name()); !strings.Contains(got, "duoflow: 5 lines before this one are lost\n") || !strings.HasSuffix(got, "x after\n") {
+		t.Errorf("got %q", got)
 	}
 }
 

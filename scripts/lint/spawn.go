@@ -9,6 +9,7 @@ var spawners = map[string]string{
 	"airflowctl/proc/child.go":    "a locked thread has to live as long as the child (Pdeathsig); it ends when the child is reaped",
 	"airflowctl/proc/init.go":     "the init of a tree: its process ends when obey does",
 	"airflowctl/proc/inittree.go": "listens to the init; ends with the tree, which Stop and Kill wait for",
+	"airflowctl/proc/joblog.go":   "at the files while lines wait; Close waits for its end, within reason: a frozen disk cannot be joined",
 	"airflowctl/proc/life.go":     "turns a WaitGroup into a channel; ends with the child's pipes",
 	"cmd/duoctl/confirm.go":       "a read from a terminal cannot be ended; the program ends with it",
 	"cmd/duoctl/watch.go":         "watch hands back its stop, which joins",
