@@ -5,7 +5,7 @@
 #
 # Both install what is missing, start every service they need in a folder and on ports of their own, and clean up.
 
-.PHONY: help demo test build lint chaos steady versus bench bench-readme bench-parallel test-pg setup gen fmt clean
+.PHONY: help demo test build lint chaos steady idle versus bench bench-readme bench-parallel test-pg setup gen fmt clean
 .DEFAULT_GOAL := help
 
 GO_FLAGS := -trimpath -ldflags '-X main.version=$(shell git describe --tags --always --dirty 2>/dev/null || echo devel)'
@@ -45,6 +45,11 @@ steady: ## nothing happens to the job for MINUTES (5) while all but its host bre
 	@scripts/setup services
 	@mkdir -p bin && go build -o bin/steady ./scripts/steady
 	@$(SUDO) bin/steady -minutes $(MINUTES) $(if $(LOAD),-load $(LOAD),-faults) $(if $(SEED),-seed $(SEED))
+
+idle: ## what a cluster costs that has nothing to do, beside an idle etcd (two minutes); IDLE='-max-cpu 1 -max-rss 30' sets limits
+	@scripts/setup services
+	@mkdir -p bin && go build -o bin/idle ./scripts/idle
+	@$(SUDO) bin/idle $(IDLE)
 
 versus: ## native Airflow schedulers beside duoflow, measured in one run (about ten minutes)
 	@scripts/setup all
