@@ -2,12 +2,18 @@ package lab_test
 
 import (
 	"context"
+	"crypto/rand"
+	"net/url"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/duoflow/duoflow/scripts/commitorder"
 	"github.com/duoflow/duoflow/scripts/lab"
+	"github.com/duoflow/duoflow/scripts/pg"
 )
 
 // period is that of the job `tick`; ticker is its command, long enough to be killed in the middle.
@@ -101,6 +107,172 @@ func noneMissing(ctx context.Context, t *testing.T, conn *pgx.Conn) {
 	})
 	must(t, err)
 	t.Logf("%d slots done, %d swallowed", done, swallowed)
+}
+
+// worker commits numbered rows to the table of its job until its database is gone.
+const worker = `i=0
+while :; do
+  i=$((i+1))
+  psql -qXc "INSERT INTO $DUOFLOW_JOB (node, epoch, pid, seq) VALUES ('$DUOFLOW_NODE', $DUOFLOW_EPOCH, $$, $i)" || exit
+  sleep 0.05
+done`
+
+// workSQL makes the table of a job; the first four columns are what package commitorder reads.
+const workSQL = ` (node text, epoch bigint, pid integer, seq bigint, at timestamptz DEFAULT clock_timestamp())`
+
+// twoJobs are two independent jobs, each with a Postgres server of its own, and a third that follows the first.
+type twoJobs struct {
+	*lab.Cluster
+	t        *testing.T
+	server   *pg.Server // of the first
+	one, two *pgx.Conn
+}
+
+func newTwoJobs(ctx context.Context, t *testing.T, l *lab.Lab) *twoJobs {
+	t.Helper()
+	store, err := l.StartMetastore(ctx, nil)
+	must(t, err)
+	dir := filepath.Join(l.Dir, "pg-two")
+	must(t, os.MkdirAll(dir, 0o755))
+	second, err := pg.Start(ctx, pg.Options{Dir: dir, Listen: []string{store.Host}, Settings: map[string]string{"wal_level": "logical"}})
+	must(t, err)
+	t.Cleanup(func() { must(t, second.Stop(context.Background())) })
+	w := &twoJobs{t: t, server: store.Server, one: connect(ctx, t, store.Admin()), two: connect(ctx, t, second.Superuser())}
+	for table, conn := range map[string]*pgx.Conn{"one": w.one, "tail": w.one, "two": w.two} {
+		_, err := conn.Exec(ctx, "CREATE TABLE public."+table+workSQL)
+		must(t, err)
+	}
+	must(t, commitorder.Watch(ctx, w.one))
+	must(t, commitorder.Watch(ctx, w.two))
+	command := []string{"sh", "-c", worker}
+	w.Cluster, err = l.NewCluster(ctx, store, lab.ClusterOptions{Jobs: map[string]lab.Job{
+		"one": {Kind: "command", Command: command}, "two": {Kind: "command", Command: command, Group: "two"},
+		"tail": {Kind: "command", Command: command, Group: "tail", Follow: "one"},
+	}})
+	must(t, err)
+	fencers := w.prepare(ctx, l.Dir, second)
+	editJobs(t, w.Cluster, func(node string, jobs map[string]any) {
+		jobs["one"].(map[string]any)["prefer"] = []string{"a", "b"}
+		two := jobs["two"].(map[string]any)
+		two["prefer"] = []string{"b", "a"}
+		if dsn, ok := fencers[node]; ok {
+			two["fence"].(map[string]any)["dsn"] = dsn
+		}
+	})
+	return w
+}
+
+// prepare makes the fence of job two in its own server and returns how each node logs in there.
+func (w *twoJobs) prepare(ctx context.Context, dir string, server *pg.Server) map[string]string {
+	w.t.Helper()
+	fencers := map[string]string{}
+	args := []string{"metastore", "init", "--yes", "--mirror=false", "--admin-dsn", server.Superuser(), "--job", "two", "--group", "two"}
+	for _, node := range []string{"a", "b"} {
+		login, password, file := "warden_"+node, rand.Text(), filepath.Join(dir, "warden_"+node)
+		must(w.t, os.WriteFile(file, []byte(password), 0o600))
+		args = append(args, "--fencer", login, "--password-file", login+"="+file)
+		fencers[node] = server.DSN(login, password, "postgres")
+	}
+	mustCtl(ctx, w.t, w.Cluster, args...)
+	return fencers
+}
+
+// at brings a job to a node, if it is not there already.
+func (w *twoJobs) at(ctx context.Context, job, node string) lab.Active {
+	w.t.Helper()
+	active, err := w.AwaitActive(ctx, job, 0)
+	must(w.t, err)
+	if active.Node != node {
+		w.t.Logf("job %s began on %s, which was ready first", job, active.Node)
+		mustCtl(ctx, w.t, w.Cluster, "switchover", "--job", job, "--to", node, "--yes")
+		active, err = w.AwaitActive(ctx, job, active.Epoch)
+		must(w.t, err)
+	}
+	return active
+}
+
+// rows waits until a job has committed some more under an epoch.
+func (w *twoJobs) rows(ctx context.Context, conn *pgx.Conn, table string, epoch uint64) {
+	w.t.Helper()
+	sql := "SELECT count(*) FROM public." + table + " WHERE epoch >= $1"
+	before := number(ctx, w.t, conn, sql, int64(epoch))
+	eventuallyWithin(w.t, time.Minute, "job "+table+" commits", func() bool { return number(ctx, w.t, conn, sql, int64(epoch)) > before+10 })
+}
+
+// undisturbed wants one life of job two since it began under that epoch, and none of its rows missing.
+func (w *twoJobs) undisturbed(ctx context.Context, when string, active lab.Active) {
+	w.t.Helper()
+	now, err := w.AwaitActive(ctx, "two", 0)
+	must(w.t, err)
+	var lives, missing int
+	var gap float64
+	must(w.t, w.two.QueryRow(ctx, `SELECT count(DISTINCT pid), max(seq) - count(*), max(gap) FROM (
+		SELECT pid, seq, extract(epoch FROM at - lag(at) OVER (ORDER BY seq)) AS gap FROM public.two WHERE epoch >= $1) t`,
+		int64(active.Epoch)).Scan(&lives, &missing, &gap))
+	if now != active || lives != 1 || missing != 0 {
+		w.t.Errorf("%s: job two is at %+v, was at %+v; %d lives, %d rows missing", when, now, active, lives, missing)
+	}
+	w.t.Logf("%s: longest time without a row of job two: %.0f ms", when, gap*1000)
+}
+
+// TestTwoJobs: jobs with databases of their own have nothing to do with each other, and one that follows moves with its leader.
+func TestTwoJobs(t *testing.T) {
+	l := up(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Minute)
+	defer cancel()
+	w := newTwoJobs(ctx, t, l)
+	must(t, w.Start())
+	one, two := w.at(ctx, "one", "a"), w.at(ctx, "two", "b")
+	tail := w.at(ctx, "tail", "a")
+	w.rows(ctx, w.one, "one", one.Epoch)
+	w.rows(ctx, w.one, "tail", tail.Epoch)
+	w.rows(ctx, w.two, "two", two.Epoch)
+
+	must(t, w.Nodes["a"].Kill(ctx))
+	moved, err := w.AwaitActive(ctx, "one", one.Epoch)
+	must(t, err)
+	followed, err := w.AwaitActive(ctx, "tail", tail.Epoch)
+	must(t, err)
+	if moved.Node != "b" || followed.Node != "b" {
+		t.Errorf("one is at %+v, tail at %+v; want both at b", moved, followed)
+	}
+	w.rows(ctx, w.one, "one", moved.Epoch)
+	w.rows(ctx, w.one, "tail", followed.Epoch)
+	w.rows(ctx, w.two, "two", two.Epoch)
+	w.undisturbed(ctx, "host of one killed", two)
+
+	must(t, w.Nodes["a"].Start())
+	must(t, w.server.Kill())
+	w.rows(ctx, w.two, "two", two.Epoch)
+	w.undisturbed(ctx, "database of one lost", two)
+	must(t, w.server.Restart(ctx))
+	w.one = connect(ctx, t, w.adminOfOne())
+	w.rows(ctx, w.one, "one", moved.Epoch+1)
+	w.rows(ctx, w.one, "tail", followed.Epoch+1)
+	w.rows(ctx, w.two, "two", two.Epoch)
+	w.undisturbed(ctx, "database of one back", two)
+	eventuallyWithin(t, time.Minute, "tail is where one is", func() bool {
+		leader, errOne := w.AwaitActive(ctx, "one", 0)
+		follower, errTail := w.AwaitActive(ctx, "tail", 0)
+		return errOne == nil && errTail == nil && leader.Node == follower.Node
+	})
+	for table, conn := range map[string]*pgx.Conn{"one": w.one, "tail": w.one, "two": w.two} {
+		rows, err := commitorder.Read(ctx, conn, "public."+table)
+		must(t, err)
+		verdict := commitorder.Examine(rows)
+		if !verdict.Sound() || verdict.Rows < 20 {
+			t.Errorf("commit order of %s: %+v", table, verdict)
+		}
+		t.Logf("job %s: %d rows of %d epochs in order", table, verdict.Rows, verdict.Epochs)
+	}
+}
+
+// adminOfOne is the superuser's way into the database of job one.
+func (w *twoJobs) adminOfOne() string {
+	u, err := url.Parse(w.server.Superuser())
+	must(w.t, err)
+	u.Path = "/" + lab.Database
+	return u.String()
 }
 
 // editJobs changes every node's configuration.
