@@ -71,6 +71,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "bench:", err)
 		return 3
 	}
+	if ctx.Err() != nil && o.out != "" {
+		fmt.Fprintf(stderr, "bench: stopped; -resume goes on with %s\n", o.out)
+	}
 	if shown := o.show(report, stdout); shown != nil || err != nil {
 		fmt.Fprintln(stderr, "bench:", errors.Join(err, shown))
 		return 3
