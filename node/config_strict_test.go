@@ -139,34 +139,34 @@ func TestFiles(t *testing.T) {
 	raw, err := os.ReadFile("testdata/config/design.yaml")
 	must(t, err)
 	for _, tt := range []struct {
-		change func(t *testing.T, dir string)
+		change func(dir string)
 		want   string
 	}{
-		{func(t *testing.T, dir string) { must(t, os.Chmod(dir+"/a.key", 0o604)) }, "tls.key: DIR/a.key has mode 0604: others may read or change it; chmod 0600"},
-		{func(t *testing.T, dir string) { must(t, os.Chmod(dir+"/keys", 0o666)) }, "gossip.keyring: DIR/keys has mode 0666: others may read or change it; chmod 06"},
-		{func(t *testing.T, dir string) { must(t, os.Chmod(dir+"/ca.pem", 0o646)) }, "tls.ca: DIR/ca.pem has mode 0646: others may read or change it; chmod 0644"},
-		{func(t *testing.T, dir string) { must(t, os.Chmod(dir+"/a.pem", 0o666)) }, "tls.cert: DIR/a.pem has mode 0666: others may read or change it; chmod 0644"},
-		{func(t *testing.T, dir string) {
+		{func(dir string) { must(t, os.Chmod(dir+"/a.key", 0o604)) }, "tls.key: DIR/a.key has mode 0604: others may read or change it; chmod 0600"},
+		{func(dir string) { must(t, os.Chmod(dir+"/keys", 0o666)) }, "gossip.keyring: DIR/keys has mode 0666: others may read or change it; chmod 06"},
+		{func(dir string) { must(t, os.Chmod(dir+"/ca.pem", 0o646)) }, "tls.ca: DIR/ca.pem has mode 0646: others may read or change it; chmod 0644"},
+		{func(dir string) { must(t, os.Chmod(dir+"/a.pem", 0o666)) }, "tls.cert: DIR/a.pem has mode 0666: others may read or change it; chmod 0644"},
+		{func(dir string) {
 			_, key := newAuthority(t).issue(t, "a")
 			write(t, dir, "a.key", 0o600, key)
 		}, "tls.key: DIR/a.key does not go with DIR/a.pem: tls: private key does not match public key"},
-		{func(t *testing.T, dir string) { write(t, dir, "a.key", 0o600, []byte("nonsense")) }, "tls.key: DIR/a.key does not go with DIR/a.pem: tls: failed to find any PEM data in key input"},
-		{func(t *testing.T, dir string) {
+		{func(dir string) { write(t, dir, "a.key", 0o600, []byte("nonsense")) }, "tls.key: DIR/a.key does not go with DIR/a.pem: tls: failed to find any PEM data in key input"},
+		{func(dir string) {
 			write(t, dir, "ca.pem", 0o644, pemOf("CERTIFICATE", newAuthority(t).cert.Raw))
 		}, "tls.cert: DIR/a.pem: x509: certificate signed by unknown authority"},
-		{func(t *testing.T, dir string) {
+		{func(dir string) {
 			a := newAuthority(t)
 			cert, key := a.issue(t, "b")
 			write(t, dir, "ca.pem", 0o644, pemOf("CERTIFICATE", a.cert.Raw))
 			write(t, dir, "a.pem", 0o644, cert)
 			write(t, dir, "a.key", 0o600, key)
 		}, `tls.cert: DIR/a.pem is for "b", not for node "a"`},
-		{func(t *testing.T, dir string) { write(t, dir, "keys", 0o600, []byte("short\n")) }, "gossip.keyring: DIR/keys: "},
-		{func(t *testing.T, dir string) { must(t, os.Remove(dir+"/keys")) }, "gossip.keyring: stat DIR/keys: no such file"},
-		{func(t *testing.T, dir string) { must(t, os.Mkdir(dir+"/data", 0o700)) }, ""},
+		{func(dir string) { write(t, dir, "keys", 0o600, []byte("short\n")) }, "gossip.keyring: DIR/keys: "},
+		{func(dir string) { must(t, os.Remove(dir+"/keys")) }, "gossip.keyring: stat DIR/keys: no such file"},
+		{func(dir string) { must(t, os.Mkdir(dir+"/data", 0o700)) }, ""},
 	} {
 		dir := sound(t)
-		tt.change(t, dir)
+		tt.change(dir)
 		_, err := ParseConfig(raw, dir)
 		var p *Problems
 		switch want := strings.ReplaceAll(tt.want, "DIR", dir); {

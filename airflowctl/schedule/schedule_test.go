@@ -43,6 +43,8 @@ func TestNext(t *testing.T) {
 		// The night without a half past two, and the one with two of them.
 		{"CRON_TZ=Europe/Berlin 30 2 * * *", "2026-03-28T12:00:00Z", "2026-03-30T02:30:00+02:00"},
 		{"CRON_TZ=Europe/Berlin 30 2 * * *", "2026-10-24T12:00:00Z", "2026-10-25T02:30:00+02:00"},
+		{"CRON_TZ=Europe/Berlin 30 2 * * *", "2026-10-25T00:30:00Z", "2026-10-25T02:30:00+01:00"},
+		{"CRON_TZ=Europe/Berlin 30 * * * *", "2026-10-25T00:30:00Z", "2026-10-25T02:30:00+01:00"},
 		{"@every 2s", "2026-11-25T00:00:01.5Z", "2026-11-25T00:00:02Z"},
 		{"@every 2s", "2026-11-25T00:00:02Z", "2026-11-25T00:00:04Z"},
 		{"@every 1h30m", "1970-01-01T00:00:00Z", "1970-01-01T01:30:00Z"},
