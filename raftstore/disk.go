@@ -115,16 +115,15 @@ func (d *disk) load(dir string, made bool) error {
 			return fmt.Errorf("load %s: %w", side.path, err)
 		}
 	}
-	v := judge(seen, side.found, problem)
 	if d.doubt == "" {
-		d.doubt = v.doubt
+		d.doubt = judge(seen, side.found, problem)
+	}
+	hard := side.found.newest(memory.Hard())
+	if err := memory.Save(&replica.Batch{Hard: hard}); err != nil {
+		return err
 	}
 	if d.doubt != "" {
 		return side.retire()
-	}
-	hard := memory.Hard()
-	if v.adopt {
-		hard = side.found.adopted(hard)
 	}
 	return d.start(hard)
 }
@@ -139,9 +138,6 @@ func (d *disk) start(hard *pb.HardState) error {
 	})
 	if err != nil {
 		return fmt.Errorf("write %s: %w", d.path, err)
-	}
-	if err := d.memory.Save(&replica.Batch{Hard: hard}); err != nil {
-		return err
 	}
 	return d.note(hard, "", d.last)
 }

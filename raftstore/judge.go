@@ -23,29 +23,24 @@ func (f found) empty() bool {
 	return f.term <= replica.SeedTerm && f.vote == 0 && f.last <= replica.SeedIndex
 }
 
-// verdict is what the comparison comes to.
-type verdict struct {
-	doubt string // why the disk may have forgotten what it promised; "" = it has not
-	adopt bool   // term and vote of the sidecar are the newer ones, and all there is to a write that did not end
-}
-
-// judge compares. problem is that of openSidecar.
-func judge(f found, m mark, problem error) verdict {
+// judge says why the disk may have forgotten what it promised; "" = it has not. problem is that of
+// openSidecar.
+func judge(f found, m mark, problem error) string {
 	switch {
 	case errors.Is(problem, os.ErrNotExist):
 		// A file of before there were sidecars, or one whose making was interrupted.
 		if !f.marked || f.empty() {
-			return verdict{}
+			return ""
 		}
-		return verdict{doubt: sidecarFile + " is missing, so " + diskFile + " may be an older copy"}
+		return sidecarFile + " is missing, so " + diskFile + " may be an older copy"
 	case problem != nil:
-		return verdict{doubt: fmt.Sprintf("%v, so %s may be an older copy", problem, diskFile)}
+		return fmt.Sprintf("%v, so %s may be an older copy", problem, diskFile)
 	case m.Doubt != "" && !f.empty():
-		return verdict{doubt: m.Doubt}
+		return m.Doubt
 	case f.made && (m.Term > replica.SeedTerm || m.Last > replica.SeedIndex):
-		return verdict{doubt: fmt.Sprintf("%s is missing, but %s tells of term %d and index %d", diskFile, sidecarFile, m.Term, m.Last)}
+		return fmt.Sprintf("%s is missing, but %s tells of term %d and index %d", diskFile, sidecarFile, m.Term, m.Last)
 	case f.tx < m.Tx && !f.made:
-		return verdict{doubt: fmt.Sprintf("%s is an older copy: it ends with transaction %d, %s knows of %d", diskFile, f.tx, sidecarFile, m.Tx)}
+		return fmt.Sprintf("%s is an older copy: it ends with transaction %d, %s knows of %d", diskFile, f.tx, sidecarFile, m.Tx)
 	}
 	return judgeVotes(f, m)
 }
@@ -54,19 +49,19 @@ func judge(f found, m mark, problem error) verdict {
 // that follows did not end. That is no doubt while bbolt's newest transaction is the one that the
 // sidecar knew: nobody was told, and the newer term and vote are here. In every other case something
 // was put back, or a disk has lost what it said it had written.
-func judgeVotes(f found, m mark) verdict {
-	ahead := m.Term > f.term || (m.Term == f.term && m.Vote != f.vote && m.Vote != 0)
+func judgeVotes(f found, m mark) string {
+	ahead := m.ahead(f.term, f.vote)
 	switch {
 	case ahead && f.tx == m.Tx && f.last == m.Last:
-		return verdict{adopt: true}
+		return ""
 	case ahead:
-		return verdict{doubt: fmt.Sprintf("%s tells of term %d and a vote for %x, %s only of term %d and %x",
-			sidecarFile, m.Term, m.Vote, diskFile, f.term, f.vote)}
+		return fmt.Sprintf("%s tells of term %d and a vote for %x, %s only of term %d and %x",
+			sidecarFile, m.Term, m.Vote, diskFile, f.term, f.vote)
 	case m.Term != f.term || m.Vote != f.vote:
-		return verdict{doubt: fmt.Sprintf("%s is older than %s: term %d and a vote for %x, not term %d and %x",
-			sidecarFile, diskFile, m.Term, m.Vote, f.term, f.vote)}
+		return fmt.Sprintf("%s is older than %s: term %d and a vote for %x, not term %d and %x",
+			sidecarFile, diskFile, m.Term, m.Vote, f.term, f.vote)
 	}
-	return verdict{}
+	return ""
 }
 
 // checkMark refuses the sidecar of somebody else.
@@ -83,7 +78,16 @@ func (who owner) checkMark(m mark) error {
 	return nil
 }
 
-// adopted is a hard state with term and vote of the sidecar.
-func (m mark) adopted(hard *pb.HardState) *pb.HardState {
+// ahead says whether the mark is of a newer term, or of a vote where there was none.
+func (m mark) ahead(term, vote uint64) bool {
+	return m.Term > term || (m.Term == term && m.Vote != vote && m.Vote != 0)
+}
+
+// newest is a hard state with the newer term and vote of the two. It holds with a doubt as well: whatever
+// else was forgotten, a leader of an older term must not be followed, nor a vote given twice.
+func (m mark) newest(hard *pb.HardState) *pb.HardState {
+	if !m.ahead(hard.GetTerm(), hard.GetVote()) {
+		return hard
+	}
 	return &pb.HardState{Term: new(m.Term), Vote: new(m.Vote), Commit: new(hard.GetCommit())}
 }

@@ -128,21 +128,24 @@ func TestSoundDriveIsTrusted(t *testing.T) {
 
 // TestOlderFileIsDoubted: only the bbolt file comes from a backup, of whatever age.
 func TestOlderFileIsDoubted(t *testing.T) {
-	for name, between := range map[string]func(*drive){
-		"a newer vote":   func(v *drive) { v.save(3, 1) },
-		"another vote":   func(v *drive) { v.save(2, 2); v.save(3, 0); v.save(3, 3) },
-		"only entries":   func(v *drive) { v.save(2, 2, 4, 5) },
-		"only a restart": func(*drive) {},
+	for name, test := range map[string]struct {
+		between    func(*drive)
+		term, vote uint64
+	}{
+		"a newer vote":   {func(v *drive) { v.save(3, 1) }, 3, 1},
+		"another vote":   {func(v *drive) { v.save(2, 2); v.save(3, 0); v.save(3, 3) }, 3, 3},
+		"only entries":   {func(v *drive) { v.save(2, 2, 4, 5) }, 2, 2},
+		"only a restart": {func(*drive) {}, 2, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			v := newDrive(t)
 			putBack := v.copy(diskFile)
 			v.open("")
-			between(v)
+			test.between(v)
 			v.close()
 			putBack()
 			v.open("raft.db is an older copy: it ends with transaction")
-			v.hard(2, 2)
+			v.hard(test.term, test.vote)
 		})
 	}
 }
@@ -168,7 +171,7 @@ func TestOlderMetaPageIsDoubted(t *testing.T) {
 	}
 	for range 2 {
 		v.open("a meta page of raft.db is damaged")
-		v.hard(2, 2) // the vote of term 3 is gone
+		v.hard(3, 1) // which bbolt has forgotten
 		v.close()
 	}
 	v.open("a meta page")
@@ -204,7 +207,7 @@ func TestVoteAheadIsDoubted(t *testing.T) {
 	v.noteOnly(7, 3, 9)
 	v.close()
 	v.open("raft.vote tells of term 7 and a vote for 3, raft.db only of term 2 and 2")
-	v.hard(2, 2)
+	v.hard(7, 3)
 }
 
 func TestOlderSidecarIsDoubted(t *testing.T) {
@@ -285,7 +288,7 @@ func TestMissingFileBesideSidecar(t *testing.T) {
 	v := newDrive(t)
 	v.remove(diskFile)
 	v.open("raft.db is missing, but raft.vote tells of term 2 and index 3")
-	v.hard(1, 0)
+	v.hard(2, 2)
 }
 
 // TestDoubtOutlastsRestart: until a write without it, whatever else is written. A node that is started
