@@ -30,6 +30,8 @@ type peer struct {
 	gone bool
 	// cut: since the last beat its connection closed, or its silence cost it the job; see hearGap.
 	cut bool
+	// missed: it was not heard since we were away; see patience.
+	missed bool
 	// gaps is nil until it is heard twice.
 	gaps *gaps
 	// blindSince is when it was first said, without a break since, not to reach the metastore; 0 when it does.
@@ -109,6 +111,7 @@ func (g *Granter) excuse(stall time.Duration) {
 	g.since = g.since.Add(stall)
 	for i := range g.peers {
 		p := &g.peers[i]
+		p.missed = p.missed || stall > g.cfg.Timing.Silence
 		if p.heardAt != 0 {
 			p.heardAt = p.heardAt.Add(stall)
 		}
@@ -148,7 +151,7 @@ func (g *Granter) noteBeat(in Beat) {
 
 func (p *peer) hear(said Report, now Instant) {
 	p.hearGap(said, now)
-	p.said, p.heardAt, p.gone, p.cut = said, now, false, false
+	p.said, p.heardAt, p.gone, p.cut, p.missed = said, now, false, false, false
 	switch {
 	case said.Healthy:
 		p.blindSince = 0

@@ -40,7 +40,7 @@ func (w *world) command(t *testing.T, d *datadriven.TestData) {
 	case "freeze":
 		w.host(name(d)).frozen = true
 	case "thaw":
-		w.host(name(d)).frozen = false
+		w.thaw(w.host(name(d)))
 	case "cut":
 		w.host(name(d)).cut = true
 	case "heal":

@@ -19,7 +19,7 @@ func (g *Granter) suspect() Suspicion {
 		return Suspicion{}
 	}
 	h := g.peer(g.view.Holder)
-	patience := g.detection(h).After
+	patience := g.patience(h)
 	unheard := g.now.Since(max(h.heardAt, g.since))
 	heard := h.heardAt != 0
 	switch {

@@ -143,6 +143,9 @@ func (w *watch) trouble(ctx context.Context) error {
 			w.mu.Lock()
 			w.run.Events = append(w.run.Events, e)
 			w.mu.Unlock()
+			if e.Moved != "" || e.Stuck != "" {
+				fmt.Fprintf(w.progress, "steady: %s for %.1f s, raft leader %s: moved %q, stuck %q\n", e.Trouble, e.Lasted, e.Leader, e.Moved, e.Stuck)
+			}
 			if e.Stuck != "" || lab.Pause(ctx, time.Duration(dice.Int64N(int64(2*time.Second)))) != nil {
 				return nil
 			}
