@@ -52,9 +52,9 @@ func raiseLimit(profile time.Duration) time.Duration {
 	return min(8*profile, max(2*time.Second, 4*profile))
 }
 
-// patience is the detection time, but for a node that we, leading, have not heard since we were away ourselves, or never:
-// connections do not outlive a long pause, and a healthy node that has to find us again needs more than the time in
-// which it beats. A redial that is refused is proof at once all the same.
+// patience is the detection time, but for a node that we have not heard since we were away or alone ourselves, or never:
+// connections do not outlive that, and a healthy node that has to find us again needs more than the time in which it
+// beats. A redial that is refused is proof at once all the same.
 func (g *Granter) patience(p *peer) time.Duration {
 	after := g.detection(p).After
 	if p.missed || p.heardAt == 0 {

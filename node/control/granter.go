@@ -30,7 +30,7 @@ type peer struct {
 	gone bool
 	// cut: since the last beat its connection closed, or its silence cost it the job; see hearGap.
 	cut bool
-	// missed: it was not heard since we were away; see patience.
+	// missed: it was not heard since we were away or alone; see patience.
 	missed bool
 	// gaps is nil until it is heard twice.
 	gaps *gaps
@@ -60,6 +60,8 @@ type Granter struct {
 	// before it ended at a time we do not know.
 	listening bool
 	old       lease.Epoch
+	// company is when any other node was heard last.
+	company Instant
 	// silences and failures are when, in the calm window, silence cost a holder the job, and the job's lives failed.
 	silences, failures []Instant
 	suspicion          Suspicion
@@ -108,16 +110,25 @@ func (g *Granter) Step(now Instant, in Input) []Effect {
 
 // excuse moves what was heard by the time in which we did not listen, so that a stall of our own is nobody's silence.
 func (g *Granter) excuse(stall time.Duration) {
-	g.since = g.since.Add(stall)
+	if stall > g.cfg.Timing.Silence {
+		g.missEverybody()
+	}
+	g.since, g.company = g.since.Add(stall), g.company.Add(stall)
 	for i := range g.peers {
 		p := &g.peers[i]
-		p.missed = p.missed || stall > g.cfg.Timing.Silence
 		if p.heardAt != 0 {
 			p.heardAt = p.heardAt.Add(stall)
 		}
 		if p.blindSince != 0 {
 			p.blindSince = p.blindSince.Add(stall)
 		}
+	}
+}
+
+// missEverybody: we were away, or heard from nobody, so who is silent now may only not have found us yet.
+func (g *Granter) missEverybody() {
+	for i := range g.peers {
+		g.peers[i].missed = true
 	}
 }
 
@@ -143,6 +154,12 @@ func (g *Granter) note(in Input) {
 
 func (g *Granter) noteBeat(in Beat) {
 	p := g.peer(in.From)
+	if in.From != g.cfg.Self {
+		if g.now.Since(g.company) > g.cfg.Timing.Silence {
+			g.missEverybody()
+		}
+		g.company = g.now
+	}
 	if p.heardAt == 0 {
 		g.listening, g.old = true, max(g.old, in.Said.Epoch, in.Said.Row.Epoch)
 	}
