@@ -33,6 +33,10 @@ var rooms = []struct {
 	{"etl/tile", nil},
 	{"etl/nldn", []string{"etl/tile"}},
 	{"etl/columnar", []string{"etl/tile"}},
+	{"etl/aggregate", []string{"etl/tile"}},
+	{"etl/warehouse", []string{"etl/tile", "etl/aggregate"}},
+	{"etl/synth", []string{"etl/tile"}},
+	{"etl/sandbox", []string{"etl/tile", "etl/nldn", "etl/synth"}}, // nldn: tables from given files
 	{"etl/...", []string{"etl/..."}},
 	{"cmd/duoflowd", []string{"node/...", "raftstore", "gossip", "airflowctl/...", "proto/..."}}, // composition root
 	{"cmd/duoctl", []string{"proto/...", "airflowctl/fence"}},                                    // fence: `metastore init` and `doctor` run before any daemon
@@ -54,7 +58,11 @@ var dependencies = []struct {
 	{"github.com/prometheus/client_golang", []string{"node", "node/web", "cmd/..."}},
 	{"github.com/goccy/go-yaml", []string{"node", "etl/...", "cmd/...", "scripts/..."}},
 	{"github.com/spf13/cobra", []string{"cmd/..."}},
-	{"github.com/klauspost/compress", []string{"etl/nldn", "etl/columnar"}},
+	{"github.com/klauspost/compress", []string{"etl/nldn", "etl/columnar", "etl/synth", "etl/sandbox"}},
+	{"github.com/versity/versitygw", []string{"etl/sandbox"}},
+	{"github.com/fsouza/fake-gcs-server", []string{"etl/sandbox"}},
+	{"github.com/aws/aws-sdk-go-v2", []string{"etl/objects", "etl/sandbox"}}, // sandbox: the words in which versitygw is asked for a bucket
+	{"github.com/duckdb/duckdb-go/v2", []string{"etl/aggregate"}},
 	{"github.com/parquet-go/parquet-go", []string{"etl/columnar"}},
 	{"google.golang.org/grpc", []string{"proto/...", "door", "raftstore", "node/admin", "cmd/...", "scripts/..."}},
 	{"google.golang.org/protobuf", []string{"proto/...", "raftstore/...", "node", "node/admin", "cmd/...", "scripts/..."}},

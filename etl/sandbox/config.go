@@ -1,0 +1,91 @@
+package sandbox
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+)
+
+// Region is the region of the S3 server.
+const Region = "us-east-1"
+
+// Config says what to serve. Dir is all it needs.
+type Config struct {
+	// Dir holds the objects; made if missing. A sandbox started again on it finds them.
+	Dir string
+
+	// S3, GCS and BigQuery are host:port to listen at; "" is a free port of 127.0.0.1. Other than loopback is refused.
+	S3, GCS, BigQuery string
+
+	// AccessKey and SecretKey are S3's only account; both empty: random ones.
+	AccessKey, SecretKey string
+
+	// S3Buckets and GCSBuckets are made at the start unless they exist. GCS makes others when written to; S3 on CreateBucket.
+	S3Buckets, GCSBuckets []string
+
+	// Faults may be planned before and while the sandbox runs; nil: none ever.
+	Faults *Faults
+
+	// Logger gets one line a start and end, and one a fault; nil: nothing.
+	Logger *slog.Logger
+}
+
+// Endpoints is where clients find the servers.
+type Endpoints struct {
+	S3        string `json:"s3"`       // http://127.0.0.1:41001; path-style addressing
+	GCS       string `json:"gcs"`      // 127.0.0.1:41002, the form of STORAGE_EMULATOR_HOST
+	BigQuery  string `json:"bigquery"` // http://127.0.0.1:41003, for option.WithEndpoint
+	Region    string `json:"region"`   // of S3
+	AccessKey string `json:"access_key"`
+	SecretKey string `json:"secret_key"`
+}
+
+// complete checks the configuration and fills what is left open.
+func (c Config) complete() (Config, error) {
+	var all []error
+	if c.Dir == "" {
+		all = append(all, errors.New("dir: empty"))
+	}
+	for _, a := range []struct {
+		key string
+		at  *string
+	}{{"s3", &c.S3}, {"gcs", &c.GCS}, {"bigquery", &c.BigQuery}} {
+		if *a.at == "" {
+			*a.at = "127.0.0.1:0"
+		}
+		all = append(all, loopback(a.key, *a.at))
+	}
+	if (c.AccessKey == "") != (c.SecretKey == "") {
+		all = append(all, errors.New("access key and secret key: give both or none"))
+	}
+	if c.AccessKey == "" {
+		c.AccessKey, c.SecretKey = "sandbox"+rand.Text()[:8], rand.Text()
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if err := errors.Join(all...); err != nil {
+		return c, fmt.Errorf("sandbox: %w", err)
+	}
+	dir, err := filepath.Abs(c.Dir)
+	if err != nil {
+		return c, fmt.Errorf("sandbox: %w", err)
+	}
+	c.Dir = dir
+	return c, nil
+}
+
+// loopback refuses an address that others could reach: nobody is asked for a password.
+func loopback(key, address string) error {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf("%s: %w", key, err)
+	}
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return fmt.Errorf("%s: %s is not a loopback address, and the sandbox lets everyone in", key, host)
+	}
+	return nil
+}
