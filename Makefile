@@ -15,6 +15,7 @@ NATIVE   ?= 5
 LABS     ?= 1
 PARALLEL ?= 1
 PARTS    ?= stub,airflow
+PG       ?=
 FROM     ?= bench.json
 
 help: ## say what can be made
@@ -59,11 +60,11 @@ versus: ## native Airflow schedulers beside duoflow, measured in one run (about 
 # Progress and every finished run are in bench.json at once; RESUME=1 goes on with it. About two and a quarter hours.
 bench: RUNS = 30
 bench: KILLS = 10
-bench: ## duoflow beside etcdctl lock, keepalived, an advisory lock (stub job, 11 faults, RUNS=30) and native Airflow schedulers; PARTS= RESUME=1
+bench: ## duoflow beside etcdctl lock, keepalived, an advisory lock (stub job, 11 faults, RUNS=30) and native Airflow schedulers; PARTS= RESUME=1 PG=18
 	@scripts/setup all
 	@mkdir -p bin && go build -o bin/bench ./scripts/bench
-	@$(SUDO) bin/bench -parts $(PARTS) -runs $(RUNS) -kills $(KILLS) -native $(NATIVE) -labs $(LABS) -parallel $(PARALLEL) \
-		$(if $(RESUME),-resume) -out bench.json -plot bench.svg
+	@$(if $(PG),bin=$$(scripts/test-pg --bin $(PG)) &&) $(SUDO) $(if $(PG),env "DUOFLOW_PG_BIN=$$bin") bin/bench -parts $(PARTS) \
+		-runs $(RUNS) -kills $(KILLS) -native $(NATIVE) -labs $(LABS) -parallel $(PARALLEL) $(if $(RESUME),-resume) -out bench.json -plot bench.svg
 
 bench-readme: ## take the figures of FROM (bench.json; or several, separated by commas) into the repository and the README
 	@mkdir -p bin && go build -o bin/bench ./scripts/bench

@@ -11,14 +11,35 @@ import (
 
 const job = "scheduler"
 
+// The two duoflows: as it comes, and set as fast as it goes, which is how the peers are set.
+const (
+	ours     = "duoflow"
+	oursFast = "duoflow-fast"
+)
+
+// own reports whether a system is one of the two, of which promises are kept or broken.
+func own(system string) bool { return system == ours || system == oursFast }
+
 // duoflow is three duoflowd, one of them the witness.
 type duoflow struct {
 	fleet
+	about   About
 	cluster *lab.Cluster
 }
 
 func newDuoflow(ctx context.Context, s *stage) (System, error) {
-	d := &duoflow{fleet: newFleet(s.lab)}
+	return makeDuoflow(ctx, s, About{Name: ours, Settings: "lan", Detection: 300 * time.Millisecond})
+}
+
+func newDuoflowFast(ctx context.Context, s *stage) (System, error) {
+	return makeDuoflow(ctx, s, About{Name: oursFast, Settings: "fast", Detection: 150 * time.Millisecond})
+}
+
+// makeDuoflow sets a cluster up; about's settings are the detection profile.
+func makeDuoflow(ctx context.Context, s *stage, about About) (*duoflow, error) {
+	profile := about.Settings
+	about.Version, about.Settings = "this tree", "detection "+profile+", calm_window 0s"
+	d := &duoflow{fleet: newFleet(s.lab), about: about}
 	var err error
 	d.cluster, err = s.lab.NewCluster(ctx, s.store, lab.ClusterOptions{
 		Jobs: map[string]lab.Job{job: {Kind: "command", Command: []string{s.writer}}},
@@ -29,7 +50,7 @@ func newDuoflow(ctx context.Context, s *stage) (System, error) {
 	for _, host := range hosts {
 		node := d.cluster.Nodes[host]
 		// Without damping: the benchmark makes more failovers in a minute than a site in a year.
-		if err := node.WriteConfig(func(c map[string]any) { c["calm_window"] = "0s" }); err != nil {
+		if err := node.WriteConfig(func(c map[string]any) { c["calm_window"], c["detection"] = "0s", profile }); err != nil {
 			return nil, err
 		}
 		d.runs[host] = []*keeper{{start: func() (*lab.Process, error) {
@@ -40,9 +61,7 @@ func newDuoflow(ctx context.Context, s *stage) (System, error) {
 	return d, nil
 }
 
-func (d *duoflow) About() About {
-	return About{Name: "duoflow", Version: "this tree", Settings: "detection lan, calm_window 0s", Detection: 300 * time.Millisecond}
-}
+func (d *duoflow) About() About { return d.about }
 
 // Active waits until the witness leads, as it does in every settled cluster, and the standby could take over.
 func (d *duoflow) Active(ctx context.Context) (string, error) {

@@ -10,7 +10,7 @@ import (
 func (r *Report) broken() []string {
 	var out []string
 	for _, run := range r.Runs {
-		if run.System == "duoflow" && (run.Stale > 0 || run.Shared > 0 || run.Writers != 1) {
+		if own(run.System) && (run.Stale > 0 || run.Shared > 0 || run.Writers != 1) {
 			out = append(out, fmt.Sprintf("%s of %s: %s", run.Fault, run.At.Format("15:04:05"), run))
 		}
 	}

@@ -109,7 +109,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	set.StringVar(&someParts, "parts", "stub,airflow", "names of parts")
 	set.IntVar(&o.runs, "runs", 30, "stub: how often each fault is done to each system")
 	set.StringVar(&someFaults, "faults", "", "stub: names of faults; empty: all")
-	set.StringVar(&someSystems, "systems", "duoflow,etcd,keepalived,advisory", "stub: names of systems")
+	set.StringVar(&someSystems, "systems", "duoflow,duoflow-fast,etcd,keepalived,advisory", "stub: names of systems")
 	set.IntVar(&o.parallel, "parallel", 1, "stub: laboratories side by side; only one makes a fault at a time")
 	set.IntVar(&o.kills, "kills", 10, "airflow: kills of duoflow's active host, warm and cold each")
 	set.IntVar(&o.native, "native", 5, "airflow: kills of one of two native schedulers that leave unsent tasks")

@@ -44,7 +44,7 @@ var systems = []struct {
 	name string
 	make func(context.Context, *stage) (System, error)
 }{
-	{"duoflow", newDuoflow}, {"etcd", newEtcd}, {"keepalived", newKeepalived}, {"advisory", newAdvisory},
+	{ours, newDuoflow}, {oursFast, newDuoflowFast}, {"etcd", newEtcd}, {"keepalived", newKeepalived}, {"advisory", newAdvisory},
 }
 
 // player makes runs in one laboratory. There may be several; then each has a fault of its own.

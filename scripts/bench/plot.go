@@ -20,7 +20,7 @@ const (
 )
 
 var colours = map[string]string{
-	"duoflow": "#1b6e3c", "etcd": "#1f5fa8", "keepalived": "#b25c00", "advisory": "#7a3e9d",
+	ours: "#1b6e3c", oursFast: "#6aa84f", "etcd": "#1f5fa8", "keepalived": "#b25c00", "advisory": "#7a3e9d",
 	warm: "#1b6e3c", cold: "#6aa84f", native: "#1f5fa8",
 }
 

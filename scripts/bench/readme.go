@@ -72,7 +72,7 @@ runs in which the old owner committed after the new one (split), in which two wr
 | fault | duoflow p50 | p99 | max |`, r.most())
 	var peers []string
 	for _, s := range r.Systems {
-		if s.Name != "duoflow" {
+		if s.Name != ours {
 			peers = append(peers, s.Name)
 			fmt.Fprintf(b, " %s p50 / max |", s.Name)
 		}
@@ -84,9 +84,9 @@ runs in which the old owner committed after the new one (split), in which two wr
 	}
 	for _, f := range faults {
 		row := ""
-		if own, ok := byKey[stubKey(f.name, "duoflow")]; ok {
-			row = fmt.Sprintf(" %s |", strings.Join(strings.Split(own.Gap.text(own.N > own.None), "\t"), " | "))
-			row = strings.TrimSuffix(row, " |") + own.bracket() + " |"
+		if cell, ok := byKey[stubKey(f.name, ours)]; ok {
+			row = fmt.Sprintf(" %s |", strings.Join(strings.Split(cell.Gap.text(cell.N > cell.None), "\t"), " | "))
+			row = strings.TrimSuffix(row, " |") + cell.bracket() + " |"
 		}
 		for _, peer := range peers {
 			row += " " + byKey[stubKey(f.name, peer)].peer() + " |"
@@ -99,16 +99,16 @@ runs in which the old owner committed after the new one (split), in which two wr
 	if r.Postgres < 16 {
 		fmt.Fprintf(b, "queued-statement: on Postgres %d, as on all before 16, duoflow takes over only when the stopped session is gone, so its gap is as long as the stop.\n", r.Postgres)
 	}
-	own := r.own()
+	mine := r.own()
 	fmt.Fprintf(b, "duoflow, all %d runs: %d rows of an old epoch after a newer one's first, %d runs without exactly one writer at the end.\n\n",
-		own.N, own.StaleMax, own.Split+own.Nobody)
+		mine.N, mine.StaleMax, mine.Split+mine.Nobody)
 }
 
 // own is all that duoflow's runs say together.
 func (r *Report) own() Cell {
 	var runs []Run
 	for _, run := range r.Runs {
-		if run.System == "duoflow" {
+		if own(run.System) {
 			runs = append(runs, run)
 		}
 	}
