@@ -23,6 +23,7 @@ func (n *Node) View() web.View {
 		v.Jobs = append(v.Jobs, web.JobView{
 			Name: string(s.name), State: string(seen.state), Active: seen.state == control.Active,
 			Epoch: uint64(job.Epoch), Holder: string(job.Holder),
+			Detection: seen.detection[job.Holder].Reason(),
 		})
 		if !seen.said.Healthy {
 			v.Reason = "job " + string(s.name) + ": the metastore cannot be reached, or is not writable"

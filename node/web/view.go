@@ -10,6 +10,8 @@ type JobView struct {
 	Epoch  uint64 `json:"epoch"`            // current epoch of the job; 0 = never granted
 	Holder string `json:"holder"`           // node that holds it; empty = none
 	Unsafe string `json:"unsafe,omitempty"` // why the job is not fully fenced; empty = fenced
+	// Detection says why this node lets the holder be unheard for longer than its profile does; empty = it does not.
+	Detection string `json:"detection,omitempty"`
 }
 
 // View is what the node's loop published last.

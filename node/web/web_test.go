@@ -139,9 +139,10 @@ func TestPageShowsTheNodeAndAsksNobodyElse(t *testing.T) {
 	v := twoJobs()
 	v.Ready, v.Reason, v.Age = false, `<script>alert("x")</script>`, 3*time.Second
 	v.Jobs[1].Unsafe = "fence: lease-only"
+	v.Jobs[0].Detection = "raised from 300ms to 621ms"
 	w := ask(newServer(t, func() View { return v }), http.MethodGet, "/")
 	body := w.Body.String()
-	for _, want := range []string{"scheduler", "etl", "<td>7</td>", "UNSAFE", "lease-only", "Not current", "&lt;script&gt;"} {
+	for _, want := range []string{"scheduler", "etl", "<td>7</td>", "UNSAFE", "lease-only", "to 621ms", "Not current", "&lt;script&gt;"} {
 		if !strings.Contains(body, want) {
 			t.Errorf("%q is not on the page", want)
 		}
