@@ -60,6 +60,9 @@ func (p *postmaster) ended() bool {
 	}
 }
 
+// stopLimit is how long a stopped postmaster may take to stop; it is killed all the same.
+const stopLimit = 5 * time.Second
+
 // killAll ends the postmaster and its children with SIGKILL. The postmaster is frozen first so that
 // it cannot fork between the listing and the kill. Every backend has a session of its own, so no
 // process group would reach them.
@@ -68,6 +71,9 @@ func (p *postmaster) killAll() error {
 		return nil
 	}
 	_ = syscall.Kill(p.pid, syscall.SIGSTOP)
+	for end := time.Now().Add(stopLimit); state(p.pid) != 'T' && alive(p.pid) && time.Now().Before(end); {
+		time.Sleep(time.Millisecond) // it goes on for a moment on the other processor, and may fork
+	}
 	children, err := childrenOf(p.pid)
 	for _, pid := range append(children, p.pid) {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
@@ -110,10 +116,19 @@ func waitGone(pids []int, limit time.Duration) error {
 }
 
 func alive(pid int) bool {
+	now := state(pid)
+	return now != 0 && now != 'Z'
+}
+
+// state is the letter that proc(5) has for what a process does; 0 when it is gone.
+func state(pid int) byte {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return false
+		return 0
 	}
 	end := bytes.LastIndexByte(text, ')')
-	return end < 0 || !bytes.HasPrefix(text[end+1:], []byte(" Z"))
+	if end < 0 || len(text) < end+3 {
+		return 0
+	}
+	return text[end+2]
 }
