@@ -103,6 +103,11 @@ func (s *Store) flush(alarm *time.Timer) error {
 	if out.Save != nil {
 		s.saver.todo <- out.Save
 	}
+	for _, entry := range out.Dropped {
+		if len(entry.GetData()) >= commandHeader { // else it is none of this node's
+			s.complete(entry.GetData(), ErrDropped)
+		}
+	}
 	if out.Wake > 0 {
 		alarm.Reset(out.Wake)
 	}

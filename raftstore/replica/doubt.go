@@ -78,8 +78,12 @@ func (r *Replica) admit(m *pb.Message) *pb.Message {
 	inDoubt := r.doubt.reason != ""
 	switch m.GetType() {
 	case pb.MsgAppResp:
-		if string(m.GetContext()) == startOver {
+		switch string(m.GetContext()) {
+		case startOver:
 			r.startOver(m.GetFrom())
+			return nil
+		case dropped:
+			r.out.Dropped = append(r.out.Dropped, m.GetEntries()...)
 			return nil
 		}
 	case pb.MsgVote, pb.MsgPreVote:

@@ -17,6 +17,8 @@ type Output struct {
 	// Save is to be made durable, and then told with Saved; nil = nothing new. There is at most one
 	// under way: what comes up meanwhile is in the next one. It is read-only.
 	Save *Batch
+	// Dropped are proposals of this replica that the leader has given back: they are in no log.
+	Dropped []*pb.Entry
 	// Leadership is set when it changed.
 	Leadership *Leadership
 	// Wake asks for a call of Replica.Wake after this time; 0 = no wish. A later wish replaces it.

@@ -181,12 +181,39 @@ func (r *Replica) Tick() {
 // Step takes a message of a peer. An error means that the message was of no use; raft lives on.
 func (r *Replica) Step(m *pb.Message) error {
 	r.hearDisk(m)
+	if m.GetType() == pb.MsgProp {
+		return r.stepProposal(m)
+	}
 	if m = r.admit(m); m == nil {
 		return nil
 	}
 	if err := r.node.Step(m); err != nil {
 		return fmt.Errorf("step %s from %x: %w", m.GetType(), m.GetFrom(), err)
 	}
+	return nil
+}
+
+// dropped is the Context of an answer that gives back a proposal which is in no log. raft itself would say
+// nothing, and who proposed would wait for as long as it has patience.
+const dropped = "dropped"
+
+// stepProposal takes a proposal that a peer has passed on. Who does not lead any more does not pass it
+// on again: it would go out under the name of the first sender, which nobody accepts.
+func (r *Replica) stepProposal(m *pb.Message) error {
+	lead := r.leadership()
+	if lead.Self {
+		err := r.node.Step(m)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, raft.ErrProposalDropped) {
+			return fmt.Errorf("step %s from %x: %w", m.GetType(), m.GetFrom(), err)
+		}
+	}
+	r.send(&pb.Message{
+		Type: pb.MsgAppResp.Enum(), To: m.From, From: new(r.cfg.ID), Term: new(lead.Term),
+		Reject: new(true), Context: []byte(dropped), Entries: m.GetEntries(),
+	})
 	return nil
 }
 

@@ -224,6 +224,9 @@ func (w *world) leave(id uint64, out Output) {
 		w.nodes[id].wake = out.Wake
 		fmt.Fprintf(&w.out, "%d wants to wake in %s\n", id, out.Wake)
 	}
+	for _, entry := range out.Dropped {
+		fmt.Fprintf(&w.out, "%d: %q was given back\n", id, entry.GetData())
+	}
 	if l := out.Leadership; l != nil {
 		fmt.Fprintf(&w.out, "%d: %s\n", id, describe(*l))
 	}
