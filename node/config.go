@@ -218,7 +218,7 @@ func (c *Config) members() []lease.Node {
 // timing is every duration the machines of a job depend on.
 func (c *Config) timing(j Job) control.Timing {
 	t := control.DefaultTiming()
-	t.Silence = detections[c.Detection].silence
+	t.Silence, t.Step = detections[c.Detection].silence, detections[c.Detection].pulse
 	t.PlannedGrace = j.Grace
 	if c.CalmWindow != nil {
 		t.CalmWindow = *c.CalmWindow

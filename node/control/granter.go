@@ -80,8 +80,8 @@ func NewGranter(cfg GranterConfig) *Granter {
 	return &Granter{cfg: cfg, view: lease.Job{Name: cfg.Job, Phase: lease.Vacant}}
 }
 
-// stallPart: time that jumps by more than this part of the detection time has not been spent listening. Steps come
-// every 25 ms, so in `lan` three missed ones are a stall.
+// stallPart: time that jumps by more than a step and this part of the detection time has not been spent listening. In
+// `lan`, with steps of 50 ms, that is 125 ms.
 const stallPart = 4
 
 // Suspicion returns the leader's present opinion of the holder.
@@ -92,7 +92,7 @@ func (g *Granter) Step(now Instant, in Input) []Effect {
 	if now < g.now {
 		panic(fmt.Sprintf("control: granter of %s: time went from %d back to %d", g.cfg.Job, g.now, now))
 	}
-	if stall := now.Since(g.now); g.now != 0 && stall > g.cfg.Timing.Silence/stallPart {
+	if stall := now.Since(g.now); g.now != 0 && stall > g.cfg.Timing.Step+g.cfg.Timing.Silence/stallPart {
 		g.excuse(stall)
 	}
 	g.now = now

@@ -15,6 +15,8 @@ func (t Instant) Since(earlier Instant) time.Duration { return time.Duration(t -
 type Timing struct {
 	// Silence is D of the design: how long the holder may be unheard before it is suspected, at least; see Detection.
 	Silence time.Duration
+	// Step is how far apart steps are while nothing happens, so that their own distance is not taken for a stall.
+	Step time.Duration
 	// FailGrace is what a job gets between SIGTERM and kill when its epoch is over, PlannedGrace when it is asked to go.
 	FailGrace, PlannedGrace time.Duration
 	// RetryMin and RetryMax bound the doubling wait before a failed effect is tried again.
@@ -34,6 +36,7 @@ type Timing struct {
 func DefaultTiming() Timing {
 	return Timing{
 		Silence:      300 * time.Millisecond,
+		Step:         50 * time.Millisecond,
 		FailGrace:    2 * time.Second,
 		PlannedGrace: 30 * time.Second,
 		RetryMin:     20 * time.Millisecond,
