@@ -86,6 +86,18 @@ func TestOperate(t *testing.T) {
 // writers is a cluster whose job commits rows to public.work.
 func writers(ctx context.Context, t *testing.T, l *lab.Lab) (*lab.Cluster, *pgx.Conn) {
 	t.Helper()
+	c, conn := prepared(ctx, t, l, map[string]lab.Job{"scheduler": shell(writer)})
+	must(t, c.Start())
+	return c, conn
+}
+
+func shell(command string) lab.Job {
+	return lab.Job{Kind: "command", Command: []string{"sh", "-c", command}}
+}
+
+// prepared is a cluster that is not started, with the table public.work.
+func prepared(ctx context.Context, t *testing.T, l *lab.Lab, jobs map[string]lab.Job) (*lab.Cluster, *pgx.Conn) {
+	t.Helper()
 	store, err := l.StartMetastore(ctx, nil)
 	must(t, err)
 	conn, err := pgx.Connect(ctx, store.DSNOf(lab.Owner))
@@ -93,11 +105,8 @@ func writers(ctx context.Context, t *testing.T, l *lab.Lab) (*lab.Cluster, *pgx.
 	t.Cleanup(func() { _ = conn.Close(context.Background()) })
 	_, err = conn.Exec(ctx, "CREATE TABLE public.work (id bigint GENERATED ALWAYS AS IDENTITY, node text, epoch bigint)")
 	must(t, err)
-	c, err := l.NewCluster(ctx, store, lab.ClusterOptions{Jobs: map[string]lab.Job{
-		"scheduler": {Kind: "command", Command: []string{"sh", "-c", writer}},
-	}})
+	c, err := l.NewCluster(ctx, store, lab.ClusterOptions{Jobs: jobs})
 	must(t, err)
-	must(t, c.Start())
 	return c, conn
 }
 

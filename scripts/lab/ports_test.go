@@ -111,7 +111,7 @@ func noiseAt(l *lab.Lab, c *lab.Cluster, nodes []string) noise {
 // awaitLeader waits until a node leads the log.
 func awaitLeader(ctx context.Context, t *testing.T, c *lab.Cluster, want string) {
 	t.Helper()
-	eventually(t, "raft leader "+want, func() bool {
+	eventuallyWithin(t, time.Minute, "raft leader "+want, func() bool { // it may have to be well for a while before
 		status, err := c.Status(ctx)
 		must(t, err)
 		for _, n := range status.GetNodes() {
@@ -163,16 +163,25 @@ func metric(t *testing.T, web *http.Client, n *lab.Node, name string) float64 {
 	t.Helper()
 	answer, err := web.Get("https://" + n.HTTP() + "/metrics")
 	must(t, err)
+	value, ok := valueOf(answer, name)
+	if !ok {
+		t.Fatalf("%s has no metric %s", n.Name, name)
+	}
+	return value
+}
+
+// valueOf finds one value among metrics.
+func valueOf(answer *http.Response, name string) (float64, bool) {
 	defer answer.Body.Close()
 	text, err := io.ReadAll(answer.Body)
-	must(t, err)
+	if err != nil {
+		return 0, false
+	}
 	for line := range strings.Lines(string(text)) {
 		if value, ok := strings.CutPrefix(line, name+" "); ok {
 			number, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
-			must(t, err)
-			return number
+			return number, err == nil
 		}
 	}
-	t.Fatalf("%s has no metric %s", n.Name, name)
-	return 0
+	return 0, false
 }
