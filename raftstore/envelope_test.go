@@ -35,6 +35,7 @@ func TestDecodeRaftRefuses(t *testing.T) {
 		"change of members":  {Type: pb.MsgProp.Enum(), Entries: []*pb.Entry{change}},
 		"gap in entries":     {Type: pb.MsgApp.Enum(), Index: new(uint64(6)), Entries: []*pb.Entry{entry}},
 		"snapshot with none": {Type: pb.MsgSnap.Enum()},
+		"note of a reader":   {Type: pb.MsgHeartbeatResp.Enum(), Context: []byte("x")},
 	} {
 		if _, err := decodeRaft(seal(t, m)); !errors.Is(err, errEnvelope) {
 			t.Errorf("%s: got %v", name, err)
@@ -68,7 +69,7 @@ func TestCheckEnvelope(t *testing.T) {
 }
 
 // FuzzEnvelope: bytes of the network must lead to a message or an error. A message that is let
-// through must not make raft panic on its form; a fresh replica takes it.
+// through must not make raft panic on its form; a fresh replica takes it, and a leader.
 func FuzzEnvelope(f *testing.F) {
 	cfg := Config{Cluster: "test", Self: 1, Peers: []Peer{{ID: 1, Name: "a"}, {ID: 2, Name: "b"}, {ID: 3, Name: "c"}}}
 	for _, kind := range []pb.MessageType{pb.MsgVote, pb.MsgPreVote, pb.MsgApp, pb.MsgProp, pb.MsgHeartbeat,
@@ -92,23 +93,77 @@ func FuzzEnvelope(f *testing.F) {
 		if err != nil {
 			return
 		}
-		snapshot, hard := replica.Seed([]uint64{1, 2, 3})
-		memory, err := replica.NewMemory(snapshot, hard, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r, err := replica.New(replica.Config{ID: 1, Storage: memory, Machine: &list{},
-			HeartbeatTicks: 1, ElectionTicks: 10, SnapshotEvery: 100})
-		if err != nil {
-			t.Fatal(err)
-		}
 		if m.GetType() == pb.MsgSnap {
 			return // the machine's own decoder is the caller's to fuzz
 		}
-		r.PeerFresh(2, true)
-		_ = r.Step(m)
-		if _, err := r.Flush(); err != nil {
-			t.Fatal(err)
+		for _, leads := range []bool{false, true} {
+			r := lonely(t)
+			if leads {
+				elect(t, r)
+				m.Term = new(r.State().Term)
+			}
+			_ = r.Step(m)
+			flush(t, r)
+			for range 25 { // what it has learnt comes to bear with the next heartbeats and appends
+				r.Tick()
+				flush(t, r)
+			}
 		}
 	})
+}
+
+// lonely is replica 1 of three, whose peer 2 is new.
+func lonely(t *testing.T) *replica.Replica {
+	t.Helper()
+	snapshot, hard := replica.Seed([]uint64{1, 2, 3})
+	memory, err := replica.NewMemory(snapshot, hard, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := replica.New(replica.Config{ID: 1, Storage: memory, Machine: &list{},
+		HeartbeatTicks: 1, ElectionTicks: 10, SnapshotEvery: 100})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.PeerFresh(2, true)
+	return r
+}
+
+// elect makes it leader with the votes of peer 2, and gives it a command that nobody else has.
+func elect(t *testing.T, r *replica.Replica) {
+	t.Helper()
+	r.Link(2, true)
+	answers := map[pb.MessageType]pb.MessageType{pb.MsgPreVote: pb.MsgPreVoteResp, pb.MsgVote: pb.MsgVoteResp}
+	for range 100 {
+		for _, m := range flush(t, r) {
+			if kind, ok := answers[m.GetType()]; ok && m.GetTo() == 2 {
+				_ = r.Step(&pb.Message{Type: kind.Enum(), From: new(uint64(2)), To: new(uint64(1)), Term: m.Term})
+			}
+		}
+		if r.State().Self {
+			_ = r.Propose([]byte("12345678")) // only for what comes next: it is not committed
+			flush(t, r)
+			return
+		}
+		r.Tick()
+	}
+	t.Fatal("it does not lead")
+}
+
+// flush carries out what it has ready, with a disk that takes no time.
+func flush(t *testing.T, r *replica.Replica) (messages []*pb.Message) {
+	t.Helper()
+	for {
+		out, err := r.Flush()
+		if err != nil {
+			t.Fatal(err)
+		}
+		messages = append(messages, out.Messages...)
+		if out.Save == nil {
+			return messages
+		}
+		if err := r.Saved(); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
