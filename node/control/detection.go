@@ -79,10 +79,10 @@ func (d Detection) Reason() string {
 }
 
 // hearGap learns from the time since a node was heard last. It counts when it ended with a beat of the same life, on a
-// connection that held, and cost nobody the job: what else made a node silent is a failure, and says nothing about how
+// connection that held, was not one of everybody's, and cost nobody the job: what else made a node silent is a failure, and says nothing about how
 // late a healthy one may be.
 func (p *peer) hearGap(said Report, now Instant) {
-	if p.heardAt == 0 || p.cut || said.Token != p.said.Token {
+	if p.heardAt == 0 || p.cut || p.missed || said.Token != p.said.Token {
 		return
 	}
 	if p.gaps == nil {
