@@ -21,6 +21,8 @@ type picture struct {
 type jobPicture struct {
 	state     control.State
 	suspicion control.Suspicion
+	// waits is why a released job is not granted again yet.
+	waits string
 	// unfit says, for every node, why it cannot be granted the job; empty when it can.
 	unfit map[lease.NodeID]string
 	said  control.Report
@@ -40,7 +42,8 @@ func (n *Node) paint(now control.Instant) {
 			unfit[id], detection[id] = s.granter.Unfit(id), s.granter.Detection(id)
 		}
 		p.jobs[s.name] = jobPicture{
-			state: s.machine.State(), suspicion: s.granter.Suspicion(), unfit: unfit, said: s.machine.Report(), detection: detection,
+			state: s.machine.State(), suspicion: s.granter.Suspicion(), waits: s.granter.Waits(),
+			unfit: unfit, said: s.machine.Report(), detection: detection,
 		}
 	}
 	p.quorumAt = n.snapshot().quorumAt

@@ -94,6 +94,7 @@ func (n *Node) jobStatus(s *seat, p picture) *duoflowv1.JobStatus {
 	status := &duoflowv1.JobStatus{
 		Name: string(s.name), Kind: s.cfg.Kind, Follow: s.cfg.Follow,
 		Epoch: uint64(job.Epoch), Holder: string(job.Holder), SuspectReason: seen.suspicion.Detail,
+		WaitingReason: seen.waits,
 	}
 	if job.Phase != lease.Vacant {
 		status.Phase = string(job.Phase)

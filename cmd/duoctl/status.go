@@ -100,6 +100,9 @@ func writeJob(w io.Writer, job *duoflowv1.JobStatus) {
 	if job.GetSuspectReason() != "" {
 		fmt.Fprintf(w, "SUSPECT: %s: %s\n", orDash(job.GetHolder()), job.GetSuspectReason())
 	}
+	if job.GetWaitingReason() != "" {
+		fmt.Fprintf(w, "WAITING: %s\n", job.GetWaitingReason())
+	}
 	if p := job.GetPending(); p != nil {
 		fmt.Fprintf(w, "%s to %s asked %s ago\n", p.GetKind(), anyNode(p.GetTo()), ageText(p.GetAgeMs()))
 	}

@@ -320,11 +320,29 @@ func (g *Granter) wantedAgain() (Suspicion, bool) {
 		return Suspicion{Cause: lease.CauseSwitchover, Detail: "an operator asked"}, true
 	}
 	why := Suspicion{Cause: lease.CauseRestart, Detail: fmt.Sprintf("%s released epoch %d", g.view.Holder, g.view.Epoch)}
+	return why, g.calm() <= 0
+}
+
+// calm is how long a job whose lives keep failing is still left alone; 0 or less: not any more. The first failure in a
+// window is answered at once.
+func (g *Granter) calm() time.Duration {
 	g.failures = g.recent(g.failures)
 	n := len(g.failures)
 	if n < 2 {
-		return why, true
+		return 0
 	}
-	calm := doubled(g.cfg.Timing.RestartMin, n-2, g.cfg.Timing.RestartMax)
-	return why, g.now.Since(g.failures[n-1]) >= calm
+	return doubled(g.cfg.Timing.RestartMin, n-2, g.cfg.Timing.RestartMax) - g.now.Since(g.failures[n-1])
+}
+
+// Waits says why the leader does not grant a released job yet; empty when nothing holds it back.
+func (g *Granter) Waits() string {
+	if !g.leading || g.view.Phase != lease.Released || g.view.Move != nil {
+		return ""
+	}
+	calm := g.calm()
+	if calm <= 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d lives failed within %s: granted again in %s", len(g.failures), g.cfg.Timing.CalmWindow,
+		calm.Round(100*time.Millisecond))
 }

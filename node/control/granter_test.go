@@ -2,6 +2,7 @@ package control_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -301,6 +302,9 @@ func TestRestartsBackOff(t *testing.T) {
 	fail := func(cause lease.Cause) {
 		from := c.now
 		effects := c.release(cause)
+		if why := c.g.Waits(); (len(effects) == 0) != strings.Contains(why, "granted again in") {
+			t.Errorf("after the failure number %d the granter waits because %q", len(waits)+1, why)
+		}
 		if len(effects) == 0 {
 			effects = c.pass(time.Minute)
 		}

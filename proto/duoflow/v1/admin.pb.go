@@ -438,7 +438,8 @@ type JobStatus struct {
 	SuspectReason string                 `protobuf:"bytes,10,opt,name=suspect_reason,json=suspectReason,proto3" json:"suspect_reason,omitempty"`   // why the holder is suspected; "" = it is not
 	Unsafe        bool                   `protobuf:"varint,11,opt,name=unsafe,proto3" json:"unsafe,omitempty"`                                     // runs without a fence (fence: lease-only)
 	UnsafeReason  string                 `protobuf:"bytes,12,opt,name=unsafe_reason,json=unsafeReason,proto3" json:"unsafe_reason,omitempty"`
-	Pending       *PendingTransfer       `protobuf:"bytes,13,opt,name=pending,proto3" json:"pending,omitempty"` // absent = none
+	Pending       *PendingTransfer       `protobuf:"bytes,13,opt,name=pending,proto3" json:"pending,omitempty"`                                  // absent = none
+	WaitingReason string                 `protobuf:"bytes,14,opt,name=waiting_reason,json=waitingReason,proto3" json:"waiting_reason,omitempty"` // why a released job is not granted again yet (back-off); "" = nothing holds it back
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -562,6 +563,13 @@ func (x *JobStatus) GetPending() *PendingTransfer {
 		return x.Pending
 	}
 	return nil
+}
+
+func (x *JobStatus) GetWaitingReason() string {
+	if x != nil {
+		return x.WaitingReason
+	}
+	return ""
 }
 
 // JobOnNode is one job as one node sees it. The metastore belongs here because each job has its own.
@@ -1780,7 +1788,7 @@ const file_duoflow_v1_admin_proto_rawDesc = "" +
 	"fsyncP99Ms\x12\x18\n" +
 	"\atrouble\x18\v \x01(\tR\atrouble\x12#\n" +
 	"\radmin_address\x18\f \x01(\tR\fadminAddressB\x13\n" +
-	"\x11_last_beat_age_ms\"\xbe\x03\n" +
+	"\x11_last_beat_age_ms\"\xe5\x03\n" +
 	"\tJobStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x16\n" +
@@ -1795,7 +1803,8 @@ const file_duoflow_v1_admin_proto_rawDesc = "" +
 	" \x01(\tR\rsuspectReason\x12\x16\n" +
 	"\x06unsafe\x18\v \x01(\bR\x06unsafe\x12#\n" +
 	"\runsafe_reason\x18\f \x01(\tR\funsafeReason\x125\n" +
-	"\apending\x18\r \x01(\v2\x1b.duoflow.v1.PendingTransferR\apendingB\x10\n" +
+	"\apending\x18\r \x01(\v2\x1b.duoflow.v1.PendingTransferR\apending\x12%\n" +
+	"\x0ewaiting_reason\x18\x0e \x01(\tR\rwaitingReasonB\x10\n" +
 	"\x0e_mirror_age_ms\"\xfd\x02\n" +
 	"\tJobOnNode\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x14\n" +
