@@ -51,6 +51,9 @@ func decodeRaft(e *duoflowv1.PeerEnvelope) (*pb.Message, error) {
 		return nil, fmt.Errorf("%w: raft message from %x to %x in an envelope from %x to %x",
 			errEnvelope, m.GetFrom(), m.GetTo(), e.GetFrom(), e.GetTo())
 	}
+	if err := checkTerm(m); err != nil {
+		return nil, err
+	}
 	switch m.GetType() {
 	case pb.MsgAppResp, pb.MsgVote, pb.MsgVoteResp, pb.MsgPreVote, pb.MsgPreVoteResp, pb.MsgTimeoutNow:
 		return m, nil
@@ -73,10 +76,24 @@ func decodeRaft(e *duoflowv1.PeerEnvelope) (*pb.Message, error) {
 	}
 }
 
-// checkEntries wants the entries of a MsgApp to follow each other and the index they are sent for.
+// maxTerm is far beyond any term that is reached by elections. What comes with a higher one is damaged, and taking it
+// over could not be undone.
+const maxTerm = 1 << 48
+
+// checkTerm wants a term on everything but a proposal, whose sender leads in none.
+func checkTerm(m *pb.Message) error {
+	if isProposal := m.GetType() == pb.MsgProp; (m.GetTerm() == 0) != isProposal || m.GetTerm() > maxTerm {
+		return fmt.Errorf("%w: %s of term %d", errEnvelope, m.GetType(), m.GetTerm())
+	}
+	return nil
+}
+
+// checkEntries wants the entries of a MsgApp to follow each other and the index they are sent for, and to be of no later
+// term than that of their sender.
 func checkEntries(m *pb.Message) error {
 	for i, entry := range m.GetEntries() {
-		if want := m.GetIndex() + 1 + uint64(i); entry.GetIndex() != want || entry.GetTerm() == 0 {
+		want, term := m.GetIndex()+1+uint64(i), entry.GetTerm()
+		if entry.GetIndex() != want || term == 0 || term > m.GetTerm() {
 			return fmt.Errorf("%w: entry of index %d term %d where index %d belongs",
 				errEnvelope, entry.GetIndex(), entry.GetTerm(), want)
 		}

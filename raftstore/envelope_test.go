@@ -2,6 +2,8 @@ package raftstore
 
 import (
 	"errors"
+	"math"
+	"math/rand/v2"
 	"testing"
 
 	pb "go.etcd.io/raft/v3/raftpb"
@@ -27,21 +29,26 @@ func seal(t testing.TB, m *pb.Message) *duoflowv1.PeerEnvelope {
 func TestDecodeRaftRefuses(t *testing.T) {
 	entry := &pb.Entry{Index: new(uint64(8)), Term: new(uint64(2)), Data: []byte("12345678")}
 	change := &pb.Entry{Type: pb.EntryConfChange.Enum(), Data: []byte("12345678")}
+	one := func(kind pb.MessageType) *pb.Message { return &pb.Message{Type: kind.Enum(), Term: new(uint64(1))} }
 	for name, m := range map[string]*pb.Message{
-		"local type":         {Type: pb.MsgHup.Enum()},
-		"read index":         {Type: pb.MsgReadIndex.Enum()},
+		"no term":            {Type: pb.MsgVote.Enum()},
+		"last term":          {Type: pb.MsgVote.Enum(), Term: new(uint64(math.MaxUint64))},
+		"proposal of a term": {Type: pb.MsgProp.Enum(), Term: new(uint64(2)), Entries: []*pb.Entry{{Data: []byte("12345678")}}},
+		"entry from ahead":   {Type: pb.MsgApp.Enum(), Term: new(uint64(1)), Index: new(uint64(7)), Entries: []*pb.Entry{entry}},
+		"local type":         one(pb.MsgHup),
+		"read index":         one(pb.MsgReadIndex),
 		"empty proposal":     {Type: pb.MsgProp.Enum()},
 		"short proposal":     {Type: pb.MsgProp.Enum(), Entries: []*pb.Entry{{Data: []byte("short")}}},
 		"change of members":  {Type: pb.MsgProp.Enum(), Entries: []*pb.Entry{change}},
-		"gap in entries":     {Type: pb.MsgApp.Enum(), Index: new(uint64(6)), Entries: []*pb.Entry{entry}},
-		"snapshot with none": {Type: pb.MsgSnap.Enum()},
-		"note of a reader":   {Type: pb.MsgHeartbeatResp.Enum(), Context: []byte("x")},
+		"gap in entries":     {Type: pb.MsgApp.Enum(), Term: new(uint64(2)), Index: new(uint64(6)), Entries: []*pb.Entry{entry}},
+		"snapshot with none": one(pb.MsgSnap),
+		"note of a reader":   {Type: pb.MsgHeartbeatResp.Enum(), Term: new(uint64(1)), Context: []byte("x")},
 	} {
 		if _, err := decodeRaft(seal(t, m)); !errors.Is(err, errEnvelope) {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
-	sound := seal(t, &pb.Message{Type: pb.MsgApp.Enum(), Index: new(uint64(7)), Entries: []*pb.Entry{entry}})
+	sound := seal(t, &pb.Message{Type: pb.MsgApp.Enum(), Term: new(uint64(2)), Index: new(uint64(7)), Entries: []*pb.Entry{entry}})
 	if _, err := decodeRaft(sound); err != nil {
 		t.Errorf("sound message: %v", err)
 	}
@@ -78,6 +85,9 @@ func FuzzEnvelope(f *testing.F) {
 			Entries: []*pb.Entry{{Index: new(uint64(2)), Term: new(uint64(2)), Data: []byte("12345678")}},
 			Snapshot: &pb.Snapshot{Data: []byte("[]"), Metadata: &pb.SnapshotMetadata{
 				Index: new(uint64(7)), Term: new(uint64(2)), ConfState: &pb.ConfState{Voters: []uint64{1, 2, 3}}}}}
+		if kind == pb.MsgProp {
+			m.Term = nil
+		}
 		payload, err := proto.Marshal(seal(f, m))
 		if err != nil {
 			f.Fatal(err)
@@ -96,20 +106,57 @@ func FuzzEnvelope(f *testing.F) {
 		if m.GetType() == pb.MsgSnap {
 			return // the machine's own decoder is the caller's to fuzz
 		}
-		for _, leads := range []bool{false, true} {
-			r := lonely(t)
-			if leads {
-				elect(t, r)
-				m.Term = new(r.State().Term)
-			}
-			_ = r.Step(m)
-			flush(t, r)
-			for range 25 { // what it has learnt comes to bear with the next heartbeats and appends
-				r.Tick()
-				flush(t, r)
-			}
-		}
+		face(t, m, false)
+		face(t, m, true)
 	})
+}
+
+// TestNoFormOfAMessagePanics: what a sound sender could never have sent, but is not refused, does no harm.
+func TestNoFormOfAMessagePanics(t *testing.T) {
+	kinds := []pb.MessageType{pb.MsgVote, pb.MsgPreVote, pb.MsgApp, pb.MsgProp, pb.MsgHeartbeat, pb.MsgAppResp,
+		pb.MsgVoteResp, pb.MsgPreVoteResp, pb.MsgHeartbeatResp, pb.MsgTimeoutNow}
+	numbers := []uint64{0, 1, 2, 3, 4, 5, 1 << 20, maxTerm, 1 << 62, math.MaxUint64}
+	taken := 0
+	for seed := range uint64(20_000) {
+		dice := rand.New(rand.NewPCG(seed, 0))
+		number := func() *uint64 { return new(numbers[dice.IntN(len(numbers))]) }
+		m := &pb.Message{
+			Type: kinds[dice.IntN(len(kinds))].Enum(), Term: number(), LogTerm: number(), Index: number(),
+			Commit: number(), RejectHint: number(), Reject: new(dice.IntN(2) == 0),
+		}
+		for i := range dice.IntN(3) {
+			m.Entries = append(m.Entries, &pb.Entry{
+				Index: new(m.GetIndex() + 1 + uint64(i)), Term: number(), Data: []byte("12345678"),
+			})
+		}
+		if m, err := decodeRaft(seal(t, m)); err == nil {
+			taken++
+			face(t, m, dice.IntN(2) == 0)
+		}
+	}
+	if taken < 1000 {
+		t.Errorf("only %d messages were taken", taken)
+	}
+}
+
+// face gives a message to a replica, which may lead, and lets what comes of it take its course.
+func face(t *testing.T, m *pb.Message, leads bool) {
+	t.Helper()
+	defer func() {
+		if p := recover(); p != nil {
+			t.Fatalf("%v, leader %v: %v", m, leads, p)
+		}
+	}()
+	r := lonely(t)
+	if leads {
+		elect(t, r)
+	}
+	_ = r.Step(m)
+	flush(t, r)
+	for range 25 {
+		r.Tick()
+		flush(t, r)
+	}
 }
 
 // lonely is replica 1 of three, whose peer 2 is new.

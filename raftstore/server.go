@@ -70,7 +70,7 @@ func newServer(s *Store) *grpc.Server {
 		grpc.InitialConnWindowSize(connBytes),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingEvery, Timeout: brokenAfter}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingLeast, PermitWithoutStream: true}),
-		grpc.ConnectionTimeout(helloTimeout),
+		grpc.ConnectionTimeout(2*helloTimeout), // the door is quicker, and knows why
 		grpc.WaitForHandlers(true),
 	)
 	duoflowv1.RegisterPeerServer(g, &server{store: s})

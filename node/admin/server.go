@@ -210,7 +210,7 @@ func (s *Server) options() []grpc.ServerOption {
 		grpc.MaxRecvMsgSize(maxRequestBytes),
 		grpc.MaxSendMsgSize(maxResponseBytes),
 		grpc.MaxConcurrentStreams(maxStreams),
-		grpc.ConnectionTimeout(handshakeTimeout),
+		grpc.ConnectionTimeout(2 * handshakeTimeout), // the door is quicker, and knows why
 		grpc.KeepaliveParams(keepalive.ServerParameters{
 			Time: keepaliveIdle, Timeout: keepaliveTimeout, MaxConnectionIdle: idleTimeout,
 		}),
