@@ -1,0 +1,71 @@
+package etl
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"strings"
+
+	"github.com/duoflow/duoflow/etl/objects"
+	"github.com/duoflow/duoflow/etl/tile"
+)
+
+// origin is what a chunk is made of at its source now.
+type origin struct {
+	state string // changes exactly when the chunk may have changed
+	bytes int64  // 0 = unknown
+}
+
+// origins is a source of chunks.
+type origins interface {
+	// state asks cheaply what a chunk is made of.
+	state(ctx context.Context, chunk tile.Chunk) (origin, error)
+	// extract makes objects in Google Cloud Storage of it, and finds those that it has made already.
+	extract(ctx context.Context, chunk tile.Chunk, moved func(bytes, rows int64)) ([]objects.Source, error)
+}
+
+// given is a source whose objects somebody else puts into Google Cloud Storage.
+type given struct {
+	gcs     *objects.GCS
+	bucket  string
+	pattern string // {chunk} is 2018 or 202005; * stands for anything but a slash
+}
+
+func (g given) list(ctx context.Context, chunk tile.Chunk) ([]objects.Source, error) {
+	pattern := strings.ReplaceAll(g.pattern, "{chunk}", strings.ReplaceAll(string(chunk), "-", ""))
+	prefix, _, _ := strings.Cut(pattern, "*")
+	all, err := g.gcs.List(ctx, g.bucket, prefix)
+	if err != nil {
+		return nil, err
+	}
+	var out []objects.Source
+	for _, o := range all {
+		if ok, err := path.Match(pattern, o.Name); err == nil && ok {
+			out = append(out, o)
+		}
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("%w: no object gs://%s/%s", objects.ErrNotFound, g.bucket, pattern)
+	}
+	return out, nil
+}
+
+func (g given) state(ctx context.Context, chunk tile.Chunk) (origin, error) {
+	all, err := g.list(ctx, chunk)
+	if err != nil {
+		return origin{}, err
+	}
+	out := origin{state: objects.Hash(KindGCS, inputs(all))}
+	for _, o := range all {
+		out.bytes += o.Size
+	}
+	return out, nil
+}
+
+func (g given) extract(ctx context.Context, chunk tile.Chunk, moved func(bytes, rows int64)) ([]objects.Source, error) {
+	all, err := g.list(ctx, chunk)
+	for _, o := range all {
+		moved(o.Size, 0)
+	}
+	return all, err
+}
