@@ -15,7 +15,7 @@ type advisory struct {
 }
 
 func newAdvisory(ctx context.Context, s *stage) (System, error) {
-	program, err := s.compile(ctx, "advisory")
+	program, err := s.lab.Build(ctx, "./scripts/bench/advisory")
 	if err != nil {
 		return nil, err
 	}

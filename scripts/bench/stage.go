@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -61,23 +59,8 @@ func (s *stage) build(ctx context.Context) error {
 			return err
 		}
 	}
-	s.writer, err = s.compile(ctx, "writer")
+	s.writer, err = s.lab.Build(ctx, "./scripts/bench/writer")
 	return err
-}
-
-// compile builds a program of a folder beside this file.
-func (s *stage) compile(ctx context.Context, name string) (string, error) {
-	root, err := lab.Root()
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(s.lab.Dir, "bench-"+name)
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", path, "./scripts/bench/"+name)
-	cmd.Dir = root
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build %s: %w: %s", name, err, out)
-	}
-	return path, nil
 }
 
 func (s *stage) close() {

@@ -98,7 +98,7 @@ func powerOff(ctx context.Context, s *stage, n *lab.Node, dice *rand.Rand) error
 	if err := lab.Pause(ctx, between(dice, time.Second, 3*time.Second)); err != nil {
 		return err
 	}
-	if err := s.lab.Net.HealAll(ctx); err != nil {
+	if err := s.Lab.Net.HealAll(ctx); err != nil {
 		return err
 	}
 	return restart(ctx, n, 0)
@@ -126,14 +126,14 @@ func freezeDaemon(ctx context.Context, _ *stage, n *lab.Node, dice *rand.Rand) e
 
 func isolate(ctx context.Context, s *stage, n *lab.Node, dice *rand.Rand) error {
 	return s.cutFor(ctx, between(dice, 100*time.Millisecond, 4*time.Second), func() error {
-		return s.lab.Net.Isolate(ctx, n.Name)
+		return s.Lab.Net.Isolate(ctx, n.Name)
 	})
 }
 
 func cutPeers(ctx context.Context, s *stage, n *lab.Node, dice *rand.Rand) error {
 	return s.cutFor(ctx, between(dice, 100*time.Millisecond, 4*time.Second), func() error {
 		for _, other := range s.others(n.Name) {
-			if err := s.lab.Net.Cut(ctx, n.Name, other); err != nil {
+			if err := s.Lab.Net.Cut(ctx, n.Name, other); err != nil {
 				return err
 			}
 		}
@@ -143,7 +143,7 @@ func cutPeers(ctx context.Context, s *stage, n *lab.Node, dice *rand.Rand) error
 
 func cutMetastore(ctx context.Context, s *stage, n *lab.Node, dice *rand.Rand) error {
 	return s.cutFor(ctx, between(dice, 500*time.Millisecond, 4*time.Second), func() error {
-		return s.lab.Net.Cut(ctx, n.Name, lab.Hub)
+		return s.Lab.Net.Cut(ctx, n.Name, lab.Hub)
 	})
 }
 
@@ -151,7 +151,7 @@ func cutOneWay(ctx context.Context, s *stage, n *lab.Node, dice *rand.Rand) erro
 	others := s.others(n.Name)
 	to := others[dice.IntN(len(others))]
 	return s.cutFor(ctx, between(dice, 200*time.Millisecond, 3*time.Second), func() error {
-		return s.lab.Net.CutOneWay(ctx, n.Name, to)
+		return s.Lab.Net.CutOneWay(ctx, n.Name, to)
 	})
 }
 
@@ -164,10 +164,10 @@ func stopDaemon(ctx context.Context, _ *stage, n *lab.Node, dice *rand.Rand) err
 
 func switchover(ctx context.Context, s *stage, _ *lab.Node, _ *rand.Rand) error {
 	// A refusal is an answer too: right after another fault there may be nobody to switch over to yet.
-	_, _, err := s.cluster.Ctl(ctx, "switchover", "--yes", "--timeout", "5s")
+	_, _, err := s.Cluster.Ctl(ctx, "switchover", "--yes", "--timeout", "5s")
 	return err
 }
 
 func metastoreRestart(ctx context.Context, s *stage, _ *lab.Node, _ *rand.Rand) error {
-	return s.store.Restart(ctx)
+	return s.Store.Restart(ctx)
 }

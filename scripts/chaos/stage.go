@@ -5,127 +5,57 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-
-	"github.com/duoflow/duoflow/scripts/commitorder"
 	"github.com/duoflow/duoflow/scripts/lab"
+	"github.com/duoflow/duoflow/scripts/probe"
 )
 
-const (
-	job = "scheduler"
-	// recoverWithin is how long after the end of a fault an instance must be active and writing. It is a limit for
-	// being stuck, not a measurement.
-	recoverWithin = 20 * time.Second
-)
+// recoverWithin is how long after the end of a fault an instance must be active and writing. It is a limit for being
+// stuck, not a measurement.
+const recoverWithin = 20 * time.Second
 
-// stage is the cluster, its metastore, and who watches them.
+// stage is the cluster, its metastore, and who steals from it.
 type stage struct {
-	lab     *lab.Lab
-	store   *lab.Metastore
-	cluster *lab.Cluster
-	pool    *pgxpool.Pool
+	*probe.Stage
 	thieves *thieves
 }
 
-const probeSQL = `
-CREATE TABLE public.probe (
-  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  node text NOT NULL, epoch bigint NOT NULL, pid int NOT NULL, seq bigint NOT NULL,
-  at timestamptz NOT NULL DEFAULT clock_timestamp())`
-
 func newStage(ctx context.Context, progress io.Writer) (*stage, error) {
 	fmt.Fprintln(progress, "chaos: setting up hosts, Postgres and three nodes")
-	s := &stage{}
-	if err := s.build(ctx); err != nil {
+	set, err := probe.SetUp(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s := &stage{Stage: set}
+	s.thieves = newThieves(ctx, s)
+	if err := s.startNodes(); err != nil {
+		s.close()
+		return nil, err
+	}
+	if _, err := s.await(ctx, time.Minute); err != nil {
 		s.close()
 		return nil, err
 	}
 	return s, nil
 }
 
-func (s *stage) build(ctx context.Context) error {
-	var err error
-	if s.lab, err = lab.Up(ctx, lab.Options{Hosts: []string{"a", "b", "t"}}); err != nil {
-		return err
-	}
-	if !s.lab.Net.Real() {
-		return fmt.Errorf("network namespaces cannot be made here, and without them nobody can be cut off")
-	}
-	if s.store, err = s.lab.StartMetastore(ctx, map[string]string{"wal_level": "logical"}); err != nil {
-		return err
-	}
-	if s.pool, err = pgxpool.New(ctx, s.store.Admin()); err != nil {
-		return fmt.Errorf("connect as administrator: %w", err)
-	}
-	writer, err := buildWriter(ctx, s.lab.Dir)
-	if err != nil {
-		return err
-	}
-	s.cluster, err = s.lab.NewCluster(ctx, s.store, lab.ClusterOptions{
-		Jobs: map[string]lab.Job{job: {Kind: "command", Command: []string{writer}}},
-	})
-	if err != nil {
-		return err
-	}
-	for _, sql := range []string{probeSQL, "GRANT SELECT, INSERT ON public.probe TO airflow"} {
-		if _, err := s.pool.Exec(ctx, sql); err != nil {
-			return fmt.Errorf("prepare the table that the writers fill: %w", err)
-		}
-	}
-	if err := commitorder.Watch(ctx, s.pool); err != nil {
-		return err
-	}
-	if err := s.startNodes(); err != nil {
-		return err
-	}
-	s.thieves = newThieves(ctx, s)
-	_, err = s.await(ctx, time.Minute)
-	return err
-}
-
 // startNodes starts all daemons without damping: a run makes more failovers in a minute than a site in a year, and
 // what is to be measured is each of them.
 func (s *stage) startNodes() error {
 	for _, name := range []string{"a", "b", "t"} {
-		err := s.cluster.Nodes[name].WriteConfig(func(config map[string]any) { config["calm_window"] = "0s" })
+		err := s.Cluster.Nodes[name].WriteConfig(func(config map[string]any) { config["calm_window"] = "0s" })
 		if err != nil {
 			return err
 		}
 	}
-	return s.cluster.Start()
-}
-
-func buildWriter(ctx context.Context, dir string) (string, error) {
-	root, err := lab.Root()
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "writer")
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", path, "./scripts/chaos/writer")
-	cmd.Dir = root
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build writer: %w: %s", err, out)
-	}
-	return path, nil
+	return s.Cluster.Start()
 }
 
 func (s *stage) close() {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	if s.thieves != nil {
-		s.thieves.stop()
-	}
-	if s.pool != nil {
-		s.pool.Close()
-	}
-	if s.lab != nil {
-		_ = s.lab.Down(ctx) // what is left is cleaned up at the next start
-	}
+	s.thieves.stop()
+	s.Close()
 }
 
 func (s *stage) others(name string) []string {
@@ -146,10 +76,10 @@ func (s *stage) inject(ctx context.Context, f fault, dice *rand.Rand) (event, er
 	if f.anywhere {
 		e.Node = []string{"a", "b", "t"}[dice.IntN(3)]
 	}
-	if e.from, err = s.clock(ctx); err != nil {
+	if e.from, err = s.Clock(ctx); err != nil {
 		return e, err
 	}
-	if err := f.do(ctx, s, s.cluster.Nodes[e.Node], dice); err != nil {
+	if err := f.do(ctx, s, s.Cluster.Nodes[e.Node], dice); err != nil {
 		return e, fmt.Errorf("%s on %s: %w", f.name, e.Node, err)
 	}
 	// The daemon must have had the time to notice, or a fault that was just made would count as survived.
@@ -162,7 +92,7 @@ func (s *stage) inject(ctx context.Context, f fault, dice *rand.Rand) (event, er
 		return e, nil
 	}
 	e.After = after.Epoch
-	if e.to, err = s.clock(ctx); err != nil {
+	if e.to, err = s.Clock(ctx); err != nil {
 		return e, err
 	}
 	return e, s.measure(ctx, &e)
@@ -173,7 +103,7 @@ func (s *stage) await(ctx context.Context, within time.Duration) (lab.Active, er
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	for {
-		active, err := s.cluster.AwaitActive(ctx, job, 0)
+		active, err := s.Cluster.AwaitActive(ctx, probe.Job, 0)
 		if err != nil {
 			return active, err
 		}
@@ -190,22 +120,15 @@ func (s *stage) await(ctx context.Context, within time.Duration) (lab.Active, er
 // writes reports whether the job itself, not a thief, has committed under the active epoch within the last second.
 func (s *stage) writes(ctx context.Context, active lab.Active) bool {
 	var recent bool
-	err := s.pool.QueryRow(ctx, `SELECT count(*) > 0 FROM public.probe
+	err := s.Pool.QueryRow(ctx, `SELECT count(*) > 0 FROM public.probe
 		WHERE epoch = $1 AND pid > 0 AND at > clock_timestamp() - interval '1 second'`, active.Epoch).Scan(&recent)
 	return err == nil && recent
 }
 
 func (s *stage) writerPID(ctx context.Context) (int, error) {
 	var pid int
-	err := s.pool.QueryRow(ctx, `SELECT pid FROM public.probe WHERE pid > 0 ORDER BY id DESC LIMIT 1`).Scan(&pid)
+	err := s.Pool.QueryRow(ctx, `SELECT pid FROM public.probe WHERE pid > 0 ORDER BY id DESC LIMIT 1`).Scan(&pid)
 	return pid, err
-}
-
-// clock reads the metastore's clock, the only one a measurement uses.
-func (s *stage) clock(ctx context.Context) (time.Time, error) {
-	var now time.Time
-	err := s.pool.QueryRow(ctx, `SELECT clock_timestamp()`).Scan(&now)
-	return now, err
 }
 
 // cutFor cuts, waits, and heals everything.
@@ -216,13 +139,13 @@ func (s *stage) cutFor(ctx context.Context, d time.Duration, cut func() error) e
 	if err := lab.Pause(ctx, d); err != nil {
 		return err
 	}
-	return s.lab.Net.HealAll(ctx)
+	return s.Lab.Net.HealAll(ctx)
 }
 
 // measure reads the longest time without a row of the job around a fault.
 func (s *stage) measure(ctx context.Context, e *event) error {
 	var gap float64
-	err := s.pool.QueryRow(ctx, `
+	err := s.Pool.QueryRow(ctx, `
 		SELECT coalesce(max(extract(epoch FROM at - before)), 0) FROM (
 		  SELECT at, lag(at) OVER (ORDER BY at) AS before FROM public.probe
 		  WHERE pid > 0 AND at BETWEEN $1::timestamptz - interval '200 milliseconds' AND $2) AS steps`,

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/duoflow/duoflow/scripts/lab"
+	"github.com/duoflow/duoflow/scripts/probe"
 )
 
 // thieves write with the stolen credentials of every epoch the stage has seen, from a place that no fault of the
@@ -57,11 +58,11 @@ func (t *thieves) rob(active lab.Active) {
 }
 
 func (t *thieves) steal(active lab.Active) (*pgx.ConnConfig, bool) {
-	files, err := filepath.Glob(filepath.Join(t.stage.cluster.Nodes[active.Node].DataDir(), "jobs", job, "lives", "*", "service"))
+	files, err := filepath.Glob(filepath.Join(t.stage.Cluster.Nodes[active.Node].DataDir(), "jobs", probe.Job, "lives", "*", "service"))
 	if err != nil || len(files) != 1 {
 		return nil, false
 	}
-	copied := filepath.Join(t.stage.lab.Dir, "stolen-"+filepath.Base(filepath.Dir(files[0])))
+	copied := filepath.Join(t.stage.Lab.Dir, "stolen-"+filepath.Base(filepath.Dir(files[0])))
 	text, err := os.ReadFile(files[0])
 	if err != nil || os.WriteFile(copied, text, 0o600) != nil {
 		return nil, false

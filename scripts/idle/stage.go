@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"time"
 
 	duoflowv1 "github.com/duoflow/duoflow/proto/duoflow/v1"
@@ -135,15 +133,9 @@ func (s *stage) await(ctx context.Context, d time.Duration) error {
 
 // startTicker starts the least a Go program can do 20 times a second.
 func (s *stage) startTicker(ctx context.Context) error {
-	root, err := lab.Root()
+	path, err := s.lab.Build(ctx, "./scripts/idle/ticker")
 	if err != nil {
 		return err
-	}
-	path := filepath.Join(s.lab.Dir, "ticker")
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", path, "./scripts/idle/ticker")
-	cmd.Dir = root
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("build ticker: %w: %s", err, out)
 	}
 	p, err := s.lab.Host("t").Start(lab.Spec{Name: "ticker", Args: []string{path}})
 	if err != nil {

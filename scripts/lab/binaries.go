@@ -23,6 +23,21 @@ func build(ctx context.Context) (string, error) {
 	return bin, nil
 }
 
+// Build makes a program of the repository, such as ./scripts/probe/writer, in the lab's folder, and returns its path there.
+func (l *Lab) Build(ctx context.Context, program string) (string, error) {
+	root, err := Root()
+	if err != nil {
+		return "", err
+	}
+	name, tools := filepath.Base(program), filepath.Join(l.Dir, "tools")
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", tools+"/", program)
+	cmd.Dir = root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build %s: %w: %s", name, err, out)
+	}
+	return filepath.Join(tools, name), nil
+}
+
 // Ctl runs duoctl as the operator "lab", an admin, from the hub. An exit code other than 0 is no
 // error; output is the standard output, and with such a code the error output too.
 func (c *Cluster) Ctl(ctx context.Context, args ...string) (output string, code int, err error) {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/duoflow/duoflow/scripts/lab"
+	"github.com/duoflow/duoflow/scripts/probe"
 )
 
 const (
@@ -45,7 +46,7 @@ type eye struct {
 }
 
 func newEye(s *stage) (*eye, error) {
-	dir := filepath.Join(s.lab.Dir, "tls")
+	dir := filepath.Join(s.Lab.Dir, "tls")
 	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, "lab.pem"), filepath.Join(dir, "lab.key"))
 	if err != nil {
 		return nil, fmt.Errorf("load operator's certificate: %w", err)
@@ -58,7 +59,7 @@ func newEye(s *stage) (*eye, error) {
 	if !pool.AppendCertsFromPEM(authority) {
 		return nil, errors.New("load authority: no certificate in it")
 	}
-	return &eye{nodes: s.cluster.Nodes, client: &http.Client{Timeout: answerWithin, Transport: &http.Transport{
+	return &eye{nodes: s.Cluster.Nodes, client: &http.Client{Timeout: answerWithin, Transport: &http.Transport{
 		DisableKeepAlives: true, // a connection to a node that was killed, or cut off meanwhile, is worth nothing
 		TLSClientConfig:   &tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: pool},
 	}}}, nil
@@ -93,9 +94,9 @@ func sampleOf(heard map[string]metrics, active string) Sample {
 			continue
 		}
 		s.Leader = name
-		s.D = m[fmt.Sprintf("duoflow_detection_seconds{job=%q,peer=%q}", job, active)]
+		s.D = m[fmt.Sprintf("duoflow_detection_seconds{job=%q,peer=%q}", probe.Job, active)]
 		for _, q := range []string{"0.5", "0.99", "0.999", "1"} {
-			s.Gaps[q] = m[fmt.Sprintf("duoflow_beat_gap_seconds{job=%q,peer=%q,quantile=%q}", job, active, q)]
+			s.Gaps[q] = m[fmt.Sprintf("duoflow_beat_gap_seconds{job=%q,peer=%q,quantile=%q}", probe.Job, active, q)]
 		}
 	}
 	return s

@@ -109,7 +109,7 @@ func instants(commits []commit) []time.Time {
 
 // commits reads the job's rows of a window by Postgres's own commit times.
 func (s *stage) commits(ctx context.Context, w window) ([]commit, error) {
-	rows, err := s.pool.Query(ctx, `
+	rows, err := s.Pool.Query(ctx, `
 		SELECT node, epoch, pid, at FROM (SELECT *, pg_xact_commit_timestamp(xmin) AS at FROM public.probe) AS p
 		WHERE at BETWEEN $1 AND $2 ORDER BY at`, w.from, w.to)
 	if err != nil {
@@ -129,7 +129,7 @@ func (s *stage) commits(ctx context.Context, w window) ([]commit, error) {
 
 // bystander reads when the bystander committed.
 func (s *stage) bystander(ctx context.Context, w window) ([]time.Time, error) {
-	rows, err := s.pool.Query(ctx, `
+	rows, err := s.Pool.Query(ctx, `
 		SELECT at FROM (SELECT pg_xact_commit_timestamp(xmin) AS at FROM public.bystander) AS b
 		WHERE at BETWEEN $1 AND $2 ORDER BY at`, w.from, w.to)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/duoflow/duoflow/scripts/commitorder"
 	"github.com/duoflow/duoflow/scripts/lab"
+	"github.com/duoflow/duoflow/scripts/probe"
 )
 
 // bystanderPace is the wait between two rows of the bystander.
@@ -37,7 +38,7 @@ func play(ctx context.Context, o options, progress io.Writer) (*Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer s.close()
+	defer s.Close()
 	w := &watch{stage: s, o: o, progress: progress, run: &Run{Seed: o.seed, Minutes: o.minutes, Faults: o.faults, Load: o.load, Bound: o.gap.Seconds()}}
 	if err := w.begin(ctx); err != nil {
 		return nil, err
@@ -61,12 +62,12 @@ func (w *watch) begin(ctx context.Context) error {
 	if err := lab.Pause(ctx, 2*time.Second); err != nil { // the writer connects and the raft leader settles
 		return err
 	}
-	if w.window.from, err = w.clock(ctx); err != nil {
+	if w.window.from, err = w.Clock(ctx); err != nil {
 		return err
 	}
 	w.run.Started, w.run.Node, w.run.Epoch = time.Now(), w.first.Node, w.first.Epoch
 	if w.o.load > 0 {
-		w.load, err = startLoad(w.lab.Hub(), w.o.load)
+		w.load, err = startLoad(w.Lab.Hub(), w.o.load)
 	}
 	return err
 }
@@ -98,7 +99,7 @@ func (w *watch) watch(ctx context.Context) error {
 // stand is the bystander: it commits, and has nothing to do with duoflow.
 func (w *watch) stand(ctx context.Context) error {
 	for {
-		_, err := w.pool.Exec(context.WithoutCancel(ctx), `INSERT INTO public.bystander DEFAULT VALUES`)
+		_, err := w.Pool.Exec(context.WithoutCancel(ctx), `INSERT INTO public.bystander DEFAULT VALUES`)
 		if err != nil {
 			return fmt.Errorf("commit as bystander: %w", err)
 		}
@@ -154,7 +155,7 @@ func (w *watch) trouble(ctx context.Context) error {
 }
 
 func (w *watch) inject(ctx context.Context, t trouble, d time.Duration) (Event, error) {
-	status, err := w.cluster.Status(ctx)
+	status, err := w.Cluster.Status(ctx)
 	if err != nil {
 		return Event{}, err
 	}
@@ -179,7 +180,7 @@ func (w *watch) inject(ctx context.Context, t trouble, d time.Duration) (Event, 
 // report writes a line a minute.
 func (w *watch) report(ctx context.Context) error {
 	for minute := 1; lab.Pause(ctx, time.Minute) == nil; minute++ {
-		now, err := w.clock(context.WithoutCancel(ctx))
+		now, err := w.Clock(context.WithoutCancel(ctx))
 		if err != nil {
 			return err
 		}
@@ -204,7 +205,7 @@ func (w *watch) end(ctx context.Context) error {
 	if _, err = w.whole(ctx); err != nil {
 		w.run.Events = append(w.run.Events, Event{Trouble: "end of the run", At: time.Now(), Stuck: err.Error()})
 	}
-	if w.window.to, err = w.clock(ctx); err != nil {
+	if w.window.to, err = w.Clock(ctx); err != nil {
 		return err
 	}
 	commits, err := w.commits(ctx, w.window)
@@ -222,14 +223,14 @@ func (w *watch) end(ctx context.Context) error {
 	if err := w.switchover(ctx); err != nil {
 		return err
 	}
-	rows, err := commitorder.Read(ctx, w.pool, "public.probe")
+	rows, err := commitorder.Read(ctx, w.Pool, probe.Table)
 	w.run.Order = commitorder.Examine(rows)
 	return err
 }
 
 // history counts what the log has seen since the run began.
 func (w *watch) history(ctx context.Context) error {
-	output, code, err := w.cluster.Ctl(ctx, "history", "--limit", "1000", "-o", "json")
+	output, code, err := w.Cluster.Ctl(ctx, "history", "--limit", "1000", "-o", "json")
 	if err != nil || code != 0 {
 		return fmt.Errorf("read history: exit code %d: %w: %s", code, err, output)
 	}
@@ -251,7 +252,7 @@ func (w *watch) history(ctx context.Context) error {
 // switchover asks for one and waits until the other node commits.
 func (w *watch) switchover(ctx context.Context) error {
 	began := time.Now()
-	output, code, err := w.cluster.Ctl(ctx, "switchover", "--yes", "--timeout", "30s")
+	output, code, err := w.Cluster.Ctl(ctx, "switchover", "--yes", "--timeout", "30s")
 	if err != nil {
 		return err
 	}
@@ -263,7 +264,7 @@ func (w *watch) switchover(ctx context.Context) error {
 	defer cancel()
 	for {
 		var rows int
-		err := w.pool.QueryRow(within, `SELECT count(*) FROM public.probe WHERE epoch > $1 AND node <> $2`,
+		err := w.Pool.QueryRow(within, `SELECT count(*) FROM public.probe WHERE epoch > $1 AND node <> $2`,
 			w.first.Epoch, w.first.Node).Scan(&rows)
 		if err == nil && rows > 0 {
 			w.run.SwitchoverTook = time.Since(began).Seconds()

@@ -3,109 +3,47 @@ package main
 import (
 	"context"
 	"fmt"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-
-	"github.com/duoflow/duoflow/scripts/commitorder"
 	"github.com/duoflow/duoflow/scripts/lab"
+	"github.com/duoflow/duoflow/scripts/probe"
 )
 
 const (
-	job     = "scheduler"
 	witness = "t"
 	// wholeWithin is how long after the end of a trouble every node must be well again. It is a limit for being stuck.
 	wholeWithin = time.Minute
 )
 
-// stage is the cluster, its metastore, and who writes beside it.
+// stage is the cluster, its metastore, and who looks at its nodes.
 type stage struct {
-	lab     *lab.Lab
-	store   *lab.Metastore
-	cluster *lab.Cluster
-	pool    *pgxpool.Pool
-	eye     *eye
+	*probe.Stage
+	eye *eye
 }
 
-const tablesSQL = `
-CREATE TABLE public.probe (
-  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  node text NOT NULL, epoch bigint NOT NULL, pid int NOT NULL, seq bigint NOT NULL);
-GRANT SELECT, INSERT ON public.probe TO airflow;
-CREATE TABLE public.bystander (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY)`
-
 func newStage(ctx context.Context) (*stage, error) {
-	s := &stage{}
+	set, err := probe.SetUp(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s := &stage{Stage: set}
 	if err := s.build(ctx); err != nil {
-		s.close()
+		s.Close()
 		return nil, err
 	}
 	return s, nil
 }
 
 func (s *stage) build(ctx context.Context) error {
-	var err error
-	if s.lab, err = lab.Up(ctx, lab.Options{Hosts: []string{"a", "b", witness}}); err != nil {
-		return err
-	}
-	if !s.lab.Net.Real() {
-		return fmt.Errorf("network namespaces cannot be made here, and without them nobody can be cut off")
-	}
-	if s.store, err = s.lab.StartMetastore(ctx, nil); err != nil {
-		return err
-	}
-	if s.pool, err = pgxpool.New(ctx, s.store.Admin()); err != nil {
-		return fmt.Errorf("connect as administrator: %w", err)
-	}
-	writer, err := buildWriter(ctx, s.lab.Dir)
+	_, err := s.Pool.Exec(ctx, `CREATE TABLE public.bystander (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY)`)
 	if err != nil {
-		return err
-	}
-	s.cluster, err = s.lab.NewCluster(ctx, s.store, lab.ClusterOptions{
-		Jobs: map[string]lab.Job{job: {Kind: "command", Command: []string{writer}}},
-	})
-	if err != nil {
-		return err
-	}
-	if _, err := s.pool.Exec(ctx, tablesSQL); err != nil {
-		return fmt.Errorf("prepare the tables that the writers fill: %w", err)
-	}
-	if err := commitorder.Watch(ctx, s.pool); err != nil {
-		return err
+		return fmt.Errorf("prepare the bystander's table: %w", err)
 	}
 	if s.eye, err = newEye(s); err != nil {
 		return err
 	}
-	return s.cluster.Start()
-}
-
-// buildWriter makes the job: the writer of the chaos run, which commits a row every few milliseconds.
-func buildWriter(ctx context.Context, dir string) (string, error) {
-	root, err := lab.Root()
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "writer")
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", path, "./scripts/chaos/writer")
-	cmd.Dir = root
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build writer: %w: %s", err, out)
-	}
-	return path, nil
-}
-
-func (s *stage) close() {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	if s.pool != nil {
-		s.pool.Close()
-	}
-	if s.lab != nil {
-		_ = s.lab.Down(ctx) // what is left is cleaned up at the next start
-	}
+	return s.Cluster.Start()
 }
 
 // standby is the other candidate.
@@ -114,15 +52,6 @@ func standby(active string) string {
 		return "b"
 	}
 	return "a"
-}
-
-// clock reads the metastore's clock, the only one that gaps are measured by.
-func (s *stage) clock(ctx context.Context) (time.Time, error) {
-	var now time.Time
-	if err := s.pool.QueryRow(ctx, `SELECT clock_timestamp()`).Scan(&now); err != nil {
-		return now, fmt.Errorf("read the metastore's clock: %w", err)
-	}
-	return now, nil
 }
 
 // whole waits until every node is well and one of them is active, and returns that one.
@@ -142,7 +71,7 @@ func (s *stage) whole(ctx context.Context) (lab.Active, error) {
 
 // look says what the cluster lacks to be whole; empty when nothing.
 func (s *stage) look(ctx context.Context) (active lab.Active, missing string) {
-	status, err := s.cluster.Status(ctx)
+	status, err := s.Cluster.Status(ctx)
 	if err != nil {
 		return active, err.Error()
 	}

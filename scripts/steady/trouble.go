@@ -94,7 +94,7 @@ func (at place) target() string {
 
 func kill(ctx context.Context, s *stage, hosts []string, d time.Duration) error {
 	for _, name := range hosts {
-		if err := s.cluster.Nodes[name].Kill(ctx); err != nil {
+		if err := s.Cluster.Nodes[name].Kill(ctx); err != nil {
 			return err
 		}
 	}
@@ -103,7 +103,7 @@ func kill(ctx context.Context, s *stage, hosts []string, d time.Duration) error 
 
 func stop(ctx context.Context, s *stage, hosts []string, d time.Duration) error {
 	for _, name := range hosts {
-		if err := s.cluster.Nodes[name].StopDaemon(ctx); err != nil {
+		if err := s.Cluster.Nodes[name].StopDaemon(ctx); err != nil {
 			return err
 		}
 	}
@@ -113,10 +113,10 @@ func stop(ctx context.Context, s *stage, hosts []string, d time.Duration) error 
 // wipe takes a host's directory, as a new disk would.
 func wipe(ctx context.Context, s *stage, hosts []string, d time.Duration) error {
 	for _, name := range hosts {
-		if err := s.cluster.Nodes[name].Kill(ctx); err != nil {
+		if err := s.Cluster.Nodes[name].Kill(ctx); err != nil {
 			return err
 		}
-		if err := os.RemoveAll(s.cluster.Nodes[name].DataDir()); err != nil {
+		if err := os.RemoveAll(s.Cluster.Nodes[name].DataDir()); err != nil {
 			return fmt.Errorf("wipe %s: %w", name, err)
 		}
 	}
@@ -129,17 +129,17 @@ func (s *stage) startAfter(ctx context.Context, hosts []string, d time.Duration)
 	}
 	for _, name := range hosts {
 		select {
-		case <-s.cluster.Nodes[name].Process().Done():
+		case <-s.Cluster.Nodes[name].Process().Done():
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
-	return s.cluster.Start(hosts...)
+	return s.Cluster.Start(hosts...)
 }
 
 func freeze(ctx context.Context, s *stage, hosts []string, d time.Duration) error {
 	for _, name := range hosts {
-		if err := s.cluster.Nodes[name].Freeze(ctx); err != nil {
+		if err := s.Cluster.Nodes[name].Freeze(ctx); err != nil {
 			return err
 		}
 	}
@@ -148,14 +148,14 @@ func freeze(ctx context.Context, s *stage, hosts []string, d time.Duration) erro
 	}
 	var errs []error
 	for _, name := range hosts {
-		errs = append(errs, s.cluster.Nodes[name].Thaw(ctx))
+		errs = append(errs, s.Cluster.Nodes[name].Thaw(ctx))
 	}
 	return errors.Join(errs...)
 }
 
 func isolate(ctx context.Context, s *stage, hosts []string, d time.Duration) error {
 	for _, name := range hosts {
-		if err := s.lab.Net.Isolate(ctx, name); err != nil {
+		if err := s.Lab.Net.Isolate(ctx, name); err != nil {
 			return err
 		}
 	}
@@ -166,7 +166,7 @@ func (s *stage) healAfter(ctx context.Context, d time.Duration) error {
 	if err := lab.Pause(ctx, d); err != nil {
 		return err
 	}
-	return s.lab.Net.HealAll(ctx)
+	return s.Lab.Net.HealAll(ctx)
 }
 
 // leaders kills one raft leader after the other.
@@ -178,7 +178,7 @@ func leaders(ctx context.Context, s *stage, at place) error {
 		if err := lab.Pause(ctx, time.Second); err != nil {
 			return err
 		}
-		status, err := s.cluster.Status(ctx)
+		status, err := s.Cluster.Status(ctx)
 		if err != nil {
 			return err
 		}
@@ -188,14 +188,14 @@ func leaders(ctx context.Context, s *stage, at place) error {
 }
 
 func cutTwo(ctx context.Context, s *stage, at place) error {
-	if err := s.lab.Net.Cut(ctx, standby(at.active), witness); err != nil {
+	if err := s.Lab.Net.Cut(ctx, standby(at.active), witness); err != nil {
 		return err
 	}
 	return s.healAfter(ctx, at.d)
 }
 
 func cutOneWay(ctx context.Context, s *stage, at place) error {
-	if err := s.lab.Net.CutOneWay(ctx, witness, standby(at.active)); err != nil {
+	if err := s.Lab.Net.CutOneWay(ctx, witness, standby(at.active)); err != nil {
 		return err
 	}
 	return s.healAfter(ctx, at.d)
@@ -207,7 +207,7 @@ const gossipTable = `table inet steady {
 }`
 
 func blockGossip(ctx context.Context, s *stage, at place) error {
-	for name := range s.cluster.Nodes {
+	for name := range s.Cluster.Nodes {
 		if err := s.nft(ctx, name, gossipTable); err != nil {
 			return err
 		}
@@ -216,14 +216,14 @@ func blockGossip(ctx context.Context, s *stage, at place) error {
 		return err
 	}
 	var errs []error
-	for name := range s.cluster.Nodes {
+	for name := range s.Cluster.Nodes {
 		errs = append(errs, s.nft(ctx, name, "delete table inet steady"))
 	}
 	return errors.Join(errs...)
 }
 
 func (s *stage) nft(ctx context.Context, host, rules string) error {
-	return s.lab.Net.Do(host, func() error {
+	return s.Lab.Net.Do(host, func() error {
 		cmd := exec.CommandContext(ctx, "nft", "-f", "-")
 		cmd.Stdin = strings.NewReader(rules)
 		if out, err := cmd.CombinedOutput(); err != nil {

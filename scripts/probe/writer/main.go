@@ -1,6 +1,6 @@
-// Command writer is the job of the chaos run: it commits one row after the other with whatever credentials its
-// service file holds, says which epoch it believes in, and never gives up, so that a fenced one goes on trying to
-// do harm for as long as it lives.
+// Command writer is the job of the chaos run and of the steady run: it commits one row after the other with whatever
+// credentials its service file holds, says which epoch it believes in, and never gives up, so that a fenced one goes on
+// trying to do harm for as long as it lives.
 package main
 
 import (
