@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"slices"
 )
 
 // Region is the region of the S3 server.
@@ -25,6 +26,12 @@ type Config struct {
 
 	// S3Buckets and GCSBuckets are made at the start unless they exist. GCS makes others when written to; S3 on CreateBucket.
 	S3Buckets, GCSBuckets []string
+
+	// Tables are BigQuery's. Those of Synthetic are generated when a job reads them.
+	Tables []Table
+
+	// ShardRows is how many rows an exported file with a * in its name holds at most; 0: 1,048,576.
+	ShardRows int64
 
 	// Faults may be planned before and while the sandbox runs; nil: none ever.
 	Faults *Faults
@@ -64,6 +71,13 @@ func (c Config) complete() (Config, error) {
 	if c.AccessKey == "" {
 		c.AccessKey, c.SecretKey = "sandbox"+rand.Text()[:8], rand.Text()
 	}
+	if c.ShardRows <= 0 {
+		c.ShardRows = 1 << 20
+	}
+	c.Tables = slices.Clone(c.Tables)
+	for i, t := range c.Tables { // their files are named from where the process is now
+		c.Tables[i].Files, all = absolute(t.Files, all)
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -76,6 +90,15 @@ func (c Config) complete() (Config, error) {
 	}
 	c.Dir = dir
 	return c, nil
+}
+
+func absolute(paths []string, problems []error) ([]string, []error) {
+	var out []string
+	for _, p := range paths {
+		a, err := filepath.Abs(p)
+		out, problems = append(out, a), append(problems, err)
+	}
+	return out, problems
 }
 
 // loopback refuses an address that others could reach: nobody is asked for a password.

@@ -14,12 +14,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/gofiber/fiber/v3"
 	"github.com/versity/versitygw/auth"
 	"github.com/versity/versitygw/backend/meta"
 	"github.com/versity/versitygw/backend/posix"
@@ -37,7 +37,7 @@ type gateway struct {
 }
 
 // newS3 opens the folder and makes the buckets.
-func newS3(dir string, c Config) (*gateway, error) {
+func newS3(ctx context.Context, dir string, c Config) (*gateway, error) {
 	objects, sidecar := filepath.Join(dir, "objects"), filepath.Join(dir, "meta")
 	for _, d := range []string{objects, sidecar} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
@@ -58,20 +58,20 @@ func newS3(dir string, c Config) (*gateway, error) {
 		return nil, fmt.Errorf("s3: %w", err)
 	}
 	g := &gateway{config: c, dir: objects, back: back, workDir: workDir, socket: "@duoflow-sandbox-" + rand.Text()}
-	if err := g.makeBuckets(); err != nil {
+	if err := g.makeBuckets(ctx); err != nil {
 		back.Shutdown()
 		return nil, errors.Join(err, os.Chdir(workDir))
 	}
 	return g, nil
 }
 
-func (g *gateway) makeBuckets() error {
+func (g *gateway) makeBuckets(ctx context.Context) error {
 	owner := auth.Account{Access: g.config.AccessKey, Secret: g.config.SecretKey, Role: auth.RoleAdmin}
 	acl, err := json.Marshal(auth.ACL{Owner: owner.Access})
 	if err != nil {
 		return fmt.Errorf("s3: %w", err)
 	}
-	ctx := context.WithValue(context.Background(), "bucket-owner", owner) //nolint:revive,staticcheck // the key is versitygw's
+	ctx = context.WithValue(ctx, "bucket-owner", owner) //nolint:revive,staticcheck // the key is versitygw's
 	for _, b := range g.config.S3Buckets {
 		if _, err := os.Stat(filepath.Join(g.dir, b)); err == nil {
 			continue
@@ -93,7 +93,7 @@ func (g *gateway) run(ctx context.Context, up chan<- struct{}) error {
 		MaxConnections: 1024, MaxRequests: 512, MultipartMaxParts: 10000,
 		KeepAlive: true, Quiet: true,
 		IAMService: auth.NewIAMServiceSingle(root), // left to itself it says on stdout that it has none
-		S3Options:  []s3api.Option{s3api.WithOnListen(func() { close(up) })},
+		S3Options:  []s3api.Option{s3api.WithOnListen(func() { close(up) }), s3api.WithMiddleware("/", readOut)},
 	})
 	if back := os.Chdir(g.workDir); back != nil {
 		g.config.Logger.Warn("working directory is gone", "err", back)
@@ -104,10 +104,20 @@ func (g *gateway) run(ctx context.Context, up chan<- struct{}) error {
 	return errEnded
 }
 
+// readOut reads a request to its end before it is answered. versitygw reads 256 KiB of what a refused one still has and then
+// closes, which reaches the client as a reset connection instead of the refusal.
+func readOut(c fiber.Ctx) error {
+	err := c.Next()
+	if body := c.Request().BodyStream(); body != nil && c.Request().Header.ContentLength() > 0 {
+		_, _ = io.Copy(io.Discard, body) // the client may have gone
+	}
+	return err
+}
+
 // proxy hands requests on as they came: the Host header is part of what the client signed.
 func (g *gateway) proxy() http.Handler {
 	dialer := net.Dialer{Timeout: 5 * time.Second}
-	proxy := &httputil.ReverseProxy{
+	return &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(&url.URL{Scheme: "http", Host: "s3"})
 			r.Out.Host = r.In.Host
@@ -122,35 +132,12 @@ func (g *gateway) proxy() http.Handler {
 			WriteBufferSize:     256 << 10,
 			ReadBufferSize:      256 << 10,
 		},
-		ModifyResponse: func(r *http.Response) error {
-			if r.StatusCode >= http.StatusBadRequest {
-				// An answer before the end of the request would reach the client as a broken connection.
-				_, _ = io.Copy(io.Discard, r.Request.Body)
-			}
-			return nil
-		},
 		BufferPool: newBuffers(),
 		ErrorHandler: func(_ http.ResponseWriter, r *http.Request, err error) {
 			g.config.Logger.Debug("s3 request lost", "call", s3Call(r), "err", err)
 			panic(http.ErrAbortHandler) // what a client sees of a server that went away
 		},
 	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r.Body = &sharedBody{ReadCloser: r.Body}
-		proxy.ServeHTTP(w, r)
-	})
-}
-
-// sharedBody is read by the proxy's transport and, once the answer is a refusal, by who waits for the rest.
-type sharedBody struct {
-	io.ReadCloser
-	mu sync.Mutex
-}
-
-func (b *sharedBody) Read(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.ReadCloser.Read(p)
 }
 
 // s3Call is the name of the call in S3's API.

@@ -24,6 +24,7 @@ type Sandbox struct {
 	// Set by Run before ready is closed.
 	endpoints Endpoints
 	gcs       *fakestorage.Server
+	bigQuery  *bigQuery
 }
 
 // New checks the configuration and starts nothing.
@@ -114,9 +115,10 @@ func (s *Sandbox) start(ctx context.Context, group *errgroup.Group, front listen
 	}
 	s.serve(ctx, group, front.gcs, s.config.Faults.before(GCS, gcsCall, s.log, s.gcs.HTTPHandler()))
 
-	s.serve(ctx, group, front.bigquery, http.NotFoundHandler())
-
-	back, err := newS3(filepath.Join(s.config.Dir, "s3"), s.config)
+	if err := s.startBigQuery(ctx, group, front.bigquery); err != nil {
+		return err
+	}
+	back, err := newS3(ctx, filepath.Join(s.config.Dir, "s3"), s.config)
 	if err != nil {
 		return err
 	}
@@ -128,6 +130,31 @@ func (s *Sandbox) start(ctx context.Context, group *errgroup.Group, front listen
 		return nil // the group knows why
 	}
 	s.serve(ctx, group, front.s3, s.config.Faults.before(S3, s3Call, s.log, back.proxy()))
+	return nil
+}
+
+func (s *Sandbox) startBigQuery(ctx context.Context, group *errgroup.Group, l net.Listener) error {
+	s.bigQuery = &bigQuery{
+		gcs: s.gcs, faults: s.config.Faults, log: s.log, shardRows: s.config.ShardRows, ctx: ctx, jobs: map[string]*job{},
+	}
+	if err := s.bigQuery.setTables(ctx, s.config.Tables); err != nil {
+		return fmt.Errorf("bigquery: %w", err)
+	}
+	s.serve(ctx, group, l, s.config.Faults.before(BigQuery, bigQueryCall, s.log, s.bigQuery.handler()))
+	group.Go(func() error {
+		<-ctx.Done()
+		s.bigQuery.end()
+		return errEnded
+	})
+	return nil
+}
+
+// SetTables replaces all tables of BigQuery while it runs, as if the publisher had loaded others; only after Ready.
+func (s *Sandbox) SetTables(ctx context.Context, tables []Table) error {
+	<-s.ready
+	if err := s.bigQuery.setTables(ctx, tables); err != nil {
+		return fmt.Errorf("bigquery: %w", err)
+	}
 	return nil
 }
 

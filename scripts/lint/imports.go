@@ -33,6 +33,8 @@ var rooms = []struct {
 	{"etl/tile", nil},
 	{"etl/nldn", []string{"etl/tile"}},
 	{"etl/columnar", []string{"etl/tile"}},
+	{"etl/objects", []string{"etl/tile"}},
+	{"etl/bigq", []string{"etl/tile", "etl/objects"}},
 	{"etl/aggregate", []string{"etl/tile"}},
 	{"etl/warehouse", []string{"etl/tile", "etl/aggregate"}},
 	{"etl/synth", []string{"etl/tile"}},
@@ -60,7 +62,13 @@ var dependencies = []struct {
 	{"github.com/spf13/cobra", []string{"cmd/..."}},
 	{"github.com/klauspost/compress", []string{"etl/nldn", "etl/columnar", "etl/synth", "etl/sandbox"}},
 	{"github.com/versity/versitygw", []string{"etl/sandbox"}},
+	{"github.com/gofiber/fiber/v3", []string{"etl/sandbox"}},                   // versitygw's own, to stand inside it
+	{"google.golang.org/api/bigquery/v2", []string{"etl/bigq", "etl/sandbox"}}, // the REST API's types
 	{"github.com/fsouza/fake-gcs-server", []string{"etl/sandbox"}},
+	{"cloud.google.com/go/bigquery", []string{"etl/bigq"}},
+	{"cloud.google.com/go/storage", []string{"etl/objects"}},
+	{"google.golang.org/api", []string{"etl/objects", "etl/bigq"}},           // options of Google's clients, and their errors
+	{"github.com/aws/smithy-go", []string{"etl/objects"}},                    // errors of Amazon's
 	{"github.com/aws/aws-sdk-go-v2", []string{"etl/objects", "etl/sandbox"}}, // sandbox: the words in which versitygw is asked for a bucket
 	{"github.com/duckdb/duckdb-go/v2", []string{"etl/aggregate"}},
 	{"github.com/parquet-go/parquet-go", []string{"etl/columnar"}},
