@@ -91,13 +91,16 @@ func (p *Pipeline) open(ctx context.Context, o Options) error {
 		Checksums: c.Stages.S3.Checksums, PartSize: int64(c.Stages.S3.PartSize), Parallel: c.Transfer.Parallel, Logger: o.Logger,
 	}
 	load := warehouse.Config{Identity: p.identity, Layout: layout(c), Force: o.Force, Logger: o.Logger}
+	var err error
+	if load.DSN, err = c.dsn(o.Env); err != nil {
+		return err
+	}
 	var missing Problems
 	for _, secret := range []struct {
 		key, name string
 		into      *string
 	}{
 		{"stages.s3.access_key_env", c.Stages.S3.AccessKeyEnv, &s3.AccessKey}, {"stages.s3.secret_key_env", c.Stages.S3.SecretKeyEnv, &s3.SecretKey},
-		{"load.dsn_env", c.Load.DSNEnv, &load.DSN},
 	} {
 		if secret.name == "" {
 			continue
@@ -109,7 +112,6 @@ func (p *Pipeline) open(ctx context.Context, o Options) error {
 	if len(missing.List) > 0 {
 		return &missing
 	}
-	var err error
 	if p.target, err = warehouse.Open(ctx, load); err != nil {
 		return err
 	}

@@ -1,0 +1,212 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/duoflow/duoflow/etl"
+	"github.com/duoflow/duoflow/etl/tile"
+)
+
+// pick is what the flags of run and its kin say.
+type pick struct {
+	chunks        []string
+	from, to      string
+	force, accept bool
+}
+
+func (p *pick) flags(cmd *cobra.Command) {
+	cmd.Flags().StringSliceVar(&p.chunks, "chunk", nil, "only this chunk, such as 2018 or 2020-05; repeatable")
+	cmd.Flags().StringVar(&p.from, "from", "", "first year or month (default: the window's)")
+	cmd.Flags().StringVar(&p.to, "to", "", "last year or month (default: the window's)")
+}
+
+func (p *pick) writes(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&p.force, "force", false, "chunks that are up to date too")
+	cmd.Flags().BoolVar(&p.accept, "accept", false, "chunks that have shrunk by more than half since they were loaded")
+}
+
+func (p *pick) selection() (etl.Selection, error) {
+	s := etl.Selection{Force: p.force, Accept: p.accept}
+	var err error
+	if s.Chunks, err = chunksOf(p.chunks); err != nil {
+		return s, err
+	}
+	for _, end := range []struct {
+		text string
+		into *tile.Chunk
+	}{{p.from, &s.From}, {p.to, &s.To}} {
+		if end.text == "" {
+			continue
+		}
+		if len(s.Chunks) > 0 {
+			return s, usageError{"give --chunk, or --from and --to, not both"}
+		}
+		c, err := chunksOf([]string{end.text})
+		if err != nil {
+			return s, err
+		}
+		*end.into = c[0]
+	}
+	return s, nil
+}
+
+func newPlan(a *app) *cobra.Command {
+	var p pick
+	cmd := &cobra.Command{
+		Use:     "plan",
+		Short:   "Show what a run would do",
+		Long:    "Plan asks the source for its state, and S3 once for each chunk. It changes nothing.",
+		Example: example("duoetl plan", "duoetl plan --from 2015 --to 2018 -o json"),
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := p.selection()
+			if err != nil {
+				return err
+			}
+			return a.opened(cmd.Context(), func(pipeline *etl.Pipeline) error {
+				plan, err := pipeline.Plan(cmd.Context(), s)
+				if err != nil {
+					return err
+				}
+				return a.print(plan, func(w io.Writer) { writePlan(w, plan) })
+			})
+		},
+	}
+	p.flags(cmd)
+	cmd.Flags().BoolVar(&p.force, "force", false, "as if nothing were up to date")
+	return cmd
+}
+
+func writePlan(w io.Writer, plan etl.Plan) {
+	g := grid{head: []string{"Chunk", "State", "Why", "Bytes", "Rows loaded"}}
+	for _, c := range plan.Chunks {
+		g.add(string(c.Chunk), c.State, c.Why, amount(float64(c.Bytes)), amount(float64(c.Rows)))
+	}
+	g.write(w)
+	fmt.Fprintf(w, "%d of %d chunks to do, %s bytes, about %s%s\n", plan.Work, len(plan.Chunks), amount(float64(plan.Bytes)), duration(plan.Estimate), badge(plan.Synthetic))
+}
+
+func badge(synthetic bool) string {
+	if synthetic {
+		return "; SYNTHETIC data, made up and not observed"
+	}
+	return ""
+}
+
+func newRun(a *app) *cobra.Command {
+	return a.runner("run", "Do what is not done", `Run brings every chunk of the window, or those that are named, up to date. With nothing new it asks S3 once for each
+chunk, says so and ends. Progress goes to standard error: drawn on a terminal, else one JSON line a second.`,
+		"duoetl run", "duoetl run --chunk 2018 --accept")
+}
+
+func newResume(a *app) *cobra.Command {
+	return a.runner("resume", "Go on where a run was interrupted", `Resume does what is not done, as run does: a step whose manifest is there is not done again, and a copy goes on with the
+parts that are missing.`, "duoetl resume")
+}
+
+func (a *app) runner(use, short, long string, examples ...string) *cobra.Command {
+	var p pick
+	cmd := &cobra.Command{
+		Use: use, Short: short, Long: long, Example: example(examples...), Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := p.selection()
+			if err != nil {
+				return err
+			}
+			return a.run(cmd.Context(), s)
+		},
+	}
+	p.flags(cmd)
+	p.writes(cmd)
+	return cmd
+}
+
+func newBackfill(a *app) *cobra.Command {
+	var p pick
+	cmd := &cobra.Command{
+		Use:     "backfill --from YEAR --to YEAR",
+		Short:   "Bring years outside the window up to date",
+		Long:    "Backfill is run over years, or months, that it has to be told, whether they lie in the window or not.",
+		Example: example("duoetl backfill --from 1987 --to 1999"),
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if p.from == "" || p.to == "" {
+				return usageError{"backfill needs --from and --to"}
+			}
+			s, err := p.selection()
+			if err != nil {
+				return err
+			}
+			return a.run(cmd.Context(), s)
+		},
+	}
+	p.flags(cmd)
+	p.writes(cmd)
+	return cmd
+}
+
+func newStep(a *app) *cobra.Command {
+	var p pick
+	cmd := &cobra.Command{
+		Use:     "step NAME --chunk CHUNK",
+		Short:   "Do one step of chunks whose steps before it are done",
+		Long:    "Step is for workflows that order the steps themselves. The steps are " + strings.Join(etl.Steps(), ", ") + ".",
+		Example: example("duoetl step copy --chunk 2018"),
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if !slices.Contains(etl.Steps(), args[0]) {
+				return usageError{fmt.Sprintf("step %q is unknown; there are %s", args[0], strings.Join(etl.Steps(), ", "))}
+			}
+			s, err := p.selection()
+			if err != nil {
+				return err
+			}
+			if len(s.Chunks) == 0 {
+				return usageError{"step needs --chunk"}
+			}
+			s.Only = args[0]
+			return a.run(cmd.Context(), s)
+		},
+	}
+	p.flags(cmd)
+	p.writes(cmd)
+	return cmd
+}
+
+// run shows the report of a run that failed too.
+func (a *app) run(ctx context.Context, s etl.Selection) error {
+	return a.opened(ctx, func(p *etl.Pipeline) error {
+		stop := a.follow(p.Meter())
+		report, failed := p.Run(ctx, s)
+		stop()
+		if len(report.Chunks) > 0 {
+			if err := a.print(report, func(w io.Writer) { writeReport(w, report) }); err != nil {
+				return err
+			}
+		}
+		return failed
+	})
+}
+
+func writeReport(w io.Writer, r etl.Report) {
+	if r.Unchanged == len(r.Chunks) {
+		fmt.Fprintf(w, "nothing new: %d chunks are up to date (%s)%s\n", r.Unchanged, duration(r.Took), badge(r.Synthetic))
+		return
+	}
+	g := grid{head: []string{"Chunk", "State", "Rows", "Strikes", "Quarantined", "Steps done", "Error"}}
+	for _, c := range r.Chunks {
+		var steps []string
+		for _, s := range c.Steps {
+			steps = append(steps, s.Step+" "+duration(s.Took))
+		}
+		g.add(string(c.Chunk), orDash(c.State), fmt.Sprint(c.Rows), fmt.Sprint(c.Strikes), fmt.Sprint(c.Quarantined), orDash(strings.Join(steps, ", ")), orDash(c.Error))
+	}
+	g.write(w)
+	fmt.Fprintf(w, "%d done, %d up to date, %d failed in %s%s\n", r.Done, r.Unchanged, r.Failed, duration(r.Took), badge(r.Synthetic))
+}
