@@ -320,6 +320,14 @@ func TestBigQueryFaults(t *testing.T) {
 			t.Errorf("%s: %v, %d hits", c.reason, status.Err(), hits())
 		}
 	}
+	// The job runs and nobody is told so; the client does not try again by itself.
+	lost := faults.Add(sandbox.Fault{Server: sandbox.BigQuery, Call: "jobs.insert", Times: 1, Lose: true, Done: true})
+	if _, err := extractor(client, "lightning_2018", "gs://staging/lost-*", "lost").Run(t.Context()); lost() != 1 || err == nil {
+		t.Errorf("an answer was lost: %v, %d hits", err, lost())
+	}
+	if job, err := client.JobFromID(t.Context(), "lost"); err != nil || done(t, job, nil).Err() != nil {
+		t.Errorf("the job whose answer was lost: %v", err)
+	}
 	faults.Add(sandbox.Fault{Server: sandbox.BigQuery, Call: "job", Name: "fails", Reason: "quotaExceeded", Message: "too much"})
 	job, err := extractor(client, "lightning_2018", "gs://staging/x-*", "it_fails").Run(t.Context())
 	var e *bigquery.Error

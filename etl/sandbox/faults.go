@@ -39,6 +39,7 @@ type Fault struct {
 	After int64
 
 	Lose  bool          // the connection ends without an answer, or within one
+	Done  bool          // with Lose and no After: the call is done, only its answer is lost
 	Delay time.Duration // the call waits so long first
 	Do    func()        // called once a hit, for example to replace the object that is being read
 }
@@ -54,7 +55,8 @@ type plan struct {
 	seen, hits int
 }
 
-// Add plans a fault and returns how many calls it has hit so far.
+// Add plans a fault and returns how many calls it has hit so far. A call meets one fault at most: the first planned that
+// matches and has hits left. A fault that does nothing only counts.
 func (f *Faults) Add(fault Fault) (hits func() int) {
 	p := &plan{fault: fault}
 	f.mu.Lock()

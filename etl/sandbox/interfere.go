@@ -68,12 +68,27 @@ func (f *Fault) serve(w http.ResponseWriter, r *http.Request, next http.Handler)
 		next.ServeHTTP(w, r)
 	default:
 		f.act()
+		if f.Lose && f.Done {
+			next.ServeHTTP(&nowhere{header: http.Header{}}, r)
+		}
 		if f.Lose {
 			panic(http.ErrAbortHandler)
 		}
 		next.ServeHTTP(w, r)
 	}
 }
+
+// nowhere takes an answer that nobody gets.
+type nowhere struct{ header http.Header }
+
+// Header is forgotten.
+func (n *nowhere) Header() http.Header { return n.header }
+
+// WriteHeader does nothing.
+func (n *nowhere) WriteHeader(int) {}
+
+// Write does nothing.
+func (n *nowhere) Write(p []byte) (int, error) { return len(p), nil }
 
 func (f *Fault) act() {
 	if f.Do != nil {

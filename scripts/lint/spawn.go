@@ -14,6 +14,7 @@ var spawners = map[string]string{
 	"cmd/duoctl/confirm.go":       "a read from a terminal cannot be ended; the program ends with it",
 	"cmd/duoctl/watch.go":         "watch hands back its stop, which joins",
 	"cmd/duoflowd/main.go":        "waits for the second signal; ends with the process",
+	"cmd/duosandbox/root.go":      "serve waits for the end of Run, which it started",
 	"node/admin/server.go":        "the second half of Run, which waits for it",
 	"scripts/demo/stage.go":       "keepWorking hands back its stop, which joins",
 	"scripts/lab/net.go":          "setns wants a thread of its own; Do waits for the result",
