@@ -6,16 +6,15 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
-	"os/signal"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
+
+	"github.com/duoflow/duoflow/scripts/program"
 )
 
 const usage = `usage: bench [-parts stub,airflow] [-runs N] [-kills N] [-native N] [-out FILE [-resume]] [-plot FILE] [-readme FILE]
@@ -51,20 +50,12 @@ type options struct {
 	resume                          bool
 }
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
-}
+func main() { os.Exit(program.Main(run)) }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	o, err := parse(args, stderr)
-	if errors.Is(err, flag.ErrHelp) {
-		return 0
-	}
 	if err != nil {
-		fmt.Fprintln(stderr, "bench:", err)
-		return 2
+		return program.Refuse("bench", err, stderr)
 	}
 	report, err := o.report(ctx, stderr)
 	if report == nil {
@@ -96,11 +87,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 func parse(args []string, stderr io.Writer) (options, error) {
 	var o options
 	var someParts, someFaults, someSystems string
-	set := flag.NewFlagSet("bench", flag.ContinueOnError)
-	set.SetOutput(stderr)
+	set := program.NewFlags("bench", usage, stderr)
+	help := set.Usage
 	set.Usage = func() {
-		fmt.Fprint(stderr, usage)
-		set.PrintDefaults()
+		help()
 		fmt.Fprintln(stderr, "\nFaults:")
 		for _, f := range faults {
 			fmt.Fprintf(stderr, "  %-17s %s\n", f.name, f.about)

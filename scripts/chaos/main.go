@@ -5,17 +5,15 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 	"time"
+
+	"github.com/duoflow/duoflow/scripts/program"
 )
 
 const usage = `usage: chaos [-minutes N | -faults N] [-seed N] [-only NAME[,NAME]] [-o table|json]
@@ -35,68 +33,43 @@ type options struct {
 	faults  int
 	seed    uint64
 	only    string
-	output  string
 }
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
-}
+func main() { os.Exit(program.Main(run)) }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	o, err := parse(args, stderr)
-	if errors.Is(err, flag.ErrHelp) {
-		return 0
-	}
-	if err != nil {
-		fmt.Fprintln(stderr, "chaos:", err)
-		return 2
-	}
-	fmt.Fprintf(stderr, "chaos: seed %d\n", o.seed)
-	r, err := play(ctx, o, stderr)
-	if err != nil {
-		fmt.Fprintf(stderr, "chaos: seed %d: %v\n", o.seed, err)
-		return 3
-	}
-	if o.output == "json" {
-		if err := json.NewEncoder(stdout).Encode(r); err != nil {
-			fmt.Fprintln(stderr, "chaos:", err)
-			return 3
-		}
-	} else {
-		r.table(stdout)
-	}
-	if !r.Sound() {
-		fmt.Fprintf(stderr, "chaos: seed %d: a promise was broken\n", o.seed)
-		return 1
-	}
-	return 0
+	return new(options).program().Run(ctx, args, stdout, stderr)
 }
 
-func parse(args []string, stderr io.Writer) (options, error) {
-	var o options
-	set := flag.NewFlagSet("chaos", flag.ContinueOnError)
-	set.SetOutput(stderr)
-	set.Usage = func() {
-		fmt.Fprint(stderr, usage)
-		set.PrintDefaults()
-	}
+func (o *options) program() program.Program {
+	return program.Program{Name: "chaos", Usage: usage, Flags: o.flags, Check: o.check, Play: o.play}
+}
+
+func (o *options) flags(set *flag.FlagSet) {
 	set.Float64Var(&o.minutes, "minutes", 1, "how long to go on; ignored with -faults")
 	set.IntVar(&o.faults, "faults", 0, "how many faults; 0: as many as fit into -minutes")
 	set.Uint64Var(&o.seed, "seed", 0, "decides everything that is left to chance; 0: a new one")
 	set.StringVar(&o.only, "only", "", "names of faults to draw from; empty: all")
-	set.StringVar(&o.output, "o", "table", "table or json")
-	if err := set.Parse(args); err != nil {
-		return o, err
-	}
-	if o.output != "table" && o.output != "json" {
-		return o, fmt.Errorf("-o %q; want table or json", o.output)
-	}
+}
+
+func (o *options) check([]string) error {
 	for o.seed == 0 {
 		o.seed = rand.Uint64() >> 32
 	}
-	return o, nil
+	return nil
+}
+
+func (o *options) play(ctx context.Context, progress io.Writer) (*program.Result, error) {
+	fmt.Fprintf(progress, "chaos: seed %d\n", o.seed)
+	r, err := play(ctx, *o, progress)
+	if err != nil {
+		return nil, fmt.Errorf("seed %d: %w", o.seed, err)
+	}
+	result := &program.Result{Report: r, Table: r.table}
+	if !r.Sound() {
+		result.Broken = []string{fmt.Sprintf("seed %d: a promise was broken", o.seed)}
+	}
+	return result, nil
 }
 
 // chosen returns the faults to draw from.

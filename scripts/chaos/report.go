@@ -65,7 +65,7 @@ func (r *report) failovers() int {
 }
 
 // table writes the report for people.
-func (r *report) table(out io.Writer) {
+func (r *report) table(out io.Writer) error {
 	byFault := map[string][]event{}
 	for _, e := range r.Events {
 		byFault[e.Fault] = append(byFault[e.Fault], e)
@@ -90,12 +90,15 @@ func (r *report) table(out io.Writer) {
 		fmt.Fprintf(w, "%s\t%d\t%d\t%s\t%s\n", name, len(events), moved,
 			gaps[len(gaps)/2].Round(time.Millisecond), gaps[len(gaps)-1].Round(time.Millisecond))
 	}
-	_ = w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
 	fmt.Fprintf(out, "seed %d: %d faults, %d moves of the job, %d epochs, %d rows committed (%d of them with stolen credentials)\n",
 		r.Seed, len(r.Events), r.failovers(), r.Order.Epochs, r.Order.Rows, r.Order.StolenRows)
-	fmt.Fprintf(out, "committed by an old epoch after a newer one's first: %d; epochs with two nodes: %d; rows twice: %d\n",
+	_, err := fmt.Fprintf(out, "committed by an old epoch after a newer one's first: %d; epochs with two nodes: %d; rows twice: %d\n",
 		r.Order.Stale, r.Order.Shared, r.Order.Twice)
 	if r.Order.Example != "" {
-		fmt.Fprintf(out, "for example: %s\n", r.Order.Example)
+		_, err = fmt.Fprintf(out, "for example: %s\n", r.Order.Example)
 	}
+	return err
 }

@@ -27,7 +27,9 @@ func TestARunCanFail(t *testing.T) {
 		t.Error("the cluster did not recover, and the run counts as sound")
 	}
 	var out strings.Builder
-	good.table(&out)
+	if err := good.table(&out); err != nil {
+		t.Fatal(err)
+	}
 	if !strings.Contains(out.String(), "kill-host  1  1") || !strings.Contains(out.String(), "1 moves of the job") {
 		t.Errorf("table:\n%s", out.String())
 	}
@@ -35,7 +37,8 @@ func TestARunCanFail(t *testing.T) {
 
 func TestParse(t *testing.T) {
 	var errs strings.Builder
-	o, err := parse([]string{"-seed", "7", "-only", "kill-host,power-off"}, &errs)
+	o := &options{}
+	_, err := o.program().Parse([]string{"-seed", "7", "-only", "kill-host,power-off"}, &errs)
 	if err != nil || o.seed != 7 {
 		t.Fatalf("options %+v, %v", o, err)
 	}
@@ -49,7 +52,8 @@ func TestParse(t *testing.T) {
 	if code := run(t.Context(), []string{"-o", "xml"}, &errs, &errs); code != 2 {
 		t.Errorf("exit code %d for a wrong flag, want 2", code)
 	}
-	if o, err := parse(nil, &errs); err != nil || o.seed == 0 {
+	o = &options{}
+	if _, err := o.program().Parse(nil, &errs); err != nil || o.seed == 0 {
 		t.Errorf("no seed was drawn: %+v, %v", o, err)
 	}
 }

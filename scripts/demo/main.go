@@ -11,9 +11,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
+
+	"github.com/duoflow/duoflow/scripts/program"
 )
 
 const usage = `usage: demo [-check] [-kills N] [-o text|json]
@@ -33,20 +33,11 @@ type options struct {
 	output string
 }
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
-}
+func main() { os.Exit(program.Main(run)) }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	var o options
-	set := flag.NewFlagSet("demo", flag.ContinueOnError)
-	set.SetOutput(stderr)
-	set.Usage = func() {
-		fmt.Fprint(stderr, usage)
-		set.PrintDefaults()
-	}
+	set := program.NewFlags("demo", usage, stderr)
 	set.BoolVar(&o.check, "check", false, "do not stay up; exit 1 when a figure is wrong")
 	set.IntVar(&o.kills, "kills", 1, "how often the active host is killed")
 	set.StringVar(&o.output, "o", "text", "of the figures at the end: text or json")

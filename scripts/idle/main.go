@@ -6,15 +6,14 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
+
+	"github.com/duoflow/duoflow/scripts/program"
 )
 
 const usage = `usage: idle [-for 60s] [-settle 20s] [-detection lan] [-max-cpu 1] [-max-rss 30] [-peers=false] [-o table|json]
@@ -34,77 +33,45 @@ type options struct {
 	maxCPU, maxRSS float64 // 0 = no limit
 	detection      string
 	peers          bool
-	output         string
 }
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
-}
+func main() { os.Exit(program.Main(run)) }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	o, err := parse(args, stderr)
-	if errors.Is(err, flag.ErrHelp) {
-		return 0
-	}
-	if err != nil {
-		fmt.Fprintln(stderr, "idle:", err)
-		return 2
-	}
-	r, err := measure(ctx, o, stderr)
-	if err != nil {
-		fmt.Fprintln(stderr, "idle:", err)
-		return 3
-	}
-	if o.output == "json" {
-		err = json.NewEncoder(stdout).Encode(r)
-	} else {
-		err = r.table(stdout)
-	}
-	if err != nil {
-		fmt.Fprintln(stderr, "idle:", err)
-		return 3
-	}
-	above := r.above(o.maxCPU, o.maxRSS)
-	for _, line := range above {
-		fmt.Fprintln(stderr, "idle:", line)
-	}
-	if len(above) > 0 {
-		return 1
-	}
-	return 0
+	return new(options).program().Run(ctx, args, stdout, stderr)
 }
 
-func parse(args []string, stderr io.Writer) (options, error) {
-	var o options
-	set := flag.NewFlagSet("idle", flag.ContinueOnError)
-	set.SetOutput(stderr)
-	set.Usage = func() {
-		fmt.Fprint(stderr, usage)
-		set.PrintDefaults()
-	}
+func (o *options) program() program.Program {
+	return program.Program{Name: "idle", Usage: usage, Flags: o.flags, Check: o.check, Play: o.play}
+}
+
+func (o *options) flags(set *flag.FlagSet) {
 	set.DurationVar(&o.watch, "for", time.Minute, "how long to measure")
 	set.DurationVar(&o.settle, "settle", 20*time.Second, "how long to leave everything alone before")
 	set.Float64Var(&o.maxCPU, "max-cpu", 0, "most that a daemon may use, in % of one core; 0: no limit")
 	set.Float64Var(&o.maxRSS, "max-rss", 0, "most that a daemon may hold resident, in MB of 2^20 bytes; 0: no limit")
 	set.StringVar(&o.detection, "detection", "lan", "the daemons' detection profile")
 	set.BoolVar(&o.peers, "peers", true, "measure etcd and a bare timer too")
-	set.StringVar(&o.output, "o", "table", "table or json")
-	if err := set.Parse(args); err != nil {
-		return o, err
-	}
+}
+
+func (o *options) check(rest []string) error {
 	switch {
-	case o.output != "table" && o.output != "json":
-		return o, fmt.Errorf("-o %q; want table or json", o.output)
 	case o.watch < time.Second || o.settle < 0:
-		return o, fmt.Errorf("-for %s, -settle %s; want at least 1s and 0s", o.watch, o.settle)
+		return fmt.Errorf("-for %s, -settle %s; want at least 1s and 0s", o.watch, o.settle)
 	case o.maxCPU < 0 || o.maxRSS < 0:
-		return o, errors.New("a limit below 0")
-	case set.NArg() > 0:
-		return o, fmt.Errorf("%q is no flag", set.Arg(0))
+		return errors.New("a limit below 0")
+	case len(rest) > 0:
+		return fmt.Errorf("%q is no flag", rest[0])
 	}
-	return o, nil
+	return nil
+}
+
+func (o *options) play(ctx context.Context, progress io.Writer) (*program.Result, error) {
+	r, err := measure(ctx, *o, progress)
+	if err != nil {
+		return nil, err
+	}
+	return &program.Result{Report: r, Table: r.table, Broken: r.above(o.maxCPU, o.maxRSS)}, nil
 }
 
 // measure sets everything up, leaves it alone, and compares two looks at it.

@@ -12,16 +12,15 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
+
+	"github.com/duoflow/duoflow/scripts/program"
 )
 
 const usage = `usage: steady [-minutes N] [-faults | -load N] [-seed N] [-gap D] [-o table|json]
@@ -42,74 +41,48 @@ type options struct {
 	load    int
 	seed    uint64
 	gap     time.Duration
-	output  string
 }
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
-}
+func main() { os.Exit(program.Main(run)) }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	o, err := parse(args, stderr)
-	if errors.Is(err, flag.ErrHelp) {
-		return 0
-	}
-	if err != nil {
-		fmt.Fprintln(stderr, "steady:", err)
-		return 2
-	}
-	fmt.Fprintf(stderr, "steady: seed %d\n", o.seed)
-	r, err := play(ctx, o, stderr)
-	if err != nil {
-		fmt.Fprintf(stderr, "steady: seed %d: %v\n", o.seed, err)
-		return 3
-	}
-	if o.output == "json" {
-		if err := json.NewEncoder(stdout).Encode(r); err != nil {
-			fmt.Fprintln(stderr, "steady:", err)
-			return 3
-		}
-	} else {
-		r.table(stdout)
-	}
-	for _, line := range r.Broken {
-		fmt.Fprintf(stderr, "steady: seed %d: %s\n", o.seed, line)
-	}
-	if len(r.Broken) > 0 {
-		return 1
-	}
-	return 0
+	return new(options).program().Run(ctx, args, stdout, stderr)
 }
 
-func parse(args []string, stderr io.Writer) (options, error) {
-	var o options
-	set := flag.NewFlagSet("steady", flag.ContinueOnError)
-	set.SetOutput(stderr)
-	set.Usage = func() {
-		fmt.Fprint(stderr, usage)
-		set.PrintDefaults()
-	}
+func (o *options) program() program.Program {
+	return program.Program{Name: "steady", Usage: usage, Flags: o.flags, Check: o.check, Play: o.play}
+}
+
+func (o *options) flags(set *flag.FlagSet) {
 	set.Float64Var(&o.minutes, "minutes", 60, "how long to watch")
 	set.BoolVar(&o.faults, "faults", false, "break everything but the active host")
 	set.IntVar(&o.load, "load", 0, "busy processes for each processor")
 	set.Uint64Var(&o.seed, "seed", 0, "decides everything that is left to chance; 0: a new one")
 	set.DurationVar(&o.gap, "gap", time.Second, "how long the job may commit nothing while a bystander does")
-	set.StringVar(&o.output, "o", "table", "table or json")
-	if err := set.Parse(args); err != nil {
-		return o, err
-	}
+}
+
+func (o *options) check([]string) error {
 	switch {
-	case o.output != "table" && o.output != "json":
-		return o, fmt.Errorf("-o %q; want table or json", o.output)
 	case o.minutes <= 0 || o.gap <= 0 || o.load < 0:
-		return o, errors.New("-minutes and -gap must be above 0, -load not below")
+		return errors.New("-minutes and -gap must be above 0, -load not below")
 	case o.faults && o.load > 0:
-		return o, errors.New("-faults and -load: one at a time, or nobody could say what was the cause")
+		return errors.New("-faults and -load: one at a time, or nobody could say what was the cause")
 	}
 	for o.seed == 0 {
 		o.seed = rand.Uint64() >> 32
 	}
-	return o, nil
+	return nil
+}
+
+func (o *options) play(ctx context.Context, progress io.Writer) (*program.Result, error) {
+	fmt.Fprintf(progress, "steady: seed %d\n", o.seed)
+	r, err := play(ctx, *o, progress)
+	if err != nil {
+		return nil, fmt.Errorf("seed %d: %w", o.seed, err)
+	}
+	result := &program.Result{Report: r, Table: r.table}
+	for _, line := range r.Broken {
+		result.Broken = append(result.Broken, fmt.Sprintf("seed %d: %s", o.seed, line))
+	}
+	return result, nil
 }

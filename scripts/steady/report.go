@@ -137,7 +137,7 @@ func (r *Run) minute(n int, w window, commits []commit) string {
 func ms(seconds float64) string { return fmt.Sprintf("%.0f ms", 1000*seconds) }
 
 // table writes the report for people.
-func (r *Run) table(out io.Writer) {
+func (r *Run) table(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
 	if r.Faults {
 		r.troubleTable(w)
@@ -152,13 +152,16 @@ func (r *Run) table(out io.Writer) {
 	quantile := func(q string) func(Sample) float64 { return func(s Sample) float64 { return s.Gaps[q] } }
 	fmt.Fprintf(w, "beats (worst look)\t\t%s\t%s\t%s\t%s\n", ms(r.worst(quantile("0.5"))), ms(r.worst(quantile("0.99"))),
 		ms(r.worst(quantile("0.999"))), ms(r.worst(quantile("1"))))
-	_ = w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
 	fmt.Fprintf(out, "seed %d, %.4g minutes: lives of the job %v, failovers %d, entries in the history %d, raft elections %d\n",
 		r.Seed, r.Minutes, r.Lives, failovers(r.History), len(r.History), r.elections())
 	fmt.Fprintf(out, "detection at most %s, raft log fsync p99 at most %s, busy processes %d, stalls above %s: %d (not of the metastore: %d)\n",
 		ms(r.worst(func(s Sample) float64 { return s.D })), ms(r.worst(fsync)), r.Busy, ms(r.Bound), len(r.Stalls), len(r.unexcused()))
-	fmt.Fprintf(out, "committed by an old epoch after a newer one's first: %d of %d; switchover at the end %s\n",
+	_, err := fmt.Fprintf(out, "committed by an old epoch after a newer one's first: %d of %d; switchover at the end %s\n",
 		r.Order.Stale, r.Order.Rows, ms(r.SwitchoverTook))
+	return err
 }
 
 func (r *Run) troubleTable(w io.Writer) {

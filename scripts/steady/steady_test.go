@@ -147,7 +147,8 @@ func TestParse(t *testing.T) {
 			t.Errorf("%v: exit code %d, want 2", wrong, code)
 		}
 	}
-	if o, err := parse([]string{"-faults"}, &errs); err != nil || o.seed == 0 || o.minutes != 60 || o.gap != time.Second {
+	o := &options{}
+	if _, err := o.program().Parse([]string{"-faults"}, &errs); err != nil || o.seed == 0 || o.minutes != 60 || o.gap != time.Second {
 		t.Errorf("options %+v, %v", o, err)
 	}
 }
@@ -176,7 +177,9 @@ func TestTable(t *testing.T) {
 	r.Faults, r.Events = true, []Event{{Trouble: "kill-both", Lasted: 12, Whole: 1.5, Moved: "away"}}
 	r.History = []HistoryEntry{{Epoch: 2, Node: "b", Kind: "grant"}}
 	var out strings.Builder
-	r.table(&out)
+	if err := r.table(&out); err != nil {
+		t.Fatal(err)
+	}
 	for _, want := range []string{"kill-both", "failovers 1", "commits of the job", "1.5 s"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in:\n%s", want, out.String())

@@ -5,17 +5,15 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
+
+	"github.com/duoflow/duoflow/scripts/program"
 )
 
 const usage = `usage: versus [-runs N] [-only CASE[,CASE]] [-cap DURATION] [-o text|json]
@@ -36,90 +34,63 @@ carried out.
 `
 
 type options struct {
-	runs   int
-	only   []string // empty: all
-	limit  time.Duration
-	output string
+	runs  int
+	list  string   // value of -only
+	only  []string // empty: all
+	limit time.Duration
 }
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
-}
+func main() { os.Exit(program.Main(run)) }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	o, err := parse(args, stderr)
-	if errors.Is(err, flag.ErrHelp) {
-		return 0
-	}
-	if err != nil {
-		fmt.Fprintln(stderr, "versus:", err)
-		return 2
-	}
-	r, err := play(ctx, o, newProgress(stderr))
-	if err == nil {
-		err = r.write(stdout, o.output)
-	}
-	if err != nil {
-		fmt.Fprintln(stderr, "versus:", err)
-		return 3
-	}
-	if broken := r.broken(); broken != "" {
-		fmt.Fprintln(stderr, "versus: a promise of duoflow was broken:", broken)
-		return 1
-	}
-	return 0
+	return new(options).program().Run(ctx, args, stdout, stderr)
 }
 
-func parse(args []string, stderr io.Writer) (options, error) {
-	var o options
-	var only string
-	set := flag.NewFlagSet("versus", flag.ContinueOnError)
-	set.SetOutput(stderr)
-	set.Usage = func() {
-		fmt.Fprintf(stderr, usage, listCases())
-		set.PrintDefaults()
+func (o *options) program() program.Program {
+	return program.Program{
+		Name: "versus", Usage: fmt.Sprintf(usage, listCases()), Flags: o.flags, Check: o.check, Play: o.play,
+		Text: "text", Indent: "  ",
 	}
+}
+
+func (o *options) flags(set *flag.FlagSet) {
 	set.IntVar(&o.runs, "runs", 1, "how often each case is measured; every time with a fresh database")
-	set.StringVar(&only, "only", "", "cases to measure; empty: all")
+	set.StringVar(&o.list, "only", "", "cases to measure; empty: all")
 	set.DurationVar(&o.limit, "cap", 330*time.Second, "how long to wait for a task; more than Airflow's 300 s timer")
-	set.StringVar(&o.output, "o", "text", "text or json")
-	if err := set.Parse(args); err != nil {
-		return o, err
-	}
-	if set.NArg() > 0 {
-		return o, fmt.Errorf("unknown argument %q", set.Arg(0))
-	}
-	if o.output != "text" && o.output != "json" {
-		return o, fmt.Errorf("-o %q; want text or json", o.output)
+}
+
+func (o *options) check(rest []string) error {
+	if len(rest) > 0 {
+		return fmt.Errorf("unknown argument %q", rest[0])
 	}
 	if o.runs < 1 {
-		return o, fmt.Errorf("-runs %d; want at least 1", o.runs)
+		return fmt.Errorf("-runs %d; want at least 1", o.runs)
 	}
 	if o.limit < window+hold {
-		return o, fmt.Errorf("-cap %s; want at least %s", o.limit, window+hold)
+		return fmt.Errorf("-cap %s; want at least %s", o.limit, window+hold)
 	}
-	if only != "" {
-		o.only = strings.Split(only, ",")
+	if o.list != "" {
+		o.only = strings.Split(o.list, ",")
 	}
 	for _, name := range o.only {
 		if _, ok := caseNamed(name); !ok {
-			return o, fmt.Errorf("-only: no case is called %q", name)
+			return fmt.Errorf("-only: no case is called %q", name)
 		}
 	}
-	return o, nil
+	return nil
+}
+
+func (o *options) play(ctx context.Context, progress io.Writer) (*program.Result, error) {
+	r, err := play(ctx, *o, newProgress(progress))
+	if err != nil {
+		return nil, err
+	}
+	result := &program.Result{Report: r, Table: r.text}
+	if broken := r.broken(); broken != "" {
+		result.Broken = []string{"a promise of duoflow was broken: " + broken}
+	}
+	return result, nil
 }
 
 // wants tells whether a case is to be measured.
 func (o options) wants(name string) bool { return len(o.only) == 0 || slices.Contains(o.only, name) }
-
-// write writes the report in the wanted form.
-func (r *report) write(out io.Writer, form string) error {
-	if form == "text" {
-		return r.text(out)
-	}
-	encoder := json.NewEncoder(out)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(r)
-}

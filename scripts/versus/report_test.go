@@ -115,7 +115,7 @@ func TestBroken(t *testing.T) {
 
 func TestJSON(t *testing.T) {
 	var b bytes.Buffer
-	if err := sample().write(&b, "json"); err != nil {
+	if err := json.NewEncoder(&b).Encode(sample()); err != nil {
 		t.Fatal(err)
 	}
 	var back report
@@ -128,19 +128,21 @@ func TestJSON(t *testing.T) {
 }
 
 func TestParse(t *testing.T) {
-	o, err := parse([]string{"-runs", "3", "-only", "native-kill,duoflow-kill", "-o", "json", "-cap", "10m"}, io.Discard)
-	if err != nil || o.runs != 3 || o.limit != 10*time.Minute || o.output != "json" || !o.wants("native-kill") || o.wants("native-freeze") {
+	o := &options{}
+	form, err := o.program().Parse([]string{"-runs", "3", "-only", "native-kill,duoflow-kill", "-o", "json", "-cap", "10m"}, io.Discard)
+	if err != nil || o.runs != 3 || o.limit != 10*time.Minute || form != "json" || !o.wants("native-kill") || o.wants("native-freeze") {
 		t.Errorf("parsed %+v: %v", o, err)
 	}
 	if got := len(o.of(duoflow)); got != 1 {
 		t.Errorf("%d cases of duoflow are wanted, want 1", got)
 	}
 	for _, bad := range []string{"-o=xml", "-only=sleep", "-only=native-kill,", "-runs=0", "-cap=1s", "more", "-what"} {
-		if _, err := parse([]string{bad}, io.Discard); err == nil {
+		if _, err := new(options).program().Parse([]string{bad}, io.Discard); err == nil {
 			t.Errorf("%s is accepted", bad)
 		}
 	}
-	all, err := parse(nil, io.Discard)
+	all := &options{}
+	_, err = all.program().Parse(nil, io.Discard)
 	if err != nil || len(all.of(pair))+len(all.of(restart))+len(all.of(duoflow)) != len(experiments) {
 		t.Errorf("without arguments: %+v, %v; want every case", all, err)
 	}
