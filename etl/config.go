@@ -41,7 +41,7 @@ type Source struct {
 	Project string `yaml:"project" json:"project"`
 	// Table is project.dataset.table; a %d in the table's name is the year.
 	Table string `yaml:"table" json:"table"`
-	// Location is the dataset's; default US.
+	// Location is the dataset's; empty: as the table says.
 	Location string `yaml:"location" json:"location"`
 	// Endpoint is another server than Google's, such as a sandbox.
 	Endpoint string `yaml:"endpoint" json:"endpoint"`
@@ -56,6 +56,9 @@ type Source struct {
 type Window struct {
 	From string `yaml:"from" json:"from"` // 1987, or 2020-05
 	To   string `yaml:"to" json:"to"`     // as From, or latest: the month before the running one
+	// RefreshLast: only so many of the last chunks are looked at again once they are published; 0 = all. For a table that
+	// changes daily, of which each look at an old year would be a query that is billed.
+	RefreshLast int `yaml:"refresh_last" json:"refresh_last"`
 }
 
 // Stages are the places on the way.
@@ -165,7 +168,7 @@ func (c *Config) complete(base string) {
 		text string
 	}{
 		{&c.Pipeline, "lightning"}, {&c.Job, "etl"}, {&c.Driver, DriverBuiltin}, {&c.Source.Kind, KindBigQuery},
-		{&c.Source.Location, "US"}, {&c.Source.Window.To, latest}, {&c.Stages.S3.Region, "us-east-1"},
+		{&c.Source.Window.To, latest}, {&c.Stages.S3.Region, "us-east-1"},
 		{&c.Stages.S3.Checksums, "auto"}, {&c.Engine.Kind, aggregate.DuckDB}, {&c.Load.Schema, "public"},
 		{&c.Stages.Work, filepath.Join(os.TempDir(), "duoetl-"+c.Pipeline)},
 	} {
@@ -244,6 +247,7 @@ func (s Source) check(want func(string, bool, string, ...any)) {
 func (w Window) check(want func(string, bool, string, ...any)) {
 	from, err := tile.ParseChunk(w.From)
 	want("source.window.from", err == nil, "%q is neither a year (1987) nor a month (2020-05)", w.From)
+	want("source.window.refresh_last", w.RefreshLast >= 0, "%d is negative", w.RefreshLast)
 	if w.To == latest {
 		return
 	}

@@ -6,6 +6,7 @@ import (
 	"path"
 	"strings"
 
+	"github.com/duoflow/duoflow/etl/bigq"
 	"github.com/duoflow/duoflow/etl/objects"
 	"github.com/duoflow/duoflow/etl/tile"
 )
@@ -68,4 +69,42 @@ func (g given) extract(ctx context.Context, chunk tile.Chunk, moved func(bytes, 
 		moved(o.Size, 0)
 	}
 	return all, err
+}
+
+// bigQuery is a source whose chunks are written into Google Cloud Storage by jobs.
+type bigQuery struct{ reader *bigq.Reader }
+
+func (b bigQuery) state(ctx context.Context, chunk tile.Chunk) (origin, error) {
+	t, err := b.reader.Inspect(ctx, chunk)
+	if err != nil {
+		return origin{}, err
+	}
+	return origin{state: t.Name + " " + t.Content, bytes: t.Bytes}, nil
+}
+
+func (b bigQuery) extract(ctx context.Context, chunk tile.Chunk, moved func(bytes, rows int64)) ([]objects.Source, error) {
+	var told bigq.Progress
+	return b.reader.Extract(ctx, chunk, func(now bigq.Progress) {
+		moved(max(0, now.Bytes-told.Bytes), max(0, now.Rows-told.Rows))
+		told = now
+	})
+}
+
+func (p *Pipeline) openOrigins(ctx context.Context) error {
+	c := p.config
+	if c.Source.Kind == KindGCS {
+		p.origins = given{gcs: p.gcs, bucket: c.Stages.GCS.Bucket, pattern: c.Source.Objects}
+		return nil
+	}
+	at := strings.LastIndexByte(c.Source.Table, '.')
+	reader, err := bigq.Open(ctx, bigq.Config{
+		Project: c.Source.Project, Dataset: c.Source.Table[:at], Table: c.Source.Table[at+1:], Location: c.Source.Location, Endpoint: c.Source.Endpoint,
+		StagingBucket: c.Stages.GCS.Bucket, StagingPrefix: c.Stages.GCS.Prefix, Pipeline: c.Pipeline, Logger: p.log,
+	}, p.gcs)
+	if err != nil {
+		return err
+	}
+	p.close = append(p.close, func() { _ = reader.Close() }) // it was only read
+	p.origins = bigQuery{reader}
+	return nil
 }

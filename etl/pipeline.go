@@ -128,8 +128,7 @@ func (p *Pipeline) open(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	p.origins = given{gcs: p.gcs, bucket: c.Stages.GCS.Bucket, pattern: c.Source.Objects}
-	return nil
+	return p.openOrigins(ctx)
 }
 
 func layout(c Config) warehouse.Layout {

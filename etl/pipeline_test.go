@@ -1,11 +1,13 @@
 package etl_test
 
 import (
+	"fmt"
 	"testing"
 
 	"go.uber.org/goleak"
 
 	"github.com/duoflow/duoflow/etl"
+	"github.com/duoflow/duoflow/etl/sandbox"
 	"github.com/duoflow/duoflow/etl/synth"
 )
 
@@ -21,6 +23,40 @@ func TestMain(m *testing.M) {
 const scale = 0.01
 
 const givenSource = `source: {kind: gcs, objects: "nldn-tiles-{chunk}.csv.gz", window: {from: 2017, to: 2018}, synthetic: true}`
+
+// TestTablesReachTheViews is the whole way: a BigQuery job, Google Cloud Storage, S3, Postgres, for each generation of tables.
+func TestTablesReachTheViews(t *testing.T) {
+	tables := sandbox.Synthetic(synth.BigQuery1, 2017, 2017, scale)
+	tables = append(tables, sandbox.Synthetic(synth.BigQuery2, 2018, 2018, scale)...)
+	tables = append(tables, sandbox.Synthetic(synth.BigQuery3, 2017, 2018, scale)...)
+	w := newWorld(t, tables)
+	for pipeline, table := range map[string]string{"one": "lightning_%d", "other": "lightning_strikes"} {
+		c := w.parse(fmt.Sprintf(`source: {kind: bigquery, project: payer, table: bigquery-public-data.%s.%s, endpoint: %q, window: {from: 2017, to: 2018}, synthetic: true}`,
+			sandbox.Dataset, table, w.cloud.Endpoints().BigQuery), "")
+		c.Pipeline, c.Load.Schema, c.Stages.S3.Prefix = pipeline, pipeline+"_views", pipeline
+		p := w.open(c)
+		report, err := p.Run(t.Context(), etl.Selection{})
+		if err != nil {
+			t.Fatalf("%s: %v", table, err)
+		}
+		for i, year := range []int{2017, 2018} {
+			want := expect(t, year, scale).Totals
+			if got := report.Chunks[i]; got.State != etl.ChunkDone || got.Rows != want.Rows || got.Strikes != want.Strikes || got.Quarantined != 0 {
+				t.Errorf("%s: %+v, want %+v", table, got, want)
+			}
+			if got := query[int64](w, "SELECT sum(strikes)::bigint FROM "+pipeline+"_views.lightning_daily WHERE year = $1", year); got != want.Strikes {
+				t.Errorf("%s: %d strikes in the view of %d, the generator says %d", table, got, year, want.Strikes)
+			}
+		}
+		if report, err = p.Run(t.Context(), etl.Selection{}); err != nil || report.Unchanged != 2 {
+			t.Errorf("%s, again: %+v, %v; want two chunks unchanged", table, report, err)
+		}
+	}
+	one := query[string](w, "SELECT string_agg(hash, ' ' ORDER BY chunk) FROM one.chunk")
+	if other := query[string](w, "SELECT string_agg(hash, ' ' ORDER BY chunk) FROM other.chunk"); one != other {
+		t.Errorf("tables a year and the one table give different results: %s, %s", one, other)
+	}
+}
 
 // TestFilesReachTheViews brings two years from Google Cloud Storage through S3 into the views, and finds nothing to do then.
 func TestFilesReachTheViews(t *testing.T) {

@@ -61,7 +61,15 @@ func (p *Pipeline) Plan(ctx context.Context, s Selection) (Plan, error) {
 		return Plan{}, err
 	}
 	plan := Plan{Synthetic: p.config.Source.Synthetic, known: k}
-	for _, chunk := range chunks {
+	settled := 0 // how many of the first are not looked at again
+	if last := p.config.Source.Window.RefreshLast; last > 0 && len(s.Chunks) == 0 && !s.Force {
+		settled = max(0, len(chunks)-last)
+	}
+	for i, chunk := range chunks {
+		if i < settled && p.settled(chunk, k) {
+			plan.Chunks = append(plan.Chunks, Planned{Chunk: chunk, State: ChunkUnchanged, Why: "published; refresh_last leaves it", Rows: k.held[chunk].Rows})
+			continue
+		}
 		planned, err := p.look(ctx, chunk, k)
 		if err != nil {
 			return Plan{}, fmt.Errorf("plan %s: %w", chunk, err)
@@ -152,6 +160,14 @@ func (p *Pipeline) look(ctx context.Context, chunk tile.Chunk, k known) (Planned
 		out.State, out.Why = ChunkUnchanged, "up to date"
 	}
 	return out, nil
+}
+
+// settled tells whether the tables hold what was published last, as the configuration wants it.
+func (p *Pipeline) settled(chunk tile.Chunk, k known) bool {
+	held, loaded := k.held[chunk]
+	last := k.ledger[ledgerKey{chunk, StepPublish}]
+	return loaded && last.State == warehouse.Done && held.SourceHash == last.SourceHash &&
+		held.CellTenths == p.config.Load.Cell && held.Synthetic == p.config.Source.Synthetic
 }
 
 // estimate is how long so many chunks will take, by what the ledger says of those that were done; 0 if it says nothing.
