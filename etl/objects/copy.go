@@ -139,7 +139,7 @@ func (s *Store) deliver(ctx context.Context, c content, t Task) (Copied, error) 
 			again = errors.Is(err, errNoUpload)
 		}
 		if !again || restarts > 2 {
-			return Copied{}, judge(ctx, op, err)
+			return Copied{}, Judge(ctx, op, err)
 		}
 		t.UploadID, done = "", Copied{Object: c.object}
 	}

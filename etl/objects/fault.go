@@ -58,8 +58,9 @@ func Permanent(err error) bool {
 	return !errors.As(err, &f) || f.Permanent
 }
 
-// judge makes a Fault of an error, unless it is one, or the caller's own context ended the call.
-func judge(ctx context.Context, op string, err error) error {
+// Judge makes a Fault of an error of S3, GCS or BigQuery, unless it is one, or the caller's own context ended the call: then it is
+// the context's error.
+func Judge(ctx context.Context, op string, err error) error {
 	var f *Fault
 	switch {
 	case err == nil:

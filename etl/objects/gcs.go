@@ -64,7 +64,7 @@ func OpenGCS(ctx context.Context, c GCSConfig) (*GCS, error) {
 	}
 	client, err := storage.NewClient(ctx, options...)
 	if err != nil {
-		return nil, judge(ctx, "open Google Cloud Storage", err)
+		return nil, Judge(ctx, "open Google Cloud Storage", err)
 	}
 	client.SetRetry(storage.WithPolicy(storage.RetryNever)) // own tries know Retry-After, and end
 	g.client = client

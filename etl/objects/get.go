@@ -43,7 +43,7 @@ func (s *Store) download(ctx context.Context, o Object, to io.Writer) error {
 	d := download{store: s, object: o, to: io.MultiWriter(to, sum)}
 	for try := 1; d.done < o.Size; try++ {
 		before := d.done
-		err := judge(ctx, "get "+s.URL(o.Key), d.some(ctx))
+		err := Judge(ctx, "get "+s.URL(o.Key), d.some(ctx))
 		if err == nil {
 			continue
 		}

@@ -22,7 +22,7 @@ const longest = 5 * time.Minute
 // again does a call until it succeeds, fails for good, or has failed often enough.
 func (p patience) again(ctx context.Context, op string, call func(context.Context) error) error {
 	for try := 1; ; try++ {
-		err := judge(ctx, op, call(ctx))
+		err := Judge(ctx, op, call(ctx))
 		if err == nil {
 			return nil
 		}
@@ -56,6 +56,13 @@ func (p patience) pause(ctx context.Context, try int, err error) error {
 	case <-timer.C:
 		return nil
 	case <-ctx.Done():
-		return judge(ctx, "wait to try again", ctx.Err())
+		return Judge(ctx, "wait to try again", ctx.Err())
 	}
+}
+
+// Again does a call of a Google API up to so many times, for as long as it fails in passing, and judges its error.
+func Again(ctx context.Context, tries int, op string, call func(context.Context) error) error {
+	p := quickly
+	p.tries = tries
+	return p.again(ctx, op, call)
 }

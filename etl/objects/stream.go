@@ -111,7 +111,7 @@ func (f *feed) fill(ctx context.Context, offset int64, into []byte) error {
 		if n > 0 {
 			try = 1
 		}
-		err = judge(ctx, op, err)
+		err = Judge(ctx, op, err)
 		if try >= f.store.patience.tries || Permanent(err) {
 			return err
 		}
