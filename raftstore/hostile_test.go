@@ -19,8 +19,8 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/encoding/gzip"
 
-	"github.com/duoflow/duoflow/door"
 	duoflowv1 "github.com/duoflow/duoflow/proto/duoflow/v1"
+	"github.com/duoflow/duoflow/raftstore/door"
 )
 
 // closedWithin is how long a connection of somebody else may last: the time to show who he is, and some for a machine

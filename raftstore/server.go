@@ -16,8 +16,8 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
-	"github.com/duoflow/duoflow/door"
 	duoflowv1 "github.com/duoflow/duoflow/proto/duoflow/v1"
+	"github.com/duoflow/duoflow/raftstore/door"
 )
 
 // Times of the peers' connections. gRPC's own pings are for a peer that is frozen; a lost host is

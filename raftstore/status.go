@@ -3,7 +3,7 @@ package raftstore
 import (
 	"time"
 
-	"github.com/duoflow/duoflow/door"
+	"github.com/duoflow/duoflow/raftstore/door"
 )
 
 // Status is what a node knows of the group, as of its loop's last turn.

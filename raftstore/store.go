@@ -13,7 +13,7 @@ import (
 	pb "go.etcd.io/raft/v3/raftpb"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/duoflow/duoflow/door"
+	"github.com/duoflow/duoflow/raftstore/door"
 	"github.com/duoflow/duoflow/raftstore/replica"
 )
 

@@ -10,7 +10,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 
-	"github.com/duoflow/duoflow/door"
+	"github.com/duoflow/duoflow/raftstore/door"
 )
 
 // errIdentity is the root of all complaints about a peer's certificate.

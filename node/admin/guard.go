@@ -13,8 +13,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/duoflow/duoflow/door"
 	duoflowv1 "github.com/duoflow/duoflow/proto/duoflow/v1"
+	"github.com/duoflow/duoflow/raftstore/door"
 )
 
 // guard stands before every call: who asks, may they, is the request well formed; and it keeps the log.

@@ -17,7 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"github.com/duoflow/duoflow/door"
+	"github.com/duoflow/duoflow/raftstore/door"
 )
 
 // Limits of one connection. A health check is one small packet each way, a scrape some ten kilobytes.
