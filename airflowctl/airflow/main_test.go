@@ -13,11 +13,11 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"go.uber.org/goleak"
 
 	"github.com/duoflow/duoflow/airflowctl/airflow"
 	"github.com/duoflow/duoflow/airflowctl/fence"
 	"github.com/duoflow/duoflow/scripts/pg"
+	"github.com/duoflow/duoflow/scripts/pg/pgtest"
 )
 
 const (
@@ -31,27 +31,7 @@ var airflowSchema string
 // server is shared by the tests of this binary; each has a database and a group of its own.
 var server *pg.Server
 
-func TestMain(m *testing.M) { os.Exit(testMain(m)) }
-
-func testMain(m *testing.M) int {
-	var err error
-	if server, err = pg.Start(context.Background(), pg.Options{}); err != nil {
-		fmt.Println(err)
-		return 1
-	}
-	code := m.Run()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	if err := server.Stop(ctx); err != nil {
-		fmt.Println(err)
-		return 1
-	}
-	if err := goleak.Find(); err != nil {
-		fmt.Println(err)
-		return 1
-	}
-	return code
-}
+func TestMain(m *testing.M) { os.Exit(pgtest.Main(m, &server, pg.Options{})) }
 
 var benches atomic.Int64
 

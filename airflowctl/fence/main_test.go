@@ -15,10 +15,10 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"go.uber.org/goleak"
 
 	"github.com/duoflow/duoflow/airflowctl/fence"
 	"github.com/duoflow/duoflow/scripts/pg"
+	"github.com/duoflow/duoflow/scripts/pg/pgtest"
 )
 
 const (
@@ -39,26 +39,9 @@ func testMain(m *testing.M) int {
 	if order := os.Getenv(frozenEnv); order != "" {
 		return actFrozen(order)
 	}
-	var err error
-	server, err = pg.Start(context.Background(), pg.Options{Settings: map[string]string{
+	return pgtest.Main(m, &server, pg.Options{Settings: map[string]string{
 		"wal_level": "logical", "max_prepared_transactions": "5", "max_connections": "300",
 	}})
-	if err != nil {
-		fmt.Println(err)
-		return 1
-	}
-	code := m.Run()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	if err := server.Stop(ctx); err != nil {
-		fmt.Println(err)
-		return 1
-	}
-	if err := goleak.Find(); err != nil {
-		fmt.Println(err)
-		return 1
-	}
-	return code
 }
 
 var benches atomic.Int64

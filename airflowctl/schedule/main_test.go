@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -15,11 +14,11 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"go.uber.org/goleak"
 
 	"github.com/duoflow/duoflow/airflowctl/fence"
 	"github.com/duoflow/duoflow/airflowctl/schedule"
 	"github.com/duoflow/duoflow/scripts/pg"
+	"github.com/duoflow/duoflow/scripts/pg/pgtest"
 )
 
 const (
@@ -39,17 +38,7 @@ func testMain(m *testing.M) int {
 	if script := os.Getenv(runnerEnv); script != "" {
 		return actRunner(script)
 	}
-	var err error
-	if server, err = pg.Start(context.Background(), pg.Options{}); err != nil {
-		fmt.Println(err)
-		return 1
-	}
-	code := m.Run()
-	if err := errors.Join(server.Stop(context.Background()), goleak.Find()); err != nil {
-		fmt.Println(err)
-		return 1
-	}
-	return code
+	return pgtest.Main(m, &server, pg.Options{})
 }
 
 // actRunner is what `duoflowd run-scheduled` does, in a process of its own.
