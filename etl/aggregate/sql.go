@@ -18,10 +18,12 @@ FROM tiles
 GROUP BY day
 ORDER BY day`
 
-	monthSQL = `SELECT y AS year, m AS month, CAST(count(DISTINCT d) AS BIGINT) AS days, CAST(sum(n) AS BIGINT) AS strikes, CAST(count(*) AS BIGINT) AS tiles
+	// By day first: count(DISTINCT day) would hash every row once more, which is a fifth of the processor time of a job.
+	monthSQL = `SELECT y AS year, m AS month, CAST(count(*) AS BIGINT) AS days, CAST(sum(n) AS BIGINT) AS strikes, CAST(sum(k) AS BIGINT) AS tiles
 FROM (
-  SELECT CAST(year(day) AS INT) AS y, CAST(month(day) AS INT) AS m, day AS d, CAST(strikes AS BIGINT) AS n
+  SELECT CAST(year(day) AS INT) AS y, CAST(month(day) AS INT) AS m, CAST(sum(CAST(strikes AS BIGINT)) AS BIGINT) AS n, CAST(count(*) AS BIGINT) AS k
   FROM tiles
+  GROUP BY day
 ) AS t
 GROUP BY y, m
 ORDER BY y, m`

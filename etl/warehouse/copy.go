@@ -16,9 +16,9 @@ import (
 type kind uint8
 
 const (
-	int2 kind = iota
-	int4
-	int8
+	smallint kind = iota
+	integer
+	bigint
 	date
 )
 
@@ -31,11 +31,11 @@ const pgEpoch = 10957
 
 func (k kind) holds(v int64) bool {
 	switch k {
-	case int2:
+	case smallint:
 		return v == int64(int16(v))
 	case date:
 		return v >= 0 && v < math.MaxInt32 // after 1970, as all our days are
-	case int4:
+	case integer:
 		return v == int64(int32(v))
 	default:
 		return true
@@ -134,11 +134,11 @@ func (r *copyReader) row(to []byte) {
 		c := &r.columns[i]
 		v := c.values[r.next]
 		switch c.kind {
-		case int2:
+		case smallint:
 			binary.BigEndian.PutUint32(to, 2)
 			binary.BigEndian.PutUint16(to[4:], uint16(v))
 			to = to[6:]
-		case int8:
+		case bigint:
 			binary.BigEndian.PutUint32(to, 8)
 			binary.BigEndian.PutUint64(to[4:], uint64(v))
 			to = to[12:]

@@ -19,7 +19,7 @@ func TestCopyReaderAtEveryPieceSize(t *testing.T) {
 	for i := range int64(500) {
 		f.Append(10957+i*random.Int64N(40), random.Int64N(math.MaxInt64), random.Int64N(math.MaxInt32))
 	}
-	columns, err := columnsOf(f, date, int8, int4)
+	columns, err := columnsOf(f, date, bigint, integer)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +36,7 @@ func TestCopyReaderAtEveryPieceSize(t *testing.T) {
 	if err := iotest.TestReader(newCopyReader(columns), whole); err != nil {
 		t.Error(err)
 	}
-	empty, err := columnsOf(aggregate.NewDay(), date, int8, int4)
+	empty, err := columnsOf(aggregate.NewDay(), date, bigint, integer)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,16 +54,16 @@ func TestColumnsThatDoNotFit(t *testing.T) {
 	for name, spoil := range map[string]func(f aggregate.Frame) []kind{
 		"too big": func(f aggregate.Frame) []kind {
 			f.Columns[2].Values[0] = math.MaxInt32 + 1
-			return []kind{date, int8, int4}
+			return []kind{date, bigint, integer}
 		},
 		"too small": func(f aggregate.Frame) []kind {
 			f.Columns[2].Values[0] = math.MinInt16 - 1
-			return []kind{date, int8, int2}
+			return []kind{date, bigint, smallint}
 		},
-		"before 1970":   func(f aggregate.Frame) []kind { f.Columns[0].Values[0] = -1; return []kind{date, int8, int4} },
-		"no date":       func(aggregate.Frame) []kind { return []kind{int4, int8, int4} },
-		"too few kinds": func(aggregate.Frame) []kind { return []kind{date, int8} },
-		"unequal":       func(f aggregate.Frame) []kind { f.Columns[1].Values = nil; return []kind{date, int8, int4} },
+		"before 1970":   func(f aggregate.Frame) []kind { f.Columns[0].Values[0] = -1; return []kind{date, bigint, integer} },
+		"no date":       func(aggregate.Frame) []kind { return []kind{integer, bigint, integer} },
+		"too few kinds": func(aggregate.Frame) []kind { return []kind{date, bigint} },
+		"unequal":       func(f aggregate.Frame) []kind { f.Columns[1].Values = nil; return []kind{date, bigint, integer} },
 	} {
 		f := good()
 		if _, err := columnsOf(f, spoil(f)...); err == nil {
@@ -78,7 +78,7 @@ func TestCopyReaderAllocatesNothingPerRow(t *testing.T) {
 	for i := range int64(100_000) {
 		f.Append(2018, 1+i%12, 300, -900, 1+i, 1)
 	}
-	columns, err := columnsOf(f, int2, int2, int2, int2, int4, int4)
+	columns, err := columnsOf(f, smallint, smallint, smallint, smallint, integer, integer)
 	if err != nil {
 		t.Fatal(err)
 	}

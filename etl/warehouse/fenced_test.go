@@ -54,9 +54,9 @@ func TestOldEpochIsFenced(t *testing.T) {
 func TestEachWayOfBeingFenced(t *testing.T) {
 	for name, way := range map[string]string{
 		"the row moved, nothing else": "UPDATE duoflow.fence SET epoch = 2, node = 'b' WHERE job = 'etl'",
-		"group revoked":               "UPDATE duoflow.fence SET epoch = 2 WHERE job = 'etl'; REVOKE {group} FROM {role}",
-		"group revoked, row unmoved":  "REVOKE {group} FROM {role}",
-		"ended, may not log in":       "REVOKE {group} FROM {role}; ALTER ROLE {role} NOLOGIN; SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'",
+		"group revoked":               "UPDATE duoflow.fence SET epoch = 2 WHERE job = 'etl'; REVOKE {group} FROM {role} GRANTED BY duoflow",
+		"group revoked, row unmoved":  "REVOKE {group} FROM {role} GRANTED BY duoflow",
+		"ended, may not log in":       "REVOKE {group} FROM {role} GRANTED BY duoflow; ALTER ROLE {role} NOLOGIN; SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'",
 		"ended, may log in":           "UPDATE duoflow.fence SET epoch = 2 WHERE job = 'etl'; SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'",
 		"another password":            "ALTER ROLE {role} PASSWORD 'other'; SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'",
 		"role dropped":                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'; DROP ROLE {role}",

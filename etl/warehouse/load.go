@@ -95,9 +95,9 @@ func (l *loading) stage() error {
 		frame              aggregate.Frame
 		kinds              []kind
 	}{
-		{"day", ", synthetic", whereDay, r.Day, []kind{date, int8, int4}},
-		{"month", ", synthetic", whereMonth, r.Month, []kind{int2, int2, int2, int8, int4}},
-		{"cell_month", "", whereMonth, r.Cell, []kind{int2, int2, int2, int2, int4, int4}},
+		{"day", ", synthetic", whereDay, r.Day, []kind{date, bigint, integer}},
+		{"month", ", synthetic", whereMonth, r.Month, []kind{smallint, smallint, smallint, bigint, integer}},
+		{"cell_month", "", whereMonth, r.Cell, []kind{smallint, smallint, smallint, smallint, integer, integer}},
 	} {
 		columns, err := columnsOf(s.frame, s.kinds...)
 		if err != nil {
