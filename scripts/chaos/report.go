@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"text/tabwriter"
 	"time"
@@ -70,14 +71,9 @@ func (r *report) table(out io.Writer) error {
 	for _, e := range r.Events {
 		byFault[e.Fault] = append(byFault[e.Fault], e)
 	}
-	names := make([]string, 0, len(byFault))
-	for name := range byFault {
-		names = append(names, name)
-	}
-	slices.Sort(names)
 	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(w, "fault\tn\tmoved\tgap p50\tgap max")
-	for _, name := range names {
+	for _, name := range slices.Sorted(maps.Keys(byFault)) {
 		events := byFault[name]
 		gaps, moved := make([]time.Duration, 0, len(events)), 0
 		for _, e := range events {

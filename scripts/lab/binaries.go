@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"strings"
 )
 
 // build makes the repository's programs and returns their folder. It is quick when nothing changed.
@@ -15,12 +16,7 @@ func build(ctx context.Context) (string, error) {
 		return "", err
 	}
 	bin := filepath.Join(root, "bin")
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", bin+"/", "./cmd/duoflowd", "./cmd/duoctl")
-	cmd.Dir = root
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build duoflow: %w: %s", err, out)
-	}
-	return bin, nil
+	return bin, goBuild(ctx, root, bin, "./cmd/duoflowd", "./cmd/duoctl")
 }
 
 // Build makes a program of the repository, such as ./scripts/probe/writer, in the lab's folder, and returns its path there.
@@ -29,13 +25,18 @@ func (l *Lab) Build(ctx context.Context, program string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	name, tools := filepath.Base(program), filepath.Join(l.Dir, "tools")
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", tools+"/", program)
+	tools := filepath.Join(l.Dir, "tools")
+	return filepath.Join(tools, filepath.Base(program)), goBuild(ctx, root, tools, program)
+}
+
+// goBuild makes programs of the repository at root in the folder to, which it makes too.
+func goBuild(ctx context.Context, root, to string, programs ...string) error {
+	cmd := exec.CommandContext(ctx, "go", append([]string{"build", "-o", to + "/"}, programs...)...)
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build %s: %w: %s", name, err, out)
+		return fmt.Errorf("build %s: %w: %s", strings.Join(programs, " "), err, out)
 	}
-	return filepath.Join(tools, name), nil
+	return nil
 }
 
 // Ctl runs duoctl as the operator "lab", an admin, from the hub. An exit code other than 0 is no

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"text/tabwriter"
 	"time"
@@ -169,13 +170,8 @@ func (r *Run) troubleTable(w io.Writer) {
 	for _, e := range r.Events {
 		by[e.Trouble] = append(by[e.Trouble], e)
 	}
-	names := make([]string, 0, len(by))
-	for name := range by {
-		names = append(names, name)
-	}
-	slices.Sort(names)
 	fmt.Fprintln(w, "trouble\tn\tlasted in all\twhole after, max\tmoved the job")
-	for _, name := range names {
+	for _, name := range slices.Sorted(maps.Keys(by)) {
 		var lasted, moved float64
 		slowest := slices.MaxFunc(by[name], func(a, b Event) int { return cmp.Compare(a.Whole, b.Whole) })
 		for _, e := range by[name] {
