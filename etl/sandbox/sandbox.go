@@ -127,7 +127,7 @@ func (s *Sandbox) start(ctx context.Context, group *errgroup.Group, front listen
 	select {
 	case <-up:
 	case <-ctx.Done():
-		return nil // the group knows why
+		return errEnded // the group knows why
 	}
 	s.serve(ctx, group, front.s3, s.config.Faults.before(S3, s3Call, s.log, back.proxy()))
 	return nil
