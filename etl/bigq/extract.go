@@ -231,8 +231,11 @@ func (r *run) outcome(ctx context.Context, status *bigquery.JobStatus) error {
 	return hint(err, objects.ErrNotFound, "make the staging bucket, in "+r.table.Location)
 }
 
+// states are spelled as the API does.
+var states = map[bigquery.State]string{bigquery.Pending: "PENDING", bigquery.Running: "RUNNING", bigquery.Done: "DONE"}
+
 func (r *run) tell(status *bigquery.JobStatus) {
-	p := Progress{JobID: r.id(), State: [...]string{"", "PENDING", "RUNNING", "DONE"}[stateOf(status)], Adopted: r.adopted}
+	p := Progress{JobID: r.id(), State: states[status.State], Adopted: r.adopted}
 	if s := status.Statistics; s != nil {
 		p.Bytes, p.Ratio = s.TotalBytesProcessed, s.CompletionRatio
 		if q, ok := s.Details.(*bigquery.QueryStatistics); ok && q.ExportDataStatistics != nil {
@@ -240,18 +243,6 @@ func (r *run) tell(status *bigquery.JobStatus) {
 		}
 	}
 	r.progress(p)
-}
-
-func stateOf(status *bigquery.JobStatus) int {
-	switch status.State {
-	case bigquery.Pending:
-		return 1
-	case bigquery.Running:
-		return 2
-	case bigquery.Done:
-		return 3
-	}
-	return 0
 }
 
 // filesOf is how many files the job says it wrote; 0 = it does not say.

@@ -39,7 +39,7 @@ func (u *upload) stream(ctx context.Context, c content, sent func(part)) error {
 		}
 		free <- b
 	}
-	group, ctx := errgroup.WithContext(ctx)
+	group, reading := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		defer close(full)
 		feed := &feed{store: u.store, content: c, missing: missing}
@@ -48,23 +48,25 @@ func (u *upload) stream(ctx context.Context, c content, sent func(part)) error {
 			var data []byte
 			select {
 			case data = <-free:
-			case <-ctx.Done():
-				return context.Cause(ctx)
+			case <-reading.Done():
+				return context.Cause(reading)
 			}
-			if err := feed.fill(ctx, p.offset, data[:p.size]); err != nil {
+			if err := feed.fill(reading, p.offset, data[:p.size]); err != nil {
 				return err
 			}
 			p.crc = crc32.Checksum(data[:p.size], castagnoli)
 			select {
 			case full <- filled{p, data}:
-			case <-ctx.Done():
-				return context.Cause(ctx)
+			case <-reading.Done():
+				return context.Cause(reading)
 			}
 		}
 		return nil
 	})
 	group.Go(func() error {
 		for f := range full {
+			// In the caller's context: a part that is under way when reading fails is sent to its end. It counts if the copy goes
+			// on later, and an upload that is aborted beneath a part may come to life again.
 			if err := u.send(ctx, f.part, f.data[:f.part.size]); err != nil {
 				return err
 			}
