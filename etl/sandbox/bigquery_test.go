@@ -255,6 +255,11 @@ func TestExportDataFiltersAndOrders(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "overwrite") {
 		t.Errorf("over files that are there: %v", err)
 	}
+	dear := client.Query(fmt.Sprintf(statement, true))
+	dear.MaxBytesBilled = 1000
+	if _, err := done2(t, dear); reason(err) != "400 bytesBilledLimitExceeded" {
+		t.Errorf("more than may be billed: %v", err)
+	}
 	dry := client.Query(fmt.Sprintf(statement, true))
 	dry.DryRun = true
 	job, err = dry.Run(t.Context())

@@ -119,6 +119,10 @@ func (j *job) export(ctx context.Context, s *bigQuery) error {
 	if err != nil {
 		return err
 	}
+	size := sizeOf(columns, t.rows) // not partitioned: the filter reads every row
+	if most := j.config.Query.MaximumBytesBilled; most > 0 && size > most {
+		return &refused{"bytesBilledLimitExceeded", fmt.Sprintf("Query exceeded limit for bytes billed: %d. %d or higher required.", most, size)}
+	}
 	out, err := newShards(s.gcs, e.uri)
 	if err != nil {
 		return err
@@ -133,7 +137,7 @@ func (j *job) export(ctx context.Context, s *bigQuery) error {
 	if len(orders) == 0 {
 		days = scrambled(days)
 	}
-	return j.write(ctx, t, out, days, orders, sizeOf(columns, t.rows)) // not partitioned: the filter reads every row
+	return j.write(ctx, t, out, days, orders, size)
 }
 
 func (j *job) write(ctx context.Context, t *loaded, out *shards, days []synth.DayTotal, orders []order, bytes int64) error {
