@@ -110,8 +110,8 @@ func instants(commits []commit) []time.Time {
 // commits reads the job's rows of a window by Postgres's own commit times.
 func (s *stage) commits(ctx context.Context, w window) ([]commit, error) {
 	rows, err := s.Pool.Query(ctx, `
-		SELECT node, epoch, pid, at FROM (SELECT *, pg_xact_commit_timestamp(xmin) AS at FROM public.probe) AS p
-		WHERE at BETWEEN $1 AND $2 ORDER BY at`, w.from, w.to)
+		SELECT node, epoch, pid, committed FROM (SELECT *, pg_xact_commit_timestamp(xmin) AS committed FROM public.probe) AS p
+		WHERE committed BETWEEN $1 AND $2 ORDER BY committed`, w.from, w.to)
 	if err != nil {
 		return nil, fmt.Errorf("read commits: %w", err)
 	}
