@@ -70,6 +70,7 @@ func (w *world) runCloud() {
 		if err := <-ended; err != nil {
 			w.t.Error(err)
 		}
+		http.DefaultClient.CloseIdleConnections()
 	})
 	select {
 	case <-w.cloud.Ready():
