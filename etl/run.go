@@ -53,6 +53,9 @@ type run struct {
 	failures  chan error // of chunks
 }
 
+// leftover is the age at which a file in the folder for work is of a run that is long over.
+const leftover = 24 * time.Hour
+
 // Run does what a plan says. A chunk that fails is left for the next run, and the others go on; what concerns all of them,
 // first of all a lost epoch, ends the run. The report is of use after an error too. Errors: as ExitCode knows them.
 func (p *Pipeline) Run(ctx context.Context, s Selection) (Report, error) {
@@ -63,6 +66,7 @@ func (p *Pipeline) Run(ctx context.Context, s Selection) (Report, error) {
 	if err := os.MkdirAll(p.config.Stages.Work, 0o700); err != nil {
 		return Report{}, fmt.Errorf("make folder for work: %w", err)
 	}
+	p.sweep(leftover)
 	plan, err := p.Plan(ctx, s)
 	if err != nil {
 		return Report{}, err

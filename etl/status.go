@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -128,7 +130,22 @@ func (p *Pipeline) Verify(ctx context.Context) ([]warehouse.Finding, error) {
 	return findings, nil
 }
 
-// GC drops what interrupted runs have left: uploads to S3 that nobody has taken up for so long. It returns how many.
+// GC drops what interrupted runs have left: uploads to S3 that nobody has taken up for so long, of which it returns how many, and
+// files in the folder for work.
 func (p *Pipeline) GC(ctx context.Context, age time.Duration) (int, error) {
+	p.sweep(age)
 	return p.store.AbortStale(ctx, age)
+}
+
+// sweep removes what was last written so long ago from the folder for work. Whoever misses a file there fetches it again.
+func (p *Pipeline) sweep(age time.Duration) {
+	entries, err := os.ReadDir(p.config.Stages.Work)
+	if err != nil {
+		return // there is no folder yet
+	}
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil && info.Mode().IsRegular() && time.Since(info.ModTime()) > age {
+			_ = os.Remove(filepath.Join(p.config.Stages.Work, e.Name())) // what cannot be removed is in nobody's way
+		}
+	}
 }

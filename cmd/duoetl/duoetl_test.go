@@ -92,3 +92,13 @@ func TestSynthWritesWhatItSays(t *testing.T) {
 		t.Errorf("the file: %v", err)
 	}
 }
+
+func TestTheExampleIsAConfiguration(t *testing.T) {
+	c, err := etl.LoadConfig("example.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Source.Window.RefreshLast != 2 || c.Stages.S3.PartSize != 16<<20 || c.Engine.Memory != 512<<20 || len(c.Load.Readers) != 1 {
+		t.Errorf("read as %+v", c)
+	}
+}

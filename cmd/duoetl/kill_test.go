@@ -108,7 +108,7 @@ func (s *stage) done(pipeline string) map[string]bool {
 }
 
 // TestFrozenAndFenced freezes duoetl in writes to the ledger, lets another epoch take over, and wakes it up: it ends with
-// code 4 and neither tables nor ledger have changed.
+// code 4, and neither tables nor ledger nor manifests have changed.
 func TestFrozenAndFenced(t *testing.T) {
 	s := newStage(t, 0.002)
 	for _, n := range []int{2, 5, 9, 12, 16, 21, 27} {
@@ -128,7 +128,7 @@ func TestFrozenAndFenced(t *testing.T) {
 		s.endSessions(pipeline)
 		s.exec("DELETE FROM public.stop_at")
 		s.exec("UPDATE duoflow.fence SET epoch = 2, node = 'b' WHERE job = $1", pipeline)
-		before := s.everything(pipeline)
+		before, manifests := s.everything(pipeline), s.manifests(pipeline)
 		if err := c.Process.Signal(syscall.SIGCONT); err != nil {
 			t.Fatal(err)
 		}
@@ -139,8 +139,11 @@ func TestFrozenAndFenced(t *testing.T) {
 		if after := s.everything(pipeline); after != before {
 			t.Errorf("frozen in write %d: it has written after it was fenced:\n%s\n%s", n, before, after)
 		}
-		if r := s.finish(pipeline, 2, "resume"); r.Done+r.Unchanged != 2 {
-			t.Errorf("frozen in write %d: the next epoch says %+v", n, r)
+		if now := s.manifests(pipeline); now != manifests {
+			t.Errorf("frozen in write %d: %d manifests in S3, %d when it was fenced", n, now, manifests)
+		}
+		if r := s.finish(pipeline, 2, "resume"); r.Done+r.Unchanged != 2 || s.manifests(pipeline) != 2*3 {
+			t.Errorf("frozen in write %d: the next epoch says %+v, with %d manifests", n, r, s.manifests(pipeline))
 		}
 	}
 }

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,12 +34,13 @@ func TestMain(m *testing.M) {
 
 // stage is a sandbox and a database beside which duoetl runs as a process of its own.
 type stage struct {
-	t      *testing.T
+	t      testing.TB
 	cloud  *sandbox.Sandbox
 	faults *sandbox.Faults
 	server *pg.Server
 	conn   *pgx.Conn
 	dir    string
+	lake   string // where the sandbox keeps what is in its stores
 }
 
 const years = `{from: 2017, to: 2018}`
@@ -54,9 +57,9 @@ BEGIN
   RETURN NULL;
 END $$`
 
-func newStage(t *testing.T, scale float64) *stage {
+func newStage(t testing.TB, scale float64) *stage {
 	t.Helper()
-	s := &stage{t: t, faults: &sandbox.Faults{}, dir: t.TempDir()}
+	s := &stage{t: t, faults: &sandbox.Faults{}, dir: t.TempDir(), lake: t.TempDir()}
 	var err error
 	if s.server, err = pg.Start(t.Context(), pg.Options{}); err != nil {
 		t.Fatal(err)
@@ -74,7 +77,7 @@ func newStage(t *testing.T, scale float64) *stage {
 	t.Cleanup(func() { _ = s.conn.Close(context.Background()) })
 	s.exec(stageSQL)
 	s.cloud, err = sandbox.New(sandbox.Config{
-		Dir: t.TempDir(), S3Buckets: []string{"lake"}, GCSBuckets: []string{"staging"}, Faults: s.faults, AccessKey: "key", SecretKey: "very-secret-key",
+		Dir: s.lake, S3Buckets: []string{"lake"}, GCSBuckets: []string{"staging"}, Faults: s.faults, AccessKey: "key", SecretKey: "very-secret-key",
 		Tables: sandbox.Synthetic(synth.BigQuery2, 2017, 2018, scale),
 	})
 	if err != nil {
@@ -203,4 +206,22 @@ func (s *stage) endSessions(pipeline string) {
 	s.until("the sessions to end", func() bool {
 		return ask[int](s, "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1", "duoetl/"+pipeline) == 0
 	})
+}
+
+// manifests counts those of a pipeline that are in S3, as the files that the sandbox keeps.
+func (s *stage) manifests(pipeline string) (n int) {
+	s.t.Helper()
+	err := filepath.WalkDir(s.lake, func(path string, file fs.DirEntry, err error) error {
+		if err == nil && file.Type().IsRegular() && filepath.Base(path) == "_SUCCESS.json" && strings.Contains(path, "/lake/"+pipeline+"/") {
+			n++
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // a temporary file of the store
+		}
+		return err
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return n
 }
