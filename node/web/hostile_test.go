@@ -78,7 +78,7 @@ func TestBalancerGetsThroughACrowd(t *testing.T) {
 		}
 	}
 	ask()
-	for range 300 {
+	for range 200 {
 		knock(t, s)
 	}
 	if status, _, err := fetch(t, http.DefaultClient, http.MethodGet, "http://"+s.Addr()+"/active"); err != nil || status != http.StatusOK {

@@ -17,6 +17,17 @@ import (
 // farewell is how long a refused guest may stay, so that it can read why.
 const farewell = 500 * time.Millisecond
 
+// swaps is how many guests per second, and at once, may have to go for a later one. What comes beyond that is turned
+// away itself, before it has cost more than its arrival.
+const swaps = 200
+
+// One unproven guest is worked for at a time, turnAtMost in a row; then nobody is for restTimes as long. So all of them
+// together cost at most a fifth of one processor: a handshake is a millisecond of work, and there may be many.
+const (
+	turnAtMost = 100 * time.Millisecond
+	restTimes  = 4
+)
+
 // Config says what a door lets through.
 type Config struct {
 	// Port is what the log calls it.
@@ -56,12 +67,15 @@ func (c Config) validate() error {
 type Door struct {
 	cfg   Config
 	tally tally
+	turn  chan struct{} // capacity 1: full while a guest is worked for, and during the rest
 
 	mu      sync.Mutex
 	waiting []*Guest            // not admitted yet, oldest first
 	inside  map[string][]*Guest // admitted, by name, oldest first
 	open    int                 // both
-	ended   bool                // the listener is closed: who leaves now is not to blame
+	left    float64             // swaps that may be made, as of counted
+	counted time.Time
+	ended   bool // the listener is closed: who leaves now is not to blame
 }
 
 // New checks the configuration.
@@ -73,7 +87,7 @@ func New(cfg Config) (*Door, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Door{
-		cfg: cfg, inside: map[string][]*Guest{},
+		cfg: cfg, inside: map[string][]*Guest{}, turn: make(chan struct{}, 1),
 		tally: tally{port: cfg.Port, log: cfg.Logger, now: time.Now, counts: map[Reason]*count{}},
 	}, nil
 }
@@ -113,24 +127,38 @@ func (l *listener) Close() error {
 // let takes a connection in, or returns nil when it is turned away.
 func (d *Door) let(conn net.Conn) *Guest {
 	g := &Guest{Conn: conn, door: d, source: sourceOf(conn.RemoteAddr())}
-	g.from = conn.RemoteAddr().String()
-	limitUnacked(conn, d.cfg.Unacked)
 	d.mu.Lock()
 	victim := d.crowded(g.source)
-	if d.cfg.Total > 0 && d.open >= d.cfg.Total && victim == nil {
+	full := victim == nil && d.cfg.Total > 0 && d.open >= d.cfg.Total
+	if full || victim != nil && !d.swap() {
 		d.mu.Unlock()
-		g.turnAway(Busy, errors.New("too many connections"))
+		g.turnAway(Busy, errBusy)
 		return nil
 	}
 	d.open++
 	d.waiting = append(d.waiting, g)
 	g.overdue = time.AfterFunc(d.cfg.Within, func() { g.turnAway(Silent, errTime) })
 	d.mu.Unlock()
+	limitUnacked(conn, d.cfg.Unacked)
 	if victim != nil {
-		victim.turnAway(Busy, errors.New("too many connections that have not shown who they are"))
+		victim.turnAway(Busy, errBusy)
 	}
 	return g
 }
+
+// swap says whether one more guest may have to go for a later one, and counts it.
+func (d *Door) swap() bool {
+	now := d.tally.now()
+	d.left = min(swaps, d.left+swaps*now.Sub(d.counted).Seconds())
+	d.counted = now
+	if d.left < 1 {
+		return false
+	}
+	d.left--
+	return true
+}
+
+var errBusy = errors.New("too many connections that have not shown who they are")
 
 var errTime = errors.New("it did not show in time who it is")
 

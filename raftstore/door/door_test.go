@@ -163,6 +163,30 @@ func TestCrowdLeavesRoomForOthers(t *testing.T) {
 	}
 }
 
+// TestFloodCostsNoMoreThanItsArrival: when swaps are used up, who comes goes.
+func TestFloodCostsNoMoreThanItsArrival(t *testing.T) {
+	p := open(t, config())
+	p.Door.mu.Lock()
+	p.tally.now = func() time.Time { return time.Unix(1000, 0) }
+	p.Door.mu.Unlock()
+	for range 4 {
+		p.dial(1)
+	}
+	dialed := swaps + 50
+	for range dialed {
+		conn, err := net.Dial("tcp", p.addr)
+		if err == nil {
+			t.Cleanup(func() { conn.Close() })
+		}
+	}
+	p.until("all to be counted", func() bool { return p.refused(Busy) == uint64(dialed) })
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if got := len(p.guests); got != 4+swaps {
+		t.Errorf("%d guests were let in, want %d", got, 4+swaps)
+	}
+}
+
 func TestTotalAndPerName(t *testing.T) {
 	cfg := config()
 	cfg.Total, cfg.PerName = 8, 2
@@ -211,6 +235,71 @@ func TestUnprovenMayNotSendMuch(t *testing.T) {
 	}
 }
 
+// TestOneAtATime: what unproven guests send is handed out to one of them; the next one's turn comes when that one
+// reads on, leaves, is admitted or answers.
+func TestOneAtATime(t *testing.T) {
+	p := open(t, config())
+	got := make(chan *Guest, 4)
+	var reading sync.WaitGroup
+	for range 4 {
+		conn, guest := p.dial(1)
+		if _, err := conn.Write([]byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		reading.Go(func() {
+			if _, err := guest.Read(make([]byte, 1)); err == nil {
+				got <- guest
+			}
+		})
+	}
+	for i, next := range []func(*Guest){
+		func(g *Guest) { reading.Go(func() { _, _ = g.Read(make([]byte, 1)) }) },
+		func(g *Guest) { _ = g.Close() },
+		func(g *Guest) { g.Admit("b") },
+		func(g *Guest) { _, _ = g.Write([]byte("y")) },
+	} {
+		guest := <-got
+		if len(got) > 0 {
+			t.Errorf("two have the turn, at %d", i)
+		}
+		next(guest)
+	}
+	p.mu.Lock()
+	for _, g := range p.guests {
+		_ = g.Close()
+	}
+	p.mu.Unlock()
+	reading.Wait()
+	p.until("end of the last turn", func() bool { return len(p.turn) == 0 })
+}
+
+// TestStrangersGetAFifth: much work is done for a crowd slowly.
+func TestStrangersGetAFifth(t *testing.T) {
+	p := open(t, config())
+	const work, rounds = 5 * time.Millisecond, 10
+	var reading sync.WaitGroup
+	began := time.Now()
+	for range 4 {
+		conn, guest := p.dial(1)
+		if _, err := conn.Write(make([]byte, rounds)); err != nil {
+			t.Fatal(err)
+		}
+		reading.Go(func() {
+			for range rounds {
+				if _, err := guest.Read(make([]byte, 1)); err != nil {
+					t.Error(err)
+				}
+				time.Sleep(work)
+			}
+			guest.Admit("b")
+		})
+	}
+	reading.Wait()
+	if took, least := time.Since(began), 4*rounds*work*restTimes; took < least {
+		t.Errorf("%s of work took %s, want at least %s", 4*rounds*work, took, least)
+	}
+}
+
 func TestLeavingIsCountedOnce(t *testing.T) {
 	p := open(t, config())
 	_, guest := p.dial(1)
@@ -244,13 +333,14 @@ func TestLogCannotBeFlooded(t *testing.T) {
 		port: "peer", log: slog.New(slog.NewTextHandler(&text, nil)), now: func() time.Time { return now },
 		counts: map[Reason]*count{},
 	}
+	from := &net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 1}
 	long := errors.New(strings.Repeat("x", 1<<20))
 	for range 1000 {
-		l.note(Plain, "10.0.0.1:1", long)
-		l.note(Closed, "10.0.0.1:1", long)
+		l.note(Plain, from, long)
+		l.note(Closed, from, long)
 	}
 	now = now.Add(tellEvery)
-	l.note(Plain, "10.0.0.1:2", long)
+	l.note(Plain, from, long)
 	lines := strings.Split(strings.TrimSpace(text.String()), "\n")
 	if len(lines) != 2 || text.Len() > 1000 {
 		t.Fatalf("%d lines, %d bytes", len(lines), text.Len())

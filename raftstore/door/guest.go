@@ -14,9 +14,10 @@ type Guest struct {
 	net.Conn
 	door    *Door
 	source  netip.Prefix
-	from    string
 	read    atomic.Int64
 	proven  atomic.Bool
+	turn    atomic.Bool // it has the door's turn
+	since   time.Time   // when it got that
 	overdue *time.Timer // set once, before the guest is handed out
 
 	// Under the door's lock:
@@ -49,6 +50,7 @@ func (g *Guest) progress() progress {
 
 // Admit lets the guest stay; name is whose connection it is. A second call changes nothing.
 func (g *Guest) Admit(name string) {
+	defer g.yield()
 	d := g.door
 	d.mu.Lock()
 	if g.proven.Load() || g.blamed || g.removed {
@@ -101,14 +103,61 @@ func (g *Guest) Close() error {
 	return g.Conn.Close()
 }
 
-// Read implements net.Conn. Who has not shown who he is may not send much.
+// Read implements net.Conn. Who has not shown who he is may not send much, and what he sends is looked at when it is
+// his turn: one at a time.
 func (g *Guest) Read(p []byte) (int, error) {
+	if g.proven.Load() {
+		return g.Conn.Read(p)
+	}
+	g.yield()
 	n, err := g.Conn.Read(p)
-	if !g.proven.Load() && g.read.Add(int64(n)) > g.door.cfg.Bytes {
+	if n == 0 || g.proven.Load() {
+		return n, err
+	}
+	if g.read.Add(int64(n)) > g.door.cfg.Bytes {
 		g.turnAway(Protocol, errBytes)
 		return 0, errBytes
 	}
+	if !g.await() {
+		return 0, net.ErrClosed
+	}
 	return n, err
+}
+
+// Write implements net.Conn.
+func (g *Guest) Write(p []byte) (int, error) {
+	g.yield()
+	return g.Conn.Write(p)
+}
+
+// await waits for the turn, and says whether the guest is still there.
+func (g *Guest) await() bool {
+	d := g.door
+	late := time.NewTimer(d.cfg.Within)
+	defer late.Stop()
+	select {
+	case d.turn <- struct{}{}:
+	case <-late.C:
+		return false
+	}
+	g.since = time.Now()
+	g.turn.Store(true)
+	time.AfterFunc(turnAtMost, g.yield) // it does so itself with its next read or write, as a rule
+	d.mu.Lock()
+	gone := g.removed
+	d.mu.Unlock()
+	if gone {
+		g.yield()
+	}
+	return !gone
+}
+
+// yield gives the turn up, if the guest has it. The next one's comes after a rest, which bounds what all of them cost.
+func (g *Guest) yield() {
+	if g.turn.CompareAndSwap(true, false) {
+		rest := min(restTimes*time.Since(g.since), turnAtMost)
+		time.AfterFunc(rest, func() { <-g.door.turn })
+	}
 }
 
 var errBytes = errors.New("it sent too much before it showed who it is")
@@ -130,13 +179,14 @@ func (g *Guest) blame(reason Reason, err error) bool {
 	g.blamed = true
 	g.door.mu.Unlock()
 	if first {
-		g.door.tally.note(reason, g.from, err)
+		g.door.tally.note(reason, g.RemoteAddr(), err)
 	}
 	return first
 }
 
 // remove takes the guest out of the door's books.
 func (g *Guest) remove() {
+	defer g.yield()
 	d := g.door
 	d.mu.Lock()
 	defer d.mu.Unlock()

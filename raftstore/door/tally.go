@@ -3,6 +3,7 @@ package door
 import (
 	"context"
 	"log/slog"
+	"net"
 	"sync"
 	"time"
 )
@@ -64,7 +65,7 @@ func (t *tally) all() []Count {
 	return out
 }
 
-func (t *tally) note(reason Reason, from string, err error) {
+func (t *tally) note(reason Reason, from net.Addr, err error) {
 	untold := t.add(reason)
 	if untold == 0 {
 		return
@@ -78,7 +79,7 @@ func (t *tally) note(reason Reason, from string, err error) {
 		level = slog.LevelDebug
 	}
 	t.log.Log(context.Background(), level, "turned away",
-		"port", t.port, "reason", reason, "count", untold, "peer", from, "err", text)
+		"port", t.port, "reason", reason, "count", untold, "peer", from.String(), "err", text)
 }
 
 // add counts, and returns how many there are to tell of; 0 when it is too early to.

@@ -98,7 +98,7 @@ func newScene(t *testing.T, put func(*testing.T, *lab.Node) *disk) (*scene, map[
 	s := &scene{t: t, ctx: ctx, up: map[string]*supervised{}}
 	side := shell("exec sleep 1000000")
 	side.Group = "side"
-	s.c, s.conn = prepared(ctx, t, l, map[string]lab.Job{"scheduler": shell(talker), "side": side})
+	s.c, s.conn = prepared(ctx, t, l, lab.ClusterOptions{Jobs: map[string]lab.Job{"scheduler": shell(talker), "side": side}})
 	t.Cleanup(func() {
 		for name, n := range s.c.Nodes {
 			if text, err := os.ReadFile(n.LogPath()); err == nil && t.Failed() {

@@ -13,17 +13,17 @@ import (
 // noiseEnv makes this test binary a source of noise: a noise in JSON.
 const noiseEnv = "DUOFLOW_LAB_TEST_NOISE"
 
-// noise is thrown at ports until the process is killed. Each kind of it goes to each port up to a hundred times a second.
+// noise is thrown at ports until the process is killed. Each kind of it goes to each port up to fifty times a second.
 type noise struct {
 	TCP  []string // host:port
 	UDP  []string
 	Cert string // of somebody whom the authority knows and the port does not want
 	Key  string
-	Hold int // silent connections held open at each port
+	Hold []int // silent connections held open at each port of TCP
 }
 
 // pace is between two pieces of noise of one kind at one port.
-const pace = 10 * time.Millisecond
+const pace = 20 * time.Millisecond
 
 func makeNoise(text string) {
 	var n noise
@@ -35,8 +35,8 @@ func makeNoise(text string) {
 		fmt.Println(err)
 		os.Exit(1)
 	}
-	for _, to := range n.TCP {
-		go crowd(to, n.Hold)
+	for i, to := range n.TCP {
+		go crowd(to, n.Hold[i])
 		for _, piece := range [][]byte{randomBytes(64 << 10), []byte("GET / HTTP/1.1\r\nHost: a\r\n\r\n"), {}} {
 			go knock(to, func(conn net.Conn) { _, _ = conn.Write(piece) })
 		}
@@ -56,6 +56,9 @@ func randomBytes(n int) []byte {
 	return b
 }
 
+// comeBack is when who was sent away is there again.
+const comeBack = 5 * time.Second
+
 // crowd holds silent connections open; who closes one gets another.
 func crowd(to string, hold int) {
 	for range hold {
@@ -65,7 +68,7 @@ func crowd(to string, hold int) {
 					_, _ = conn.Read(make([]byte, 1))
 					_ = conn.Close()
 				}
-				time.Sleep(time.Second)
+				time.Sleep(comeBack)
 			}
 		}()
 		time.Sleep(time.Millisecond)

@@ -86,7 +86,7 @@ func TestOperate(t *testing.T) {
 // writers is a cluster whose job commits rows to public.work.
 func writers(ctx context.Context, t *testing.T, l *lab.Lab) (*lab.Cluster, *pgx.Conn) {
 	t.Helper()
-	c, conn := prepared(ctx, t, l, map[string]lab.Job{"scheduler": shell(writer)})
+	c, conn := prepared(ctx, t, l, lab.ClusterOptions{Jobs: map[string]lab.Job{"scheduler": shell(writer)}})
 	must(t, c.Start())
 	return c, conn
 }
@@ -96,7 +96,7 @@ func shell(command string) lab.Job {
 }
 
 // prepared is a cluster that is not started, with the table public.work.
-func prepared(ctx context.Context, t *testing.T, l *lab.Lab, jobs map[string]lab.Job) (*lab.Cluster, *pgx.Conn) {
+func prepared(ctx context.Context, t *testing.T, l *lab.Lab, options lab.ClusterOptions) (*lab.Cluster, *pgx.Conn) {
 	t.Helper()
 	store, err := l.StartMetastore(ctx, nil)
 	must(t, err)
@@ -105,7 +105,7 @@ func prepared(ctx context.Context, t *testing.T, l *lab.Lab, jobs map[string]lab
 	t.Cleanup(func() { _ = conn.Close(context.Background()) })
 	_, err = conn.Exec(ctx, "CREATE TABLE public.work (id bigint GENERATED ALWAYS AS IDENTITY, node text, epoch bigint)")
 	must(t, err)
-	c, err := l.NewCluster(ctx, store, lab.ClusterOptions{Jobs: jobs})
+	c, err := l.NewCluster(ctx, store, options)
 	must(t, err)
 	return c, conn
 }
