@@ -111,6 +111,13 @@ func (w *watcher) lostNotes() []lostNote {
 	return slices.Clone(w.lost)
 }
 
+// changes is how many changes of leadership were told.
+func (w *watcher) changes() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.leaders)
+}
+
 func (w *watcher) beatCount(from uint64) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -180,7 +180,7 @@ func TestFrozenFollowerIsNotNoticed(t *testing.T) {
 	leader := c.leader()
 	frozen := c.follower(leader)
 	c.connected()
-	changes := len(leader.watch.leaders)
+	changes := leader.watch.changes()
 	term, began := leader.store.Status().Term, time.Now()
 	frozen.ice.freeze()
 	stop := c.beating()
@@ -192,7 +192,7 @@ func TestFrozenFollowerIsNotNoticed(t *testing.T) {
 	if got := leader.watch.beatCount(frozen.cfg.Self); got < beats*8/10 {
 		t.Errorf("the leader heard %d of %d beats", got, beats)
 	}
-	if now := leader.store.Status(); now.Term != term || !now.Self || len(leader.watch.leaders) != changes {
+	if now := leader.store.Status(); now.Term != term || !now.Self || leader.watch.changes() != changes {
 		t.Errorf("the leader has %+v", now)
 	}
 	if now := frozen.store.Status(); now.Stuck < time.Second || now.Leader != leader.cfg.Self {
