@@ -30,7 +30,7 @@ test: ## everything: lint, unit, race, real Postgres, real processes, real Airfl
 	@scripts/setup all
 	@$(SUDO) scripts/test $(STEPS)
 
-build: ## bin/duoflowd and bin/duoctl
+build: ## the programs: bin/duoflowd, duoctl, duoetl and duosandbox
 	go build $(GO_FLAGS) -o bin/ ./cmd/...
 
 lint: ## vet, the rules of the house, golangci-lint
