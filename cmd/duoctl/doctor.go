@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/duoflow/duoflow/cmd/grid"
 	duoflowv1 "github.com/duoflow/duoflow/proto/duoflow/v1"
 )
 
@@ -88,11 +89,11 @@ func writeDoctor(w io.Writer, all []diagnosis) {
 }
 
 func writeFindings(w io.Writer, findings []*duoflowv1.Finding) {
-	g := &grid{head: []string{"JOB", "FINDING", "OK", "DETAIL", "TO MEND"}}
+	g := &grid.Grid{Head: []string{"JOB", "FINDING", "OK", "DETAIL", "TO MEND"}}
 	for _, f := range findings {
-		g.add(orDash(f.GetJob()), f.GetName(), standing(f), orDash(f.GetDetail()), orDash(f.GetMend()))
+		g.Add(orDash(f.GetJob()), f.GetName(), standing(f), orDash(f.GetDetail()), orDash(f.GetMend()))
 	}
-	g.write(w)
+	g.Write(w)
 }
 
 func modeText(mode string) string {

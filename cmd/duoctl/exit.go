@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/duoflow/duoflow/cmd/grid"
 	duoflowv1 "github.com/duoflow/duoflow/proto/duoflow/v1"
 )
 
@@ -70,7 +71,7 @@ func exitCode(err error) int {
 
 // explain tells the operator what is wrong and what to do.
 func explain(w io.Writer, err error) {
-	w = printable{w}
+	w = grid.Printable{W: w}
 	fmt.Fprintf(w, "duoctl: %v\n", err)
 	var f *failure
 	if errors.As(err, &f) && f.mend != "" {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/duoflow/duoflow/cmd/grid"
 	duoflowv1 "github.com/duoflow/duoflow/proto/duoflow/v1"
 )
 
@@ -54,12 +55,12 @@ func writeHistory(w io.Writer, answer *duoflowv1.HistoryResponse) {
 	if view := answer.GetView(); !view.GetAuthoritative() {
 		fmt.Fprintf(w, "STALE: %s, %s old; the newest entries may be missing\n", orDash(view.GetReason()), ageText(view.GetAgeMs()))
 	}
-	g := &grid{head: []string{"AT", "JOB", "EPOCH", "KIND", "NODE", "TOOK", "REASON"}}
+	g := &grid.Grid{Head: []string{"AT", "JOB", "EPOCH", "KIND", "NODE", "TOOK", "REASON"}}
 	for _, e := range answer.GetEntries() {
-		g.add(atText(e.GetAtUnixMs()), e.GetJob(), epochText(e.GetEpoch()), e.GetKind(), orDash(e.GetNode()),
+		g.Add(atText(e.GetAtUnixMs()), e.GetJob(), epochText(e.GetEpoch()), e.GetKind(), orDash(e.GetNode()),
 			millisText(sum(e.GetPhases())), orDash(e.GetReason()))
 	}
-	g.write(w)
+	g.Write(w)
 	for _, e := range answer.GetEntries() {
 		if len(e.GetLastLines()) == 0 {
 			continue

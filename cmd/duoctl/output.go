@@ -9,6 +9,8 @@ import (
 	"github.com/goccy/go-yaml"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/duoflow/duoflow/cmd/grid"
 )
 
 // object is a JSON or YAML mapping that keeps its order. Protobuf's own JSON is not used: it writes
@@ -101,7 +103,7 @@ func (a *app) print(answer object, table func(io.Writer)) error {
 		}
 		fmt.Fprintf(a.out, "%s", text)
 	default:
-		table(printable{a.out})
+		table(grid.Printable{W: a.out})
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/duoflow/duoflow/cmd/grid"
 	duoflowv1 "github.com/duoflow/duoflow/proto/duoflow/v1"
 )
 
@@ -71,7 +72,7 @@ func writeStatus(w io.Writer, s *duoflowv1.StatusResponse) {
 }
 
 func writeNodes(w io.Writer, nodes []*duoflowv1.NodeStatus) {
-	g := &grid{head: []string{"NODE", "ADDRESS", "VERSION", "RAFT", "GOSSIP", "LINK", "BEAT", "RTT", "FSYNC P99"}}
+	g := &grid.Grid{Head: []string{"NODE", "ADDRESS", "VERSION", "RAFT", "GOSSIP", "LINK", "BEAT", "RTT", "FSYNC P99"}}
 	for _, n := range nodes {
 		name := n.GetName()
 		if n.GetWitness() {
@@ -81,10 +82,10 @@ func writeNodes(w io.Writer, nodes []*duoflowv1.NodeStatus) {
 		if n.GetConnected() {
 			connection = "up"
 		}
-		g.add(name, orDash(n.GetAddress()), orDash(n.GetVersion()), orDash(n.GetRaftRole()), orDash(n.GetGossipState()),
+		g.Add(name, orDash(n.GetAddress()), orDash(n.GetVersion()), orDash(n.GetRaftRole()), orDash(n.GetGossipState()),
 			connection, optionalAge(n.LastBeatAgeMs), millisText(n.GetRttMs()), millisText(n.GetFsyncP99Ms()))
 	}
-	g.write(w)
+	g.Write(w)
 	for _, n := range nodes {
 		if n.GetTrouble() != "" {
 			fmt.Fprintf(w, "node %s: %s\n", n.GetName(), n.GetTrouble())
@@ -106,16 +107,16 @@ func writeJob(w io.Writer, job *duoflowv1.JobStatus) {
 	if p := job.GetPending(); p != nil {
 		fmt.Fprintf(w, "%s to %s asked %s ago\n", p.GetKind(), anyNode(p.GetTo()), ageText(p.GetAgeMs()))
 	}
-	g := &grid{head: []string{"NODE", "STATE", "EPOCH", "WARM", "METASTORE", "PROGRESS", "ELIGIBLE"}}
+	g := &grid.Grid{Head: []string{"NODE", "STATE", "EPOCH", "WARM", "METASTORE", "PROGRESS", "ELIGIBLE"}}
 	for _, n := range job.GetNodes() {
 		eligible := yesNo(n.GetEligible())
 		if n.GetIneligibleReason() != "" {
 			eligible += ": " + n.GetIneligibleReason()
 		}
-		g.add(n.GetNode(), orDash(n.GetState()), epochText(n.GetEpoch()), yesNo(n.GetWarmReady()),
+		g.Add(n.GetNode(), orDash(n.GetState()), epochText(n.GetEpoch()), yesNo(n.GetWarmReady()),
 			metastoreText(n.GetMetastore()), optionalAge(n.ProgressAgeMs), eligible)
 	}
-	g.write(w)
+	g.Write(w)
 	for _, n := range job.GetNodes() {
 		if n.GetDetectionReason() != "" {
 			fmt.Fprintf(w, "detection of %s after %d ms: %s\n", n.GetNode(), n.GetDetectionMs(), n.GetDetectionReason())

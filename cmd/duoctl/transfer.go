@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/duoflow/duoflow/cmd/grid"
 	duoflowv1 "github.com/duoflow/duoflow/proto/duoflow/v1"
 )
 
@@ -84,7 +85,7 @@ func (a *app) transfer(ctx context.Context, t transfer) error {
 		return err
 	}
 	if !t.dryRun && !t.yes {
-		writeStatus(printable{a.err}, before) // not to out: that holds the answer only
+		writeStatus(grid.Printable{W: a.err}, before) // not to out: that holds the answer only
 		if err := a.confirm(ctx, t.question(job)); err != nil {
 			return err
 		}
@@ -230,12 +231,12 @@ func writeTransfer(w io.Writer, t transfer, answer *duoflowv1.TransferResponse) 
 }
 
 func writePhases(w io.Writer, phases []*duoflowv1.PhaseTook) {
-	g := &grid{head: []string{"PHASE", "TOOK"}}
+	g := &grid.Grid{Head: []string{"PHASE", "TOOK"}}
 	total := 0.0
 	for _, p := range phases {
-		g.add(p.GetName(), millisText(p.GetMillis()))
+		g.Add(p.GetName(), millisText(p.GetMillis()))
 		total += p.GetMillis()
 	}
-	g.add("total", millisText(total))
-	g.write(w)
+	g.Add("total", millisText(total))
+	g.Write(w)
 }

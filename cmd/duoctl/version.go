@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/duoflow/duoflow/cmd/grid"
 	duoflowv1 "github.com/duoflow/duoflow/proto/duoflow/v1"
 )
 
@@ -104,15 +105,15 @@ func versionObject(rows []versionRow) object {
 }
 
 func writeVersions(w io.Writer, rows []versionRow) {
-	g := &grid{head: []string{"PROGRAM", "VERSION", "GO", "PLATFORM"}}
+	g := &grid.Grid{Head: []string{"PROGRAM", "VERSION", "GO", "PLATFORM"}}
 	for _, row := range rows {
 		if row.err != nil {
-			g.add(row.where, "no answer", dash, dash)
+			g.Add(row.where, "no answer", dash, dash)
 			continue
 		}
-		g.add(row.where, row.answer.GetVersion(), row.answer.GetGo(), row.answer.GetPlatform())
+		g.Add(row.where, row.answer.GetVersion(), row.answer.GetGo(), row.answer.GetPlatform())
 	}
-	g.write(w)
+	g.Write(w)
 	for _, row := range rows {
 		if row.err != nil {
 			fmt.Fprintln(w, row.err)

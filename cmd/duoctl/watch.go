@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/duoflow/duoflow/cmd/grid"
 	duoflowv1 "github.com/duoflow/duoflow/proto/duoflow/v1"
 )
 
@@ -31,7 +32,7 @@ func (a *app) follow(ctx context.Context, via *link, job string) {
 	for {
 		if answer, err := statusCall(ctx, via.admin); err == nil {
 			if line := stateLine(answer, job); line != shown {
-				fmt.Fprintln(printable{a.err}, line)
+				fmt.Fprintln(grid.Printable{W: a.err}, line)
 				shown = line
 			}
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/duoflow/duoflow/cmd/grid"
 	"github.com/duoflow/duoflow/etl"
 	"github.com/duoflow/duoflow/etl/synth"
 	"github.com/duoflow/duoflow/etl/tile"
@@ -148,11 +149,11 @@ func newSynth(a *app) *cobra.Command {
 				all = append(all, made{File: path, Totals: totals, Synthetic: true})
 			}
 			return a.print(all, func(w io.Writer) {
-				g := grid{head: []string{"File", "Rows", "Strikes", "Days"}}
+				g := grid.Grid{Head: []string{"File", "Rows", "Strikes", "Days"}}
 				for _, m := range all {
-					g.add(m.File, fmt.Sprint(m.Totals.Rows), fmt.Sprint(m.Totals.Strikes), fmt.Sprint(m.Totals.Days))
+					g.Add(m.File, fmt.Sprint(m.Totals.Rows), fmt.Sprint(m.Totals.Strikes), fmt.Sprint(m.Totals.Days))
 				}
-				g.write(w)
+				g.Write(w)
 			})
 		},
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/duoflow/duoflow/cmd/grid"
 	"github.com/duoflow/duoflow/etl"
 	"github.com/duoflow/duoflow/etl/tile"
 	"github.com/duoflow/duoflow/etl/warehouse"
@@ -39,16 +40,16 @@ func writeStatus(w io.Writer, s etl.Status) {
 		fmt.Fprintln(w, "the database is not set up: duoetl init")
 		return
 	}
-	g := grid{head: []string{"Chunk", "Step", "State", "Epoch", "Node", "Updated", "Loaded", "Rows", "Strikes", "Error"}}
+	g := grid.Grid{Head: []string{"Chunk", "Step", "State", "Epoch", "Node", "Updated", "Loaded", "Rows", "Strikes", "Error"}}
 	for _, c := range s.Chunks {
 		epoch := "by hand"
 		if c.Epoch > 0 {
 			epoch = fmt.Sprint(c.Epoch)
 		}
-		g.add(string(c.Chunk), orDash(c.Step), orDash(string(c.State)), epoch, orDash(c.Node), c.Updated.UTC().Format(time.DateTime),
+		g.Add(string(c.Chunk), orDash(c.Step), orDash(string(c.State)), epoch, orDash(c.Node), c.Updated.UTC().Format(time.DateTime),
 			yesNo(c.Loaded), fmt.Sprint(c.Rows), fmt.Sprint(c.Strikes), orDash(c.Error))
 	}
-	g.write(w)
+	g.Write(w)
 	fmt.Fprintf(w, "%d rows, %d strikes are loaded%s\n", s.Rows, s.Strikes, badge(s.Synthetic))
 }
 
@@ -82,11 +83,11 @@ func writeFindings(w io.Writer, findings []warehouse.Finding) {
 		fmt.Fprintln(w, "the tables hold what was loaded")
 		return
 	}
-	g := grid{head: []string{"Chunk", "Finding"}}
+	g := grid.Grid{Head: []string{"Chunk", "Finding"}}
 	for _, f := range findings {
-		g.add(string(f.Chunk), f.What)
+		g.Add(string(f.Chunk), f.What)
 	}
-	g.write(w)
+	g.Write(w)
 }
 
 func newQuarantine(a *app) *cobra.Command {
@@ -120,15 +121,15 @@ func newQuarantine(a *app) *cobra.Command {
 }
 
 func writeQuarantine(w io.Writer, list []etl.Quarantine) {
-	g := grid{head: []string{"Chunk", "Lines", "Rules"}}
+	g := grid.Grid{Head: []string{"Chunk", "Lines", "Rules"}}
 	for _, q := range list {
 		var rules []string
 		for rule, n := range q.ByRule {
 			rules = append(rules, fmt.Sprintf("%s %d", rule, n))
 		}
-		g.add(string(q.Chunk), fmt.Sprint(q.Lines), strings.Join(sorted(rules), ", "))
+		g.Add(string(q.Chunk), fmt.Sprint(q.Lines), strings.Join(sorted(rules), ", "))
 	}
-	g.write(w)
+	g.Write(w)
 	for _, q := range list {
 		for _, b := range q.Bad {
 			fmt.Fprintln(w, b)
@@ -146,14 +147,14 @@ func newDoctor(a *app) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.opened(cmd.Context(), func(p *etl.Pipeline) error {
 				checks, bad := p.Doctor(cmd.Context()), 0
-				g := grid{head: []string{"Check", "OK", "Says"}}
+				g := grid.Grid{Head: []string{"Check", "OK", "Says"}}
 				for _, c := range checks {
-					g.add(c.Name, yesNo(c.OK), c.Says)
+					g.Add(c.Name, yesNo(c.OK), c.Says)
 					if !c.OK {
 						bad++
 					}
 				}
-				if err := a.print(checks, g.write); err != nil {
+				if err := a.print(checks, g.Write); err != nil {
 					return err
 				}
 				if bad > 0 {

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/duoflow/duoflow/cmd/grid"
 	"github.com/duoflow/duoflow/etl"
 )
 
@@ -41,7 +42,7 @@ func run(ctx context.Context, args []string, a *app) int {
 	if err == nil {
 		return etl.ExitOK
 	}
-	fmt.Fprintf(printable{a.err}, "duoetl: %v\n", err)
+	fmt.Fprintf(grid.Printable{W: a.err}, "duoetl: %v\n", err)
 	var u usageError
 	if !a.began || errors.As(err, &u) {
 		fmt.Fprintln(a.err, "  see duoetl --help")

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/duoflow/duoflow/cmd/grid"
 	"github.com/duoflow/duoflow/etl"
 	"github.com/duoflow/duoflow/etl/tile"
 )
@@ -96,7 +97,7 @@ func (a *app) options() etl.Options {
 // print writes the answer in the chosen form; table draws the one for people.
 func (a *app) print(answer any, table func(io.Writer)) error {
 	if a.flags.output == "table" {
-		table(printable{a.out})
+		table(grid.Printable{W: a.out})
 		return nil
 	}
 	text, err := json.MarshalIndent(answer, "", "  ")

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/duoflow/duoflow/cmd/grid"
 	"github.com/duoflow/duoflow/etl"
 	"github.com/duoflow/duoflow/etl/tile"
 )
@@ -84,11 +85,11 @@ func newPlan(a *app) *cobra.Command {
 }
 
 func writePlan(w io.Writer, plan etl.Plan) {
-	g := grid{head: []string{"Chunk", "State", "Why", "Bytes", "Rows loaded"}}
+	g := grid.Grid{Head: []string{"Chunk", "State", "Why", "Bytes", "Rows loaded"}}
 	for _, c := range plan.Chunks {
-		g.add(string(c.Chunk), c.State, c.Why, amount(float64(c.Bytes)), amount(float64(c.Rows)))
+		g.Add(string(c.Chunk), c.State, c.Why, amount(float64(c.Bytes)), amount(float64(c.Rows)))
 	}
-	g.write(w)
+	g.Write(w)
 	fmt.Fprintf(w, "%d of %d chunks to do, %s bytes, about %s%s\n", plan.Work, len(plan.Chunks), amount(float64(plan.Bytes)), duration(plan.Estimate), badge(plan.Synthetic))
 }
 
@@ -100,79 +101,67 @@ func badge(synthetic bool) string {
 }
 
 func newRun(a *app) *cobra.Command {
-	return a.runner("run", "Do what is not done", `Run brings every chunk of the window, or those that are named, up to date. With nothing new it asks S3 once for each
+	return a.runner(&cobra.Command{
+		Use: "run", Short: "Do what is not done", Args: cobra.NoArgs,
+		Long: `Run brings every chunk of the window, or those that are named, up to date. With nothing new it asks S3 once for each
 chunk, says so and ends. Progress goes to standard error: drawn on a terminal, else one JSON line a second.`,
-		"duoetl run", "duoetl run --chunk 2018 --accept")
+		Example: example("duoetl run", "duoetl run --chunk 2018 --accept"),
+	}, nil)
 }
 
 func newResume(a *app) *cobra.Command {
-	return a.runner("resume", "Go on where a run was interrupted", `Resume does what is not done, as run does: a step whose manifest is there is not done again, and a copy goes on with the
-parts that are missing.`, "duoetl resume")
-}
-
-func (a *app) runner(use, short, long string, examples ...string) *cobra.Command {
-	var p pick
-	cmd := &cobra.Command{
-		Use: use, Short: short, Long: long, Example: example(examples...), Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := p.selection()
-			if err != nil {
-				return err
-			}
-			return a.run(cmd.Context(), s)
-		},
-	}
-	p.flags(cmd)
-	p.writes(cmd)
-	return cmd
+	return a.runner(&cobra.Command{
+		Use: "resume", Short: "Go on where a run was interrupted", Args: cobra.NoArgs,
+		Long: `Resume does what is not done, as run does: a step whose manifest is there is not done again, and a copy goes on with the
+parts that are missing.`,
+		Example: example("duoetl resume"),
+	}, nil)
 }
 
 func newBackfill(a *app) *cobra.Command {
-	var p pick
-	cmd := &cobra.Command{
-		Use:     "backfill --from YEAR --to YEAR",
-		Short:   "Bring years outside the window up to date",
+	return a.runner(&cobra.Command{
+		Use: "backfill --from YEAR --to YEAR", Short: "Bring years outside the window up to date", Args: cobra.NoArgs,
 		Long:    "Backfill is run over years, or months, that it has to be told, whether they lie in the window or not.",
 		Example: example("duoetl backfill --from 1987 --to 1999"),
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if p.from == "" || p.to == "" {
-				return usageError{"backfill needs --from and --to"}
-			}
-			s, err := p.selection()
-			if err != nil {
-				return err
-			}
-			return a.run(cmd.Context(), s)
-		},
-	}
-	p.flags(cmd)
-	p.writes(cmd)
-	return cmd
+	}, func(s *etl.Selection, _ []string) error {
+		if s.From == "" || s.To == "" {
+			return usageError{"backfill needs --from and --to"}
+		}
+		return nil
+	})
 }
 
 func newStep(a *app) *cobra.Command {
-	var p pick
-	cmd := &cobra.Command{
-		Use:     "step NAME --chunk CHUNK",
-		Short:   "Do one step of chunks whose steps before it are done",
+	return a.runner(&cobra.Command{
+		Use: "step NAME --chunk CHUNK", Short: "Do one step of chunks whose steps before it are done", Args: cobra.ExactArgs(1),
 		Long:    "Step is for workflows that order the steps themselves. The steps are " + strings.Join(etl.Steps(), ", ") + ".",
 		Example: example("duoetl step copy --chunk 2018"),
-		Args:    cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if !slices.Contains(etl.Steps(), args[0]) {
-				return usageError{fmt.Sprintf("step %q is unknown; there are %s", args[0], strings.Join(etl.Steps(), ", "))}
-			}
-			s, err := p.selection()
-			if err != nil {
+	}, func(s *etl.Selection, args []string) error {
+		if !slices.Contains(etl.Steps(), args[0]) {
+			return usageError{fmt.Sprintf("step %q is unknown; there are %s", args[0], strings.Join(etl.Steps(), ", "))}
+		}
+		if len(s.Chunks) == 0 {
+			return usageError{"step needs --chunk"}
+		}
+		s.Only = args[0]
+		return nil
+	})
+}
+
+// runner completes a command that does work on the chunks its flags select; refine, unless nil, checks and narrows these.
+func (a *app) runner(cmd *cobra.Command, refine func(*etl.Selection, []string) error) *cobra.Command {
+	var p pick
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		s, err := p.selection()
+		if err != nil {
+			return err
+		}
+		if refine != nil {
+			if err := refine(&s, args); err != nil {
 				return err
 			}
-			if len(s.Chunks) == 0 {
-				return usageError{"step needs --chunk"}
-			}
-			s.Only = args[0]
-			return a.run(cmd.Context(), s)
-		},
+		}
+		return a.run(cmd.Context(), s)
 	}
 	p.flags(cmd)
 	p.writes(cmd)
@@ -199,14 +188,14 @@ func writeReport(w io.Writer, r etl.Report) {
 		fmt.Fprintf(w, "nothing new: %d chunks are up to date (%s)%s\n", r.Unchanged, duration(r.Took), badge(r.Synthetic))
 		return
 	}
-	g := grid{head: []string{"Chunk", "State", "Rows", "Strikes", "Quarantined", "Steps done", "Error"}}
+	g := grid.Grid{Head: []string{"Chunk", "State", "Rows", "Strikes", "Quarantined", "Steps done", "Error"}}
 	for _, c := range r.Chunks {
 		var steps []string
 		for _, s := range c.Steps {
 			steps = append(steps, s.Step+" "+duration(s.Took))
 		}
-		g.add(string(c.Chunk), orDash(c.State), fmt.Sprint(c.Rows), fmt.Sprint(c.Strikes), fmt.Sprint(c.Quarantined), orDash(strings.Join(steps, ", ")), orDash(c.Error))
+		g.Add(string(c.Chunk), orDash(c.State), fmt.Sprint(c.Rows), fmt.Sprint(c.Strikes), fmt.Sprint(c.Quarantined), orDash(strings.Join(steps, ", ")), orDash(c.Error))
 	}
-	g.write(w)
+	g.Write(w)
 	fmt.Fprintf(w, "%d done, %d up to date, %d failed in %s%s\n", r.Done, r.Unchanged, r.Failed, duration(r.Took), badge(r.Synthetic))
 }

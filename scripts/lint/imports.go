@@ -41,8 +41,9 @@ var rooms = []struct {
 	{"etl/sandbox", []string{"etl/tile", "etl/nldn", "etl/synth"}}, // nldn: tables from given files
 	{"etl/...", []string{"etl/..."}},
 	{"cmd/duoflowd", []string{"node/...", "raftstore", "gossip", "airflowctl/...", "proto/..."}}, // composition root
-	{"cmd/duoctl", []string{"proto/...", "airflowctl/fence"}},                                    // fence: `metastore init` and `doctor` run before any daemon
-	{"cmd/duoetl", []string{"etl/..."}},
+	{"cmd/grid", nil},
+	{"cmd/duoctl", []string{"cmd/grid", "proto/...", "airflowctl/fence"}}, // fence: `metastore init` and `doctor` run before any daemon
+	{"cmd/duoetl", []string{"cmd/grid", "etl/..."}},
 	{"cmd/duosandbox", []string{"etl/..."}},
 	{"scripts/...", []string{"scripts/...", "proto/..."}}, // tools use the product as users do: binaries, files, gRPC
 }
