@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -35,26 +36,22 @@ func newDuoflowFast(ctx context.Context, s *stage) (System, error) {
 	return makeDuoflow(ctx, s, About{Name: oursFast, Settings: "fast", Detection: 150 * time.Millisecond})
 }
 
-// makeDuoflow sets a cluster up; about's settings are the detection profile.
+// makeDuoflow takes the cluster; about's settings are the detection profile, which the nodes get when they are started.
 func makeDuoflow(ctx context.Context, s *stage, about About) (*duoflow, error) {
 	profile := about.Settings
 	about.Version, about.Settings = "this tree", "detection "+profile+", calm_window 0s"
 	d := &duoflow{fleet: newFleet(s.lab), about: about}
 	var err error
-	d.cluster, err = s.lab.NewCluster(ctx, s.store, lab.ClusterOptions{
-		Jobs: map[string]lab.Job{job: {Kind: "command", Command: []string{s.writer}}},
-	})
-	if err != nil {
+	if d.cluster, err = s.cluster(ctx); err != nil {
 		return nil, err
 	}
 	for _, host := range hosts {
 		node := d.cluster.Nodes[host]
-		// Without damping: the benchmark makes more failovers in a minute than a site in a year.
-		if err := node.WriteConfig(func(c map[string]any) { c["calm_window"], c["detection"] = "0s", profile }); err != nil {
-			return nil, err
-		}
 		d.runs[host] = []*keeper{{start: func() (*lab.Process, error) {
-			err := node.Start()
+			err := errors.Join(node.WriteConfig(func(c map[string]any) {
+				// Without damping: the benchmark makes more failovers in a minute than a site in a year.
+				c["calm_window"], c["detection"] = "0s", profile
+			}), node.Start())
 			return node.Process(), err
 		}}}
 	}

@@ -22,8 +22,9 @@ type stage struct {
 	lab    *lab.Lab
 	store  *lab.Metastore
 	pool   *pgxpool.Pool
-	writer string // program
-	runs   int    // that had a table
+	writer string       // program
+	runs   int          // that had a table
+	ours   *lab.Cluster // of both duoflows; nil: neither was asked for yet
 }
 
 func newStage(ctx context.Context) (*stage, error) {
@@ -72,6 +73,18 @@ func (s *stage) close() {
 	if s.lab != nil {
 		_ = s.lab.Down(ctx) // what is left is cleaned up at the next start
 	}
+}
+
+// cluster is the one of both duoflows: a lab has one authority, and its Postgres one fence for the job.
+func (s *stage) cluster(ctx context.Context) (*lab.Cluster, error) {
+	if s.ours != nil {
+		return s.ours, nil
+	}
+	var err error
+	s.ours, err = s.lab.NewCluster(ctx, s.store, lab.ClusterOptions{
+		Jobs: map[string]lab.Job{job: {Kind: "command", Command: []string{s.writer}}},
+	})
+	return s.ours, err
 }
 
 // peerDSN is the database as the peers' writers see it: one password for ever, as usual.
