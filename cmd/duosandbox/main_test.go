@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -13,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/duoflow/duoflow/etl/sandbox"
 )
 
 const asProgram = "DUOSANDBOX_TEST_AS_PROGRAM"
@@ -102,6 +105,56 @@ func TestTextSaysWhereAndThatItIsSynthetic(t *testing.T) {
 		}
 	}
 	if err := c.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Wait(); err != nil {
+		t.Errorf("%v: %s", err, log)
+	}
+}
+
+// TestFaultsArePlannedFromOutside, at an address that the sandbox would refuse without --open.
+func TestFaultsArePlannedFromOutside(t *testing.T) {
+	c, out, log := program(t, "--dir", t.TempDir(), "--years", "2018", "--scale", "0.001", "--faults", "--open", "--s3", "[::]:0", "-o", "json")
+	line, err := out.ReadString('\n')
+	if err != nil {
+		t.Fatalf("%v: %s", err, log)
+	}
+	var r readiness
+	if err := json.Unmarshal([]byte(line), &r); err != nil {
+		t.Fatalf("%v: %s", err, line)
+	}
+	call := func(method, path, body string, want int) string {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), method, r.BigQuery+path, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer answer.Body.Close()
+		text, err := io.ReadAll(answer.Body)
+		if err != nil || answer.StatusCode != want {
+			t.Errorf("%s %s: %s, want %d: %s, %v", method, path, answer.Status, want, text, err)
+		}
+		return string(text)
+	}
+	const table = "/bigquery/v2/projects/p/datasets/noaa_lightning/tables/lightning_2018"
+	for _, wrong := range []string{`{"server":"s4"}`, `{"server":"s3","dealy_ms":1}`, `{"server":"s3","times":-1}`, `{"server":"gcs","status":99}`, ``} {
+		call(http.MethodPost, sandbox.ControlPath, wrong, http.StatusBadRequest)
+	}
+	call(http.MethodPut, sandbox.ControlPath, "", http.StatusMethodNotAllowed)
+	call(http.MethodPost, sandbox.ControlPath, `{"server":"bigquery","call":"tables.get","times":1,"status":503,"reason":"backendError"}`, http.StatusOK)
+	call(http.MethodGet, table, "", http.StatusServiceUnavailable)
+	call(http.MethodGet, table, "", http.StatusOK)
+	if got := call(http.MethodGet, sandbox.ControlPath, "", http.StatusOK); !strings.Contains(got, `"reason":"backendError","hits":1`) {
+		t.Errorf("planned: %s", got)
+	}
+	if got := call(http.MethodDelete, sandbox.ControlPath, "", http.StatusOK); strings.TrimSpace(got) != "[]" {
+		t.Errorf("left: %s", got)
+	}
+	if err := c.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.Wait(); err != nil {

@@ -24,13 +24,20 @@ noaa_lightning of every project: lightning_strikes, and lightning_YYYY for each 
 rows of given files.
 
 S3 asks for its keys, which are made up and printed unless DUOSANDBOX_ACCESS_KEY and DUOSANDBOX_SECRET_KEY are
-set. GCS and BigQuery let everyone in. So other than loopback addresses are refused.`
+set. GCS and BigQuery let everyone in. So other than loopback addresses are refused without --open.
+
+With --faults what goes wrong can be planned while it runs: POST to /sandbox/faults of BigQuery's address, with the
+keys server, call, name, skip, times, status, reason, message, retry_after_s, after, lose, done and delay_ms. GET
+lists what is planned with its hits, DELETE drops it.`
 
 	example = `  duosandbox --dir /tmp/sandbox --years 2017-2020 --scale 0.01 -o json
 
   # the servers' own clients find them so
   export STORAGE_EMULATOR_HOST=127.0.0.1:7502            # what is printed as gcs
-  aws --endpoint-url http://127.0.0.1:7501 s3 ls         # what is printed as s3`
+  aws --endpoint-url http://127.0.0.1:7501 s3 ls         # what is printed as s3
+
+  # with --faults: the next part that is uploaded waits ten seconds
+  curl -d '{"server":"s3","call":"UploadPart","times":1,"delay_ms":10000}' http://127.0.0.1:7503/sandbox/faults`
 )
 
 // options are the flags.
@@ -44,6 +51,7 @@ type options struct {
 	scale              float64
 	seed               uint64
 	shardRows          int64
+	open, faults       bool
 	verbose            bool
 }
 
@@ -67,6 +75,8 @@ func newRoot(out, log io.Writer) *cobra.Command {
 	f.StringVar(&o.s3, "s3", "", "host:port of S3 (default a free port of 127.0.0.1; so the next two)")
 	f.StringVar(&o.gcs, "gcs", "", "host:port of GCS")
 	f.StringVar(&o.bigQuery, "bigquery", "", "host:port of BigQuery")
+	f.BoolVar(&o.open, "open", false, "listen at other than loopback addresses too, and let in everyone who reaches them")
+	f.BoolVar(&o.faults, "faults", false, "let clients plan what goes wrong")
 	f.StringSliceVar(&o.s3Buckets, "s3-bucket", []string{"lightning"}, "buckets to make in S3")
 	f.StringSliceVar(&o.gcsBuckets, "gcs-bucket", []string{"lightning-staging"}, "buckets to make in GCS")
 	f.StringVarP(&o.output, "output", "o", "text", "text or json: how to say where the servers are")
@@ -81,6 +91,7 @@ func (o options) config(log io.Writer) (sandbox.Config, error) {
 	}
 	c := sandbox.Config{
 		Dir: o.dir, S3: o.s3, GCS: o.gcs, BigQuery: o.bigQuery, S3Buckets: o.s3Buckets, GCSBuckets: o.gcsBuckets, ShardRows: o.shardRows,
+		Open: o.open, Control: o.faults,
 		AccessKey: os.Getenv("DUOSANDBOX_ACCESS_KEY"), SecretKey: os.Getenv("DUOSANDBOX_SECRET_KEY"),
 		Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: level})),
 	}
@@ -191,10 +202,17 @@ gcs       %s  (as STORAGE_EMULATOR_HOST, buckets %s)
 bigquery  %s  (dataset %s of any project)
 tables    %s
 data      %s
-ready; loopback only, and only S3 asks for keys. SIGTERM or Ctrl-C ends it.
+ready; %sonly S3 asks for keys. SIGTERM or Ctrl-C ends it.
 `, e.S3, e.Region, e.AccessKey, e.SecretKey, strings.Join(r.S3Buckets, " "), e.GCS, strings.Join(r.GCSBuckets, " "),
-		e.BigQuery, r.Dataset, strings.Join(r.Tables, " "), kind(r.Synthetic, len(o.tables) > 0))
+		e.BigQuery, r.Dataset, strings.Join(r.Tables, " "), kind(r.Synthetic, len(o.tables) > 0), o.reach())
 	return err
+}
+
+func (o options) reach() string {
+	if o.open {
+		return ""
+	}
+	return "loopback only, and "
 }
 
 func kind(synthetic, given bool) string {

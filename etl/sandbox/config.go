@@ -18,8 +18,10 @@ type Config struct {
 	// Dir holds the objects; made if missing. A sandbox started again on it finds them.
 	Dir string
 
-	// S3, GCS and BigQuery are host:port to listen at; "" is a free port of 127.0.0.1. Other than loopback is refused.
+	// S3, GCS and BigQuery are host:port to listen at; "" is a free port of 127.0.0.1. Other than loopback is refused, unless
+	// Open: whoever reaches such an address is let in.
 	S3, GCS, BigQuery string
+	Open              bool
 
 	// AccessKey and SecretKey are S3's only account; both empty: random ones.
 	AccessKey, SecretKey string
@@ -35,6 +37,9 @@ type Config struct {
 
 	// Faults may be planned before and while the sandbox runs; nil: none ever.
 	Faults *Faults
+
+	// Control lets clients plan them too, at ControlPath of BigQuery's server.
+	Control bool
 
 	// Logger gets one line a start and end, and one a fault; nil: nothing.
 	Logger *slog.Logger
@@ -63,7 +68,10 @@ func (c Config) complete() (Config, error) {
 		if *a.at == "" {
 			*a.at = "127.0.0.1:0"
 		}
-		all = append(all, loopback(a.key, *a.at))
+		all = append(all, c.reach(a.key, *a.at))
+	}
+	if c.Control && c.Faults == nil {
+		c.Faults = &Faults{}
 	}
 	if (c.AccessKey == "") != (c.SecretKey == "") {
 		all = append(all, errors.New("access key and secret key: give both or none"))
@@ -101,13 +109,13 @@ func absolute(paths []string, problems []error) ([]string, []error) {
 	return out, problems
 }
 
-// loopback refuses an address that others could reach: nobody is asked for a password.
-func loopback(key, address string) error {
+// reach refuses an address that others could reach, unless that is wanted: nobody is asked for a password.
+func (c Config) reach(key, address string) error {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return fmt.Errorf("%s: %w", key, err)
 	}
-	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+	if ip := net.ParseIP(host); !c.Open && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
 		return fmt.Errorf("%s: %s is not a loopback address, and the sandbox lets everyone in", key, host)
 	}
 	return nil

@@ -140,7 +140,11 @@ func (s *Sandbox) startBigQuery(ctx context.Context, group *errgroup.Group, l ne
 	if err := s.bigQuery.setTables(ctx, s.config.Tables); err != nil {
 		return fmt.Errorf("bigquery: %w", err)
 	}
-	s.serve(ctx, group, l, s.config.Faults.before(BigQuery, bigQueryCall, s.log, s.bigQuery.handler()))
+	handler := s.config.Faults.before(BigQuery, bigQueryCall, s.log, s.bigQuery.handler())
+	if s.config.Control {
+		handler = s.config.Faults.control(handler)
+	}
+	s.serve(ctx, group, l, handler)
 	group.Go(func() error {
 		<-ctx.Done()
 		s.bigQuery.end()
