@@ -62,7 +62,7 @@ func SetupSQL(l Layout) (string, error) {
 }
 
 // views are those of the layout's schema.
-var views = []string{"lightning", "lightning_daily", "lightning_monthly", "lightning_cell_month", "lightning_coverage"}
+var views = []string{"lightning", "lightning_daily", "lightning_monthly", "lightning_cell_month", "lightning_coverage", "lightning_loads"}
 
 func (l Layout) grants() string {
 	var out strings.Builder

@@ -124,11 +124,14 @@ CREATE OR REPLACE VIEW {{schema}}.lightning_coverage AS
     CASE WHEN j.day < DATE '2013-01-01' THEN 'before the sensors of 2013' WHEN j.day < DATE '2015-01-01' THEN 'sensors of 2013'
       WHEN j.day < DATE '2018-11-07' THEN 'processor of 2015' ELSE 'classification of 2018-11-07' END AS era_name
   FROM joined j LEFT JOIN years y ON y.year = j.year;
+CREATE OR REPLACE VIEW {{schema}}.lightning_loads AS
+  SELECT chunk, first_day, last_day, rows, strikes, synthetic, loaded FROM {{store}}.chunk;
 COMMENT ON VIEW {{schema}}.lightning IS 'Lightning strikes by day; "Year-Month" is the day, as the original program named it.';
 COMMENT ON VIEW {{schema}}.lightning_daily IS 'Lightning strikes by day (UTC). A day without a row is unknown, not zero: see lightning_coverage.';
 COMMENT ON VIEW {{schema}}.lightning_monthly IS 'Lightning strikes by month. Where days is less than days_in_month, some days are unknown.';
 COMMENT ON VIEW {{schema}}.lightning_cell_month IS 'Lightning strikes by month and cell; lat and lon are the middle of the cell in degrees.';
 COMMENT ON VIEW {{schema}}.lightning_coverage IS 'Which days, months and years are known. Strikes of a missing day are null, never zero. Eras: what the network measured with.';
+COMMENT ON VIEW {{schema}}.lightning_loads IS 'Which chunks are loaded, and when each was.';
 
 -- 4. Whether the data are synthetic stands in the comments. COMMENT wants the owner, and the job owns nothing.
 CREATE OR REPLACE FUNCTION {{store}}.label() RETURNS text
@@ -150,7 +153,7 @@ BEGIN
     SELECT n.nspname, c.relname, c.relkind, coalesce(obj_description(c.oid, 'pg_class'), '') AS text
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE (n.nspname = {{store_text}} AND c.relname IN ('day', 'month', 'cell_month', 'chunk') AND c.relkind = 'r')
-      OR (n.nspname = {{schema_text}} AND c.relname IN ('lightning', 'lightning_daily', 'lightning_monthly', 'lightning_cell_month', 'lightning_coverage') AND c.relkind = 'v')
+      OR (n.nspname = {{schema_text}} AND c.relname IN ('lightning', 'lightning_daily', 'lightning_monthly', 'lightning_cell_month', 'lightning_coverage', 'lightning_loads') AND c.relkind = 'v')
   LOOP
     IF rel.text <> split_part(rel.text, ' Source: ', 1) || ' Source: ' || source THEN
       EXECUTE format('COMMENT ON %s %I.%I IS %L', CASE rel.relkind WHEN 'v' THEN 'VIEW' ELSE 'TABLE' END, rel.nspname, rel.relname,

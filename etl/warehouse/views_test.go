@@ -73,7 +73,7 @@ func TestRights(t *testing.T) {
 			t.Errorf("a reader may %s", text)
 		}
 	}
-	for _, view := range []string{"lightning", "lightning_daily", "lightning_monthly", "lightning_cell_month", "lightning_coverage"} {
+	for _, view := range []string{"lightning", "lightning_daily", "lightning_monthly", "lightning_cell_month", "lightning_coverage", "lightning_loads"} {
 		var n int
 		if err := reads.QueryRow(t.Context(), "SELECT count(*) FROM public."+view).Scan(&n); err != nil || n == 0 {
 			t.Errorf("%s: %d rows, %v", view, n, err)
@@ -98,6 +98,8 @@ func TestViewsShowWhatIsLoaded(t *testing.T) {
 	h.want("SELECT sum(strikes) || ' ' || sum(tiles) FROM public.lightning_daily", fmt.Sprintf("%d %d", r.Totals.Strikes, r.Totals.Rows))
 	h.want("SELECT string_agg(days || '/' || days_in_month, ' ' ORDER BY month) FROM public.lightning_monthly", "31/31 28/28 31/31 30/30 31/31 29/30 31/31 31/31 30/30 31/31 30/30 30/31")
 	h.want("SELECT sum(strikes)::text FROM public.lightning_cell_month", fmt.Sprint(r.Totals.Strikes))
+	h.want("SELECT string_agg(chunk || ' ' || first_day || ' ' || last_day || ' ' || rows || ' ' || strikes || ' ' || synthetic, ', ') FROM public.lightning_loads WHERE loaded > now() - interval '1 hour'",
+		fmt.Sprintf("2018 2018-01-01 2018-12-31 %d %d false", r.Totals.Rows, r.Totals.Strikes))
 	// Tiles of centres 20.0 to 20.4 make the cell at 20.0; its middle is 20.2.
 	h.want("SELECT DISTINCT lat || ' ' || (SELECT DISTINCT lon FROM public.lightning_cell_month WHERE lon10 = -1200) FROM public.lightning_cell_month WHERE lat10 = 200", "20.2 -119.8")
 }
@@ -126,7 +128,7 @@ func TestCoverage(t *testing.T) {
 // An empty warehouse has views that can be read.
 func TestViewsOfNothing(t *testing.T) {
 	h := newHouse(t)
-	for _, view := range []string{"lightning", "lightning_daily", "lightning_monthly", "lightning_cell_month", "lightning_coverage"} {
+	for _, view := range []string{"lightning", "lightning_daily", "lightning_monthly", "lightning_cell_month", "lightning_coverage", "lightning_loads"} {
 		h.want("SELECT count(*)::text FROM public."+view, "0")
 	}
 	h.want("SELECT obj_description('lightning.day'::regclass) ", "Lightning strikes and tile-days by day (UTC). A day without a row is unknown, not zero. Source: no data are loaded.")
@@ -138,7 +140,7 @@ func TestCommentsSaySynthetic(t *testing.T) {
 	source := func(want string) {
 		t.Helper()
 		for _, rel := range []string{"lightning.day", "lightning.month", "lightning.cell_month", "lightning.chunk", "public.lightning", "public.lightning_daily", "public.lightning_monthly",
-			"public.lightning_cell_month", "public.lightning_coverage"} {
+			"public.lightning_cell_month", "public.lightning_coverage", "public.lightning_loads"} {
 			h.want("SELECT split_part(obj_description($1::text::regclass), ' Source: ', 2)", want, rel)
 		}
 	}
