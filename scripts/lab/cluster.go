@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -27,17 +28,19 @@ type ClusterOptions struct {
 	Env       []string // of the daemons; nil = our own; see Airflow.SchedulerEnv
 }
 
-// Job is a job of the cluster. All are fenced in the lab's metastore.
+// Job is a job of the cluster. All are fenced in the lab's Postgres. In Command, {node} is the name of the node.
 type Job struct {
-	Kind    string            // command | airflow
-	Python  string            // kind airflow
-	Command []string          // kind command
-	Warm    bool              // kind airflow
-	Follow  string            // name of another job; "" = none
-	User    string            // "" = the daemon's
-	Group   string            // role that holds the job's rights; "" = airflow
-	Grace   time.Duration     // of a planned stop; 0 = duoflowd's own
-	Env     map[string]string // added to the daemon's
+	Kind     string            // command | airflow
+	Python   string            // kind airflow
+	Command  []string          // kind command
+	Schedule string            // kind command; "" = it runs all the time
+	Warm     bool              // kind airflow
+	Follow   string            // name of another job; "" = none
+	User     string            // "" = the daemon's
+	Group    string            // role that holds the job's rights; "" = airflow
+	Database string            // that it is fenced in; "" = Airflow's own. See Metastore.AddDatabase
+	Grace    time.Duration     // of a planned stop; 0 = duoflowd's own
+	Env      map[string]string // added to the daemon's
 }
 
 // SchedulerJob is Airflow's scheduler with a warm standby.
@@ -93,25 +96,35 @@ func (c *Cluster) makeTLS(ctx context.Context) error {
 	return c.mustCtl(ctx, nil, args...)
 }
 
-// prepareMetastore makes the fence, once for each group of jobs.
+// prepareMetastore makes the fence, once for each group of jobs in each database. A fencer that is known from another database
+// keeps its password.
 func (c *Cluster) prepareMetastore(ctx context.Context) error {
-	jobs := map[string][]string{}
+	type place struct{ database, group string }
+	jobs := map[place][]string{}
 	for _, name := range slices.Sorted(maps.Keys(c.options.Jobs)) {
-		group := c.options.Jobs[name].group()
-		jobs[group] = append(jobs[group], "--job", name)
+		job := c.options.Jobs[name]
+		at := place{job.database(), job.group()}
+		jobs[at] = append(jobs[at], "--job", name)
 	}
-	env := []string{"DUOCTL_ADMIN_DSN=" + c.store.Admin()}
-	args := []string{"metastore", "init", "--yes", "--owner", c.options.Owner}
+	var env, fencers []string
 	for _, node := range c.options.Nodes {
 		if node == c.options.Witness {
 			continue
 		}
 		c.passwords[node] = rand.Text()
 		env = append(env, "DUOCTL_PASSWORD_"+strings.ToUpper(fencer(node))+"="+c.passwords[node])
-		args = append(args, "--fencer", fencer(node))
+		fencers = append(fencers, "--fencer", fencer(node))
 	}
-	for _, group := range slices.Sorted(maps.Keys(jobs)) {
-		if err := c.mustCtl(ctx, env, append(append(args, "--group", group), jobs[group]...)...); err != nil {
+	for _, at := range slices.SortedFunc(maps.Keys(jobs), func(a, b place) int {
+		return cmp.Or(cmp.Compare(a.database, b.database), cmp.Compare(a.group, b.group))
+	}) {
+		args := append([]string{"metastore", "init", "--yes", "--group", at.group}, append(jobs[at], fencers...)...)
+		if at.database == Database {
+			args = append(args, "--owner", c.options.Owner)
+		} else {
+			args = append(args, "--mirror=false")
+		}
+		if err := c.mustCtl(ctx, append(env, "DUOCTL_ADMIN_DSN="+c.store.AdminOf(at.database)), args...); err != nil {
 			return err
 		}
 	}
@@ -125,6 +138,13 @@ func (j Job) group() string {
 		return "airflow"
 	}
 	return j.Group
+}
+
+func (j Job) database() string {
+	if j.Database == "" {
+		return Database
+	}
+	return j.Database
 }
 
 // Start starts the daemons of the named nodes; without names, of all.

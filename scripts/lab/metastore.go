@@ -89,13 +89,21 @@ func (m *Metastore) AddLogin(ctx context.Context, role string) error {
 // DSNOf is Airflow's database as a URL for a role that the lab made.
 func (m *Metastore) DSNOf(role string) string { return m.DSN(role, m.passwords[role], Database) }
 
+// AddDatabase creates another database, of the superuser's.
+func (m *Metastore) AddDatabase(ctx context.Context, name string) error {
+	return m.exec(ctx, m.Superuser(), "CREATE DATABASE "+pgx.Identifier{name}.Sanitize())
+}
+
 // Admin is Airflow's database as a URL for the superuser.
-func (m *Metastore) Admin() string {
+func (m *Metastore) Admin() string { return m.AdminOf(Database) }
+
+// AdminOf is any database of the server as a URL for the superuser.
+func (m *Metastore) AdminOf(database string) string {
 	u, err := url.Parse(m.Superuser())
 	if err != nil {
 		return "" // it is made by url.URL.String
 	}
-	u.Path = "/" + Database
+	u.Path = "/" + database
 	return u.String()
 }
 

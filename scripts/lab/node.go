@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/goccy/go-yaml"
@@ -121,13 +123,17 @@ func (n *Node) config() map[string]any {
 // job is a job's part of the configuration; a witness has no way into the metastore.
 func (n *Node) job(job Job) map[string]any {
 	out := map[string]any{"kind": job.Kind}
-	for key, value := range map[string]string{"python": job.Python, "follow": job.Follow, "user": job.User} {
+	for key, value := range map[string]string{"python": job.Python, "follow": job.Follow, "user": job.User, "schedule": job.Schedule} {
 		if value != "" {
 			out[key] = value
 		}
 	}
 	if len(job.Command) > 0 {
-		out["command"] = job.Command
+		command := slices.Clone(job.Command)
+		for i := range command {
+			command[i] = strings.ReplaceAll(command[i], "{node}", n.Name)
+		}
+		out["command"] = command
 	}
 	if len(job.Env) > 0 {
 		out["env"] = job.Env
@@ -140,7 +146,7 @@ func (n *Node) job(job Job) map[string]any {
 	}
 	if password, ok := n.cluster.passwords[n.Name]; ok {
 		out["fence"] = map[string]any{
-			"dsn": n.cluster.store.DSN(fencer(n.Name), password, Database), "group": job.group(),
+			"dsn": n.cluster.store.DSN(fencer(n.Name), password, job.database()), "group": job.group(),
 		}
 	}
 	return out
