@@ -21,7 +21,7 @@ type Config struct {
 	Pipeline string `yaml:"pipeline" json:"pipeline"`
 	// Job is the row of duoflow.fence; default etl. DUOFLOW_JOB, which duoflowd sets, wins.
 	Job string `yaml:"job" json:"job"`
-	// Driver is builtin: duoetl does the steps itself.
+	// Driver is builtin: duoetl does the steps itself. See Driver.
 	Driver   string   `yaml:"driver" json:"driver"`
 	Source   Source   `yaml:"source" json:"source"`
 	Stages   Stages   `yaml:"stages" json:"stages"`
@@ -46,7 +46,8 @@ type Source struct {
 	// Endpoint is another server than Google's, such as a sandbox.
 	Endpoint string `yaml:"endpoint" json:"endpoint"`
 	Window   Window `yaml:"window" json:"window"`
-	// Synthetic says that the tiles are made up; it shows in comments of tables and in status.
+	// Synthetic says that the tiles are made up, of a source that does not say so itself: BigQuery does in a table's description,
+	// Google Cloud Storage in an object's metadata. It shows in comments of tables and in status.
 	Synthetic bool `yaml:"synthetic" json:"synthetic"`
 	// Encoding of the text; default utf-8. See package nldn.
 	Encoding string `yaml:"encoding" json:"encoding"`
@@ -93,6 +94,7 @@ type S3 struct {
 // Transfer bounds the copy.
 type Transfer struct {
 	Parallel int `yaml:"parallel" json:"parallel"` // parts at a time; default 4
+	Tries    int `yaml:"tries" json:"tries"`       // of a call to S3 that fails in passing; default 8, about half a minute
 }
 
 // Engine adds up.
@@ -123,9 +125,6 @@ type Quality struct {
 	// AllowEmpty takes a chunk without rows.
 	AllowEmpty bool `yaml:"allow_empty" json:"allow_empty"`
 }
-
-// DriverBuiltin does the steps in this program.
-const DriverBuiltin = "builtin"
 
 // Kinds of source.
 const (
@@ -185,7 +184,7 @@ func (c *Config) complete(base string) {
 		into *int
 		n    int
 	}{
-		{&c.Transfer.Parallel, 4}, {&c.Engine.Threads, runtime.NumCPU()}, {&c.Load.Cell, aggregate.DefaultCell},
+		{&c.Transfer.Parallel, 4}, {&c.Transfer.Tries, 8}, {&c.Engine.Threads, runtime.NumCPU()}, {&c.Load.Cell, aggregate.DefaultCell},
 	} {
 		if *d.into == 0 {
 			*d.into = d.n
@@ -210,7 +209,7 @@ func (c *Config) check(p *Problems) {
 	}
 	want("pipeline", plainName.MatchString(c.Pipeline), "%q: small letters, digits and _ only, at most 63", c.Pipeline)
 	want("pipeline", c.Pipeline != "duoflow" && c.Pipeline != "public" && c.Pipeline != c.Load.Schema, "the tables want a schema of their own, not %q", c.Pipeline)
-	want("driver", c.Driver != "airflow", "airflow is not in this version yet; use builtin")
+	want("driver", c.Driver != DriverAirflow, "airflow is not in this version yet; use builtin")
 	want("driver", c.Driver == DriverBuiltin, "%q is unknown; there is builtin", c.Driver)
 	want("engine.kind", c.Engine.Kind != aggregate.Spark, "spark is not in this version yet; use duckdb")
 	want("engine.kind", c.Engine.Kind == aggregate.DuckDB, "%q is unknown; there is duckdb", c.Engine.Kind)
@@ -224,6 +223,7 @@ func (c *Config) check(p *Problems) {
 	want("stages.s3.part_size", c.Stages.S3.PartSize >= 5<<20 && c.Stages.S3.PartSize <= 1<<30, "%s is not within 5MiB..1GiB, as S3 wants it", c.Stages.S3.PartSize)
 	want("stages.s3.access_key_env", (c.Stages.S3.AccessKeyEnv == "") == (c.Stages.S3.SecretKeyEnv == ""), "give both access_key_env and secret_key_env, or neither")
 	want("transfer.parallel", c.Transfer.Parallel >= 1 && c.Transfer.Parallel <= 64, "%d is not within 1..64", c.Transfer.Parallel)
+	want("transfer.tries", c.Transfer.Tries >= 1 && c.Transfer.Tries <= 100, "%d is not within 1..100", c.Transfer.Tries)
 	want("load.schema", plainName.MatchString(c.Load.Schema), "%q: small letters, digits and _ only, at most 63", c.Load.Schema)
 	want("load.cell", c.Load.Cell >= 1 && c.Load.Cell <= 900, "%d is not within 1..900 tenths of a degree", c.Load.Cell)
 	want("quality.max_bad_rows", c.Quality.MaxBadRows >= 0 && c.Quality.MaxBadRows <= 1, "%v is not within 0..1", c.Quality.MaxBadRows)

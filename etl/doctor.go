@@ -3,6 +3,8 @@ package etl
 import (
 	"context"
 	"fmt"
+
+	"github.com/duoflow/duoflow/etl/warehouse"
 )
 
 // Check is one thing that the doctor has looked at.
@@ -22,13 +24,10 @@ func (p *Pipeline) Doctor(ctx context.Context) []Check {
 		}
 		out = append(out, c)
 	}
-	fence := fmt.Sprintf("job %s at epoch %d", p.identity.Job, p.identity.Epoch)
-	if p.identity.Epoch == 0 {
-		fence = fmt.Sprintf("job %s by hand: no epoch fences this run", p.identity.Job)
-	}
-	try("database", fence, nil) // Open would have failed
+	fence, err := p.fence(ctx)
+	try("database", fence, err)
 	try("tables", "ledger, tables and views are there", p.target.Ready(ctx))
-	_, err := p.store.Has(ctx, StepPublish, "1970", "doctor")
+	_, err = p.store.Has(ctx, StepPublish, "1970", "doctor")
 	try("s3", p.store.URL(""), err)
 	_, err = p.gcs.List(ctx, p.config.Stages.GCS.Bucket, p.config.Stages.GCS.Prefix)
 	try("gcs", "gs://"+p.config.Stages.GCS.Bucket, err)
@@ -43,4 +42,21 @@ func (p *Pipeline) Doctor(ctx context.Context) []Check {
 	version, err := p.engine.Version(ctx)
 	try("engine", version, err)
 	return out
+}
+
+// fence says whether a run that is begun now would be let write.
+func (p *Pipeline) fence(ctx context.Context) (string, error) {
+	id := p.identity
+	epoch, node, err := p.target.Fence(ctx)
+	switch {
+	case err != nil:
+		return "", err
+	case id.Epoch > 0 && epoch != id.Epoch:
+		return "", fmt.Errorf("%w: job %s is at epoch %d on node %q, this is %d", warehouse.ErrFenced, id.Job, epoch, node, id.Epoch)
+	case id.Epoch > 0:
+		return fmt.Sprintf("job %s at epoch %d", id.Job, id.Epoch), nil
+	case epoch > 0:
+		return fmt.Sprintf("the cluster runs job %s: epoch %d on node %q; a run by hand would be refused", id.Job, epoch, node), nil
+	}
+	return fmt.Sprintf("job %s by hand: no epoch fences such a run", id.Job), nil
 }

@@ -3,9 +3,14 @@ package etl
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 
 	"github.com/duoflow/duoflow/etl/aggregate"
+	"github.com/duoflow/duoflow/etl/bigq"
 	"github.com/duoflow/duoflow/etl/nldn"
+	"github.com/duoflow/duoflow/etl/objects"
+	"github.com/duoflow/duoflow/etl/tile"
 	"github.com/duoflow/duoflow/etl/warehouse"
 )
 
@@ -28,18 +33,31 @@ const (
 	ExitPartial = 5
 )
 
+// outcome is how a run ended that did not do everything: its failures, in order, and the code that they come to together.
+type outcome struct {
+	code     int
+	failures []error
+}
+
+func (o *outcome) Error() string { return errors.Join(o.failures...).Error() }
+
+func (o *outcome) Unwrap() []error { return o.failures }
+
 // ExitCode is the code that says what an error means to whoever started the program. Fenced is told before all else.
 func ExitCode(err error) int {
 	var problems *Problems
+	var run *outcome
 	switch {
 	case err == nil:
 		return ExitOK
 	case errors.Is(err, warehouse.ErrFenced):
 		return ExitFenced
-	case errors.As(err, &problems):
-		return ExitUsage
+	case errors.As(err, &run):
+		return run.code
 	case errors.Is(err, ErrPartial):
 		return ExitPartial
+	case errors.As(err, &problems):
+		return ExitUsage
 	case gate(err):
 		return ExitQuality
 	}
@@ -49,7 +67,7 @@ func ExitCode(err error) int {
 // gates are the errors that another try cannot mend, because the data themselves are what is wrong.
 var gates = [...]error{
 	ErrQuality, warehouse.ErrShrunk, warehouse.ErrMismatch, aggregate.ErrDiffers,
-	nldn.ErrHeader, nldn.ErrEncoding, nldn.ErrEmpty, nldn.ErrLimit, nldn.ErrForeign,
+	nldn.ErrHeader, nldn.ErrEncoding, nldn.ErrEmpty, nldn.ErrLimit, nldn.ErrForeign, bigq.ErrSchema,
 }
 
 func gate(err error) bool {
@@ -65,4 +83,29 @@ func gate(err error) bool {
 func ends(err error) bool {
 	return errors.Is(err, warehouse.ErrFenced) || errors.Is(err, warehouse.ErrNotSetUp) || errors.Is(err, warehouse.ErrChanged) ||
 		errors.Is(err, warehouse.ErrFull) || errors.Is(err, context.Canceled)
+}
+
+// advice is what somebody can do about an error whose own words do not say it. {chunk} is the chunk.
+var advice = [...]struct {
+	err  error
+	text string
+}{
+	{nldn.ErrDamaged, "it was fetched twice and was damaged twice: put a whole file at the source"},
+	{nldn.ErrHeader, "is it a file of lightning tiles? A new name of a column wants a new version of duoetl"},
+	{nldn.ErrForeign, "does the file of another chunk lie under this one's name?"},
+	{nldn.ErrLimit, "no file of lightning tiles is like that; look at the source"},
+	{bigq.ErrSchema, "a changed table wants a new version of duoetl"},
+	{objects.ErrReplaced, "the source changed during the copy: run again when it is settled"},
+	{warehouse.ErrShrunk, "duoetl run --chunk {chunk} --accept"},
+	{warehouse.ErrFull, "make room for it, then duoetl run goes on"},
+}
+
+// advised adds the advice to an error of a chunk.
+func advised(chunk tile.Chunk, err error) error {
+	for _, a := range advice {
+		if errors.Is(err, a.err) {
+			return fmt.Errorf("%w (%s)", err, strings.ReplaceAll(a.text, "{chunk}", string(chunk)))
+		}
+	}
+	return err
 }

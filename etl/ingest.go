@@ -112,7 +112,7 @@ func (r *run) read(ctx context.Context, w *work, table *tile.Table, quarantine *
 		})
 		if err != nil {
 			quarantine.Truncate(kept)
-			return nldn.Report{}, fmt.Errorf("read %s: %w", o.Key, err)
+			return nldn.Report{}, err // which names the object
 		}
 		reports = append(reports, report)
 		r.p.meter.moved(StepIngest, report.Bytes, report.Rows)

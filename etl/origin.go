@@ -2,19 +2,28 @@ package etl
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path"
 	"strings"
 
 	"github.com/duoflow/duoflow/etl/bigq"
 	"github.com/duoflow/duoflow/etl/objects"
+	"github.com/duoflow/duoflow/etl/synth"
 	"github.com/duoflow/duoflow/etl/tile"
 )
 
 // origin is what a chunk is made of at its source now.
 type origin struct {
-	state string // changes exactly when the chunk may have changed
-	bytes int64  // 0 = unknown
+	state     string // changes exactly when the chunk may have changed
+	bytes     int64  // 0 = unknown
+	synthetic bool   // the source itself says that it is made up
+}
+
+// blames tells whether an error of a source is the chunk's alone and will be there again: others may be better off.
+func blames(err error) bool {
+	var fault *objects.Fault
+	return errors.Is(err, bigq.ErrSchema) || errors.As(err, &fault) && fault.Permanent || errors.Is(err, objects.ErrNotFound)
 }
 
 // origins is a source of chunks.
@@ -46,7 +55,7 @@ func (g given) list(ctx context.Context, chunk tile.Chunk) ([]objects.Source, er
 		}
 	}
 	if len(out) == 0 {
-		return nil, fmt.Errorf("%w: no object gs://%s/%s", objects.ErrNotFound, g.bucket, pattern)
+		return nil, fmt.Errorf("%w: no object gs://%s/%s; is it there, and does source.objects name it?", objects.ErrNotFound, g.bucket, pattern)
 	}
 	return out, nil
 }
@@ -59,6 +68,7 @@ func (g given) state(ctx context.Context, chunk tile.Chunk) (origin, error) {
 	out := origin{state: objects.Hash(KindGCS, inputs(all))}
 	for _, o := range all {
 		out.bytes += o.Size
+		out.synthetic = out.synthetic || o.Synthetic
 	}
 	return out, nil
 }
@@ -79,7 +89,13 @@ func (b bigQuery) state(ctx context.Context, chunk tile.Chunk) (origin, error) {
 	if err != nil {
 		return origin{}, err
 	}
-	return origin{state: t.Name + " " + t.Content, bytes: t.Bytes}, nil
+	return origin{state: t.Name + " " + t.Content, bytes: t.Bytes, synthetic: saysSynthetic(t.Description)}, nil
+}
+
+// saysSynthetic reads a table's description; those that package synth has made begin so.
+func saysSynthetic(description string) bool {
+	word, _, _ := strings.Cut(synth.Marker, ":")
+	return strings.HasPrefix(strings.ToLower(strings.TrimSpace(description)), word)
 }
 
 func (b bigQuery) extract(ctx context.Context, chunk tile.Chunk, moved func(bytes, rows int64)) ([]objects.Source, error) {

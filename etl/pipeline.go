@@ -20,6 +20,9 @@ type Options struct {
 	Logger *slog.Logger        // nil = discard
 	Now    func() time.Time    // nil = time.Now
 	Force  bool                // by hand, although a cluster runs the job; see warehouse.Config
+
+	// ReadOnly opens the database to look: no epoch is asked for, and what would write fails. For Plan, Verify, Quarantine, Doctor.
+	ReadOnly bool
 }
 
 // Pipeline is a configuration with all that it names opened. Run, Plan and the others are not for use at the same time.
@@ -88,9 +91,9 @@ func (p *Pipeline) open(ctx context.Context, o Options) error {
 	c := p.config
 	s3 := objects.S3Config{
 		Bucket: c.Stages.S3.Bucket, Prefix: c.Stages.S3.Prefix, Region: c.Stages.S3.Region, Endpoint: c.Stages.S3.Endpoint,
-		Checksums: c.Stages.S3.Checksums, PartSize: int64(c.Stages.S3.PartSize), Parallel: c.Transfer.Parallel, Logger: o.Logger,
+		Checksums: c.Stages.S3.Checksums, PartSize: int64(c.Stages.S3.PartSize), Parallel: c.Transfer.Parallel, Tries: c.Transfer.Tries, Logger: o.Logger,
 	}
-	load := warehouse.Config{Identity: p.identity, Layout: layout(c), Force: o.Force, Logger: o.Logger}
+	load := warehouse.Config{Identity: p.identity, Layout: layout(c), Force: o.Force, ReadOnly: o.ReadOnly, Logger: o.Logger}
 	var err error
 	if load.DSN, err = c.dsn(o.Env); err != nil {
 		return err

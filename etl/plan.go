@@ -24,6 +24,7 @@ const (
 	ChunkNew       = "new"       // nothing of it is loaded
 	ChunkStale     = "stale"     // loaded, but the source, the layout or the tables have changed since
 	ChunkUnchanged = "unchanged" // up to date
+	ChunkUnknown   = "unknown"   // its source cannot be read
 	ChunkDone      = "done"
 	ChunkFailed    = "failed"
 )
@@ -47,10 +48,12 @@ type Planned struct {
 	Bytes int64      `json:"bytes"` // of the source; 0 = unknown
 	Rows  int64      `json:"rows"`  // loaded now
 
-	source origin
+	source  origin
+	failure error // ChunkUnknown: why
 }
 
-// Plan looks what there is to do. It asks for the state of the source, and for one object of each chunk.
+// Plan looks what there is to do. It asks for the state of the source, and for one object of each chunk. A chunk whose source
+// cannot be read, for a reason that will not pass, is planned as ChunkUnknown; other errors end the planning.
 func (p *Pipeline) Plan(ctx context.Context, s Selection) (Plan, error) {
 	chunks, err := p.selected(s)
 	if err != nil {
@@ -60,31 +63,40 @@ func (p *Pipeline) Plan(ctx context.Context, s Selection) (Plan, error) {
 	if err != nil {
 		return Plan{}, err
 	}
-	plan := Plan{Synthetic: p.config.Source.Synthetic, known: k}
+	plan := Plan{known: k}
 	settled := 0 // how many of the first are not looked at again
 	if last := p.config.Source.Window.RefreshLast; last > 0 && len(s.Chunks) == 0 && !s.Force {
 		settled = max(0, len(chunks)-last)
 	}
 	for i, chunk := range chunks {
 		if i < settled && p.settled(chunk, k) {
-			plan.Chunks = append(plan.Chunks, Planned{Chunk: chunk, State: ChunkUnchanged, Why: "published; refresh_last leaves it", Rows: k.held[chunk].Rows})
+			plan.add(Planned{Chunk: chunk, State: ChunkUnchanged, Why: "published; refresh_last leaves it", Rows: k.held[chunk].Rows,
+				source: origin{synthetic: k.held[chunk].Synthetic}})
 			continue
 		}
 		planned, err := p.look(ctx, chunk, k)
+		if err != nil && ctx.Err() == nil && blames(err) {
+			planned.State, planned.Why, planned.failure, err = ChunkUnknown, err.Error(), err, nil
+		}
 		if err != nil {
 			return Plan{}, fmt.Errorf("plan %s: %w", chunk, err)
 		}
 		if s.Force && planned.State == ChunkUnchanged {
 			planned.State, planned.Why = ChunkStale, "forced"
 		}
-		if planned.State != ChunkUnchanged {
-			plan.Work++
-			plan.Bytes += planned.Bytes
-		}
-		plan.Chunks = append(plan.Chunks, planned)
+		plan.add(planned)
 	}
 	plan.Estimate = k.estimate(plan.Work)
 	return plan, nil
+}
+
+func (p *Plan) add(one Planned) {
+	if one.State != ChunkUnchanged {
+		p.Work++
+		p.Bytes += one.Bytes
+	}
+	p.Synthetic = p.Synthetic || one.source.synthetic
+	p.Chunks = append(p.Chunks, one)
 }
 
 func (p *Pipeline) selected(s Selection) ([]tile.Chunk, error) {
@@ -136,7 +148,7 @@ func (p *Pipeline) known(ctx context.Context) (known, error) {
 func (p *Pipeline) look(ctx context.Context, chunk tile.Chunk, k known) (Planned, error) {
 	out := Planned{Chunk: chunk}
 	var err error
-	if out.source, err = p.origins.state(ctx, chunk); err != nil {
+	if out.source, err = p.state(ctx, chunk); err != nil {
 		return out, err
 	}
 	out.Bytes = out.source.bytes
@@ -167,7 +179,14 @@ func (p *Pipeline) settled(chunk tile.Chunk, k known) bool {
 	held, loaded := k.held[chunk]
 	last := k.ledger[ledgerKey{chunk, StepPublish}]
 	return loaded && last.State == warehouse.Done && held.SourceHash == last.SourceHash &&
-		held.CellTenths == p.config.Load.Cell && held.Synthetic == p.config.Source.Synthetic
+		held.CellTenths == p.config.Load.Cell && (held.Synthetic || !p.config.Source.Synthetic)
+}
+
+// state asks the source; that the tiles are made up may be known from the configuration too.
+func (p *Pipeline) state(ctx context.Context, chunk tile.Chunk) (origin, error) {
+	o, err := p.origins.state(ctx, chunk)
+	o.synthetic = o.synthetic || p.config.Source.Synthetic
+	return o, err
 }
 
 // estimate is how long so many chunks will take, by what the ledger says of those that were done; 0 if it says nothing.

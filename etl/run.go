@@ -56,10 +56,22 @@ type run struct {
 // leftover is the age at which a file in the folder for work is of a run that is long over.
 const leftover = 24 * time.Hour
 
-// Run does what a plan says. A chunk that fails is left for the next run, and the others go on; what concerns all of them,
+// Run does what a plan says, by the configured driver. A chunk that fails is left for the next run, and the others go on; what concerns all of them,
 // first of all a lost epoch, ends the run. The report is of use after an error too. Errors: as ExitCode knows them.
 func (p *Pipeline) Run(ctx context.Context, s Selection) (Report, error) {
-	began := time.Now()
+	d, err := p.driver()
+	if err != nil {
+		return Report{}, err
+	}
+	return d.Run(ctx, s)
+}
+
+// builtin is the driver that does the steps here.
+type builtin struct{ p *Pipeline }
+
+// Run implements Driver.
+func (b builtin) Run(ctx context.Context, s Selection) (Report, error) {
+	p, began := b.p, time.Now()
 	if err := p.target.Ready(ctx); err != nil {
 		return Report{}, err
 	}
@@ -132,11 +144,12 @@ func (r *run) all(ctx context.Context, todo []*work) error {
 
 // stage does some steps of a chunk and hands it on; it returns only errors that end the run.
 func (r *run) stage(ctx context.Context, w *work, next chan<- *work, do func(context.Context, *work) error) error {
-	err := do(ctx, w)
+	err := advised(w.chunk, do(ctx, w))
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return context.Cause(ctx)
 	case err != nil && ends(err):
+		w.report.State, w.report.Error = ChunkFailed, err.Error()
 		return fmt.Errorf("chunk %s: %w", w.chunk, err)
 	case err != nil:
 		r.failures <- fmt.Errorf("chunk %s: %w", w.chunk, err)
@@ -186,7 +199,7 @@ func (r *run) bring(steps []step) func(context.Context, *work) error {
 		}
 		r.p.log.Warn("the source was replaced during the copy; the chunk is extracted again", "job", r.p.identity.Job, "chunk", string(w.chunk), "err", err)
 		r.fresh[w.chunk] = true
-		if w.planned.source, err = r.p.origins.state(ctx, w.chunk); err != nil {
+		if w.planned.source, err = r.p.state(ctx, w.chunk); err != nil {
 			return err
 		}
 		return walk(ctx, w)
@@ -213,18 +226,25 @@ func (r *run) verdict(ended error) error {
 	}
 	close(r.failures)
 	var all []error
-	gated := true
+	if ended != nil {
+		all = append(all, ended)
+	}
+	gated := ended == nil
 	for err := range r.failures {
 		all = append(all, err)
 		gated = gated && gate(err)
 	}
+	if len(all) == 0 {
+		return nil
+	}
+	o := &outcome{code: ExitFailed, failures: all}
 	switch {
 	case ended != nil:
-		return errors.Join(append([]error{ended}, all...)...)
-	case len(all) == 0:
-		return nil
-	case gated || r.report.Done+r.report.Unchanged == 0:
-		return errors.Join(all...)
+	case gated:
+		o.code = ExitQuality
+	case r.report.Done+r.report.Unchanged > 0:
+		o.code = ExitPartial
+		o.failures = append([]error{fmt.Errorf("%w: %d of %d", ErrPartial, r.report.Failed, len(r.report.Chunks))}, all...)
 	}
-	return errors.Join(append([]error{fmt.Errorf("%w: %d of %d", ErrPartial, r.report.Failed, len(r.report.Chunks))}, all...)...)
+	return o
 }

@@ -59,6 +59,9 @@ func Look(ctx context.Context, c Config, o Options) (Status, error) {
 		return out, fmt.Errorf("look at the warehouse: %w", err)
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
+	if _, err := conn.Exec(ctx, "SET default_transaction_read_only = on"); err != nil {
+		return out, fmt.Errorf("look at the warehouse: %w", err)
+	}
 	rows, err := conn.Query(ctx, fmt.Sprintf(statusSQL, pgx.Identifier{c.Pipeline}.Sanitize()), c.Pipeline)
 	if err == nil {
 		out.Chunks, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (s ChunkStatus, err error) {

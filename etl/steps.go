@@ -58,7 +58,7 @@ func never(context.Context, *work, *warehouse.Entry) (bool, error) { return fals
 // take brings a chunk through a step. Every write to the ledger is fenced, so a run whose epoch is over ends here at the
 // latest, before it commits a manifest.
 func (r *run) take(ctx context.Context, w *work, s step) error {
-	e := warehouse.Entry{Chunk: w.chunk, Step: s.name, State: warehouse.Started, Synthetic: r.p.config.Source.Synthetic}
+	e := warehouse.Entry{Chunk: w.chunk, Step: s.name, State: warehouse.Started, Synthetic: w.planned.source.synthetic}
 	found, err := s.find(ctx, w, &e)
 	if err != nil || found {
 		return err
@@ -85,11 +85,12 @@ func (r *run) take(ctx context.Context, w *work, s step) error {
 
 // failed notes why a step failed, unless nobody may write any more.
 func (r *run) failed(ctx context.Context, e warehouse.Entry, why error) error {
-	if ctx.Err() != nil || ends(why) {
+	if ctx.Err() != nil || errors.Is(why, warehouse.ErrFenced) || errors.Is(why, context.Canceled) {
 		return why
 	}
-	e.State, e.Error = warehouse.Failed, why.Error()
-	if err := r.p.target.Note(ctx, e); err != nil {
+	e.State, e.Error = warehouse.Failed, advised(e.Chunk, why).Error()
+	err := r.p.target.Note(ctx, e)
+	if err != nil && (!ends(why) || errors.Is(err, warehouse.ErrFenced)) { // what ends the run may well be why nothing can be noted
 		return errors.Join(why, err)
 	}
 	return why
@@ -109,6 +110,12 @@ func (r *run) commit(ctx context.Context, m objects.Manifest, e *warehouse.Entry
 }
 
 func (r *run) findExtract(_ context.Context, w *work, e *warehouse.Entry) (bool, error) {
+	if w.planned.failure != nil {
+		if r.selection.Only != "" && r.selection.Only != StepExtract {
+			return false, w.planned.failure
+		}
+		return false, nil
+	}
 	e.SourceHash = objects.Hash(StepExtract, []objects.Input{{Name: w.planned.source.state}})
 	known, ok := r.known.ledger[ledgerKey{w.chunk, StepExtract}]
 	if !ok || r.fresh[w.chunk] || known.State != warehouse.Done || known.SourceHash != e.SourceHash {
@@ -121,6 +128,9 @@ func (r *run) findExtract(_ context.Context, w *work, e *warehouse.Entry) (bool,
 }
 
 func (r *run) extract(ctx context.Context, w *work, e *warehouse.Entry) (err error) {
+	if w.planned.failure != nil {
+		return w.planned.failure // to be noted, as any other failure
+	}
 	w.sources, err = r.p.origins.extract(ctx, w.chunk, func(bytes, rows int64) { r.p.meter.moved(StepExtract, bytes, rows) })
 	if err != nil {
 		return err
@@ -177,7 +187,7 @@ func (r *run) begun(ctx context.Context, e warehouse.Entry, id string) error {
 func (r *run) loaded(_ context.Context, w *work, e *warehouse.Entry) (bool, error) {
 	e.SourceHash = w.made.Hash
 	held, ok := r.known.held[w.chunk]
-	same := ok && held.SourceHash == w.made.Hash && held.CellTenths == r.p.config.Load.Cell && held.Synthetic == r.p.config.Source.Synthetic
+	same := ok && held.SourceHash == w.made.Hash && held.CellTenths == r.p.config.Load.Cell && held.Synthetic == e.Synthetic
 	if same = same && !r.selection.Force; same {
 		w.report.Rows, w.report.Strikes, w.report.Quarantined, w.report.Hash = held.Rows, held.Strikes, w.summary.Report.Quarantined, held.Hash
 	}
@@ -235,7 +245,7 @@ func (p *Pipeline) ingestHash(w *work) string {
 
 // publishHash names the chunk as the source and the configuration want it.
 func (p *Pipeline) publishHash(chunk tile.Chunk, o origin) string {
-	return objects.Hash(fmt.Sprintf("%s %s cell %d synthetic %v", p.ingestKind(), formats, p.config.Load.Cell, p.config.Source.Synthetic),
+	return objects.Hash(fmt.Sprintf("%s %s cell %d synthetic %v", p.ingestKind(), formats, p.config.Load.Cell, o.synthetic),
 		[]objects.Input{{Name: string(chunk) + " " + o.state}})
 }
 

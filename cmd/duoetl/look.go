@@ -18,7 +18,7 @@ func newStatus(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:     "status",
 		Short:   "Show how far each chunk is",
-		Long:    "Status reads the ledger in the target database. It takes no lock and may be asked while a run is on.",
+		Long:    "Status reads the ledger in the target database, read-only. It takes no lock, needs no epoch, and may be asked while a run is on.",
 		Example: example("duoetl status", "duoetl status -o json"),
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -40,17 +40,28 @@ func writeStatus(w io.Writer, s etl.Status) {
 		fmt.Fprintln(w, "the database is not set up: duoetl init")
 		return
 	}
-	g := grid.Grid{Head: []string{"Chunk", "Step", "State", "Epoch", "Node", "Updated", "Loaded", "Rows", "Strikes", "Error"}}
+	g := grid.Grid{Head: []string{"Chunk", "Step", "State", "Epoch", "Node", "Updated", "Loaded", "Rows", "Strikes", "Data", "Error"}}
 	for _, c := range s.Chunks {
 		epoch := "by hand"
 		if c.Epoch > 0 {
 			epoch = fmt.Sprint(c.Epoch)
 		}
 		g.Add(string(c.Chunk), orDash(c.Step), orDash(string(c.State)), epoch, orDash(c.Node), c.Updated.UTC().Format(time.DateTime),
-			yesNo(c.Loaded), fmt.Sprint(c.Rows), fmt.Sprint(c.Strikes), orDash(c.Error))
+			yesNo(c.Loaded), fmt.Sprint(c.Rows), fmt.Sprint(c.Strikes), kind(c), orDash(c.Error))
 	}
 	g.Write(w)
 	fmt.Fprintf(w, "%d rows, %d strikes are loaded%s\n", s.Rows, s.Strikes, badge(s.Synthetic))
+}
+
+// kind tells what is loaded of a chunk: tiles that were observed, or made up.
+func kind(c etl.ChunkStatus) string {
+	switch {
+	case !c.Loaded:
+		return "-"
+	case c.Synthetic:
+		return "SYNTHETIC"
+	}
+	return "observed"
 }
 
 func newVerify(a *app) *cobra.Command {
@@ -61,7 +72,7 @@ func newVerify(a *app) *cobra.Command {
 		Example: example("duoetl verify", "duoetl verify -o json"),
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.opened(cmd.Context(), func(p *etl.Pipeline) error {
+			return a.looking(cmd.Context(), func(p *etl.Pipeline) error {
 				findings, err := p.Verify(cmd.Context())
 				if err != nil {
 					return err
@@ -107,7 +118,7 @@ func newQuarantine(a *app) *cobra.Command {
 				}
 				only = c[0]
 			}
-			return a.opened(cmd.Context(), func(p *etl.Pipeline) error {
+			return a.looking(cmd.Context(), func(p *etl.Pipeline) error {
 				list, err := p.Quarantine(cmd.Context(), only)
 				if err != nil {
 					return err
@@ -145,7 +156,7 @@ func newDoctor(a *app) *cobra.Command {
 		Example: example("duoetl doctor"),
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.opened(cmd.Context(), func(p *etl.Pipeline) error {
+			return a.looking(cmd.Context(), func(p *etl.Pipeline) error {
 				checks, bad := p.Doctor(cmd.Context()), 0
 				g := grid.Grid{Head: []string{"Check", "OK", "Says"}}
 				for _, c := range checks {

@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"sync"
 	"time"
 
@@ -18,13 +17,16 @@ const (
 // follow shows the progress of a run until the function that it hands back is called, which waits for the last look.
 func (a *app) follow(m *etl.Meter) (stop func()) {
 	done := make(chan struct{})
+	every, show := lineEvery, a.line
+	if a.screen != nil {
+		every, show = drawEvery, func(p etl.Progress) {
+			if p.Chunks > 0 { // else the plan is not made yet
+				a.screen.draw(drawing(p))
+			}
+		}
+	}
 	var group sync.WaitGroup
 	group.Go(func() {
-		every, show := lineEvery, a.line
-		if a.terminal {
-			drawn := 0
-			every, show = drawEvery, func(p etl.Progress) { drawn = draw(a.err, p, drawn) }
-		}
 		ticker := time.NewTicker(every)
 		defer ticker.Stop()
 		for {
@@ -40,6 +42,9 @@ func (a *app) follow(m *etl.Meter) (stop func()) {
 	return func() {
 		close(done)
 		group.Wait()
+		if a.screen != nil {
+			a.screen.leave()
+		}
 	}
 }
 
@@ -56,28 +61,34 @@ func (a *app) line(p etl.Progress) {
 	}
 }
 
-// draw writes over what it drew before, and returns how many lines there are now.
-func draw(w io.Writer, p etl.Progress, before int) int {
-	if p.Chunks == 0 {
-		return 0
-	}
-	if before > 0 {
-		fmt.Fprintf(w, "\x1b[%dA", before)
-	}
-	head := fmt.Sprintf("%d of %d chunks", p.Done+p.Failed+p.Unchanged, p.Chunks)
+// SGR parameters.
+const (
+	bold = "1"
+	red  = "31"
+)
+
+// drawing is a head line and one for each step; those at work are bold, and the head is red once a chunk has failed.
+func drawing(p etl.Progress) []line {
+	head := line{text: fmt.Sprintf("%d of %d chunks", p.Done+p.Failed+p.Unchanged, p.Chunks)}
 	if p.Failed > 0 {
-		head += fmt.Sprintf(", %d failed", p.Failed)
+		head.text += fmt.Sprintf(", %d failed", p.Failed)
+		head.loud = red
 	}
 	if p.Unchanged > 0 {
-		head += fmt.Sprintf(", %d up to date", p.Unchanged)
+		head.text += fmt.Sprintf(", %d up to date", p.Unchanged)
 	}
-	fmt.Fprintf(w, "\x1b[2K%s  %s, %s left\n", head, duration(p.Elapsed), duration(p.ETA))
+	head.text += fmt.Sprintf("  %s, %s left", duration(p.Elapsed), duration(p.ETA))
+	out := []line{head}
 	for _, s := range p.Steps {
 		unit, n := "rows", s.Rows
 		if n == 0 {
 			unit, n = "bytes", s.Bytes
 		}
-		fmt.Fprintf(w, "\x1b[2K  %-9s %3d  %-8s %9s %s, %9s/s\n", s.Step, s.Done, orDash(string(s.Chunk)), amount(float64(n)), unit, amount(s.Rate))
+		l := line{text: fmt.Sprintf("  %-9s %3d  %-8s %9s %s, %9s/s", s.Step, s.Done, orDash(string(s.Chunk)), amount(float64(n)), unit, amount(s.Rate))}
+		if s.Chunk != "" {
+			l.loud = bold
+		}
+		out = append(out, l)
 	}
-	return len(p.Steps) + 1
+	return out
 }

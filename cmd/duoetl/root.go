@@ -37,7 +37,8 @@ Exit codes:
   2  usage: the command line or the configuration is wrong
   3  quality gate: the data are not good enough, somebody has to look at them
   4  fenced: another epoch has taken over, nothing was written
-  5  partial: some chunks are done, some failed`
+  5  partial: some chunks are done, some failed, another run may do them
+What a run whose chunks fared differently ends with: duoetl run --help.`
 
 func newRoot(a *app) *cobra.Command {
 	root := &cobra.Command{
@@ -73,11 +74,22 @@ func newRoot(a *app) *cobra.Command {
 
 // opened calls f with the configured pipeline.
 func (a *app) opened(ctx context.Context, f func(*etl.Pipeline) error) error {
+	return a.open(ctx, a.options(), f)
+}
+
+// looking is opened for commands that change nothing: they need no epoch, and may be used beside a run.
+func (a *app) looking(ctx context.Context, f func(*etl.Pipeline) error) error {
+	o := a.options()
+	o.ReadOnly = true
+	return a.open(ctx, o, f)
+}
+
+func (a *app) open(ctx context.Context, o etl.Options, f func(*etl.Pipeline) error) error {
 	c, err := etl.LoadConfig(a.flags.config)
 	if err != nil {
 		return err
 	}
-	p, err := etl.Open(ctx, c, a.options())
+	p, err := etl.Open(ctx, c, o)
 	if err != nil {
 		return err
 	}
@@ -88,7 +100,7 @@ func (a *app) opened(ctx context.Context, f func(*etl.Pipeline) error) error {
 func (a *app) options() etl.Options {
 	level := &slog.HandlerOptions{Level: slog.LevelWarn}
 	var handler slog.Handler = slog.NewJSONHandler(a.err, level) // as the lines of progress
-	if a.terminal {
+	if a.screen != nil {
 		handler = slog.NewTextHandler(a.err, level)
 	}
 	return etl.Options{Env: a.env, Force: a.flags.force, Logger: slog.New(handler)}

@@ -60,9 +60,10 @@ func (p *pick) selection() (etl.Selection, error) {
 func newPlan(a *app) *cobra.Command {
 	var p pick
 	cmd := &cobra.Command{
-		Use:     "plan",
-		Short:   "Show what a run would do",
-		Long:    "Plan asks the source for its state, and S3 once for each chunk. It changes nothing.",
+		Use:   "plan",
+		Short: "Show what a run would do",
+		Long: `Plan asks the source for its state, and S3 once for each chunk. It changes nothing: the database is opened read-only, and
+no epoch is needed. The exit code is 1 if the source of a chunk cannot be read; the chunk is then "unknown".`,
 		Example: example("duoetl plan", "duoetl plan --from 2015 --to 2018 -o json"),
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -70,18 +71,35 @@ func newPlan(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.opened(cmd.Context(), func(pipeline *etl.Pipeline) error {
+			return a.looking(cmd.Context(), func(pipeline *etl.Pipeline) error {
 				plan, err := pipeline.Plan(cmd.Context(), s)
 				if err != nil {
 					return err
 				}
-				return a.print(plan, func(w io.Writer) { writePlan(w, plan) })
+				if err := a.print(plan, func(w io.Writer) { writePlan(w, plan) }); err != nil {
+					return err
+				}
+				return known(plan)
 			})
 		},
 	}
 	p.flags(cmd)
 	cmd.Flags().BoolVar(&p.force, "force", false, "as if nothing were up to date")
 	return cmd
+}
+
+// known is an error if something of the plan is not.
+func known(plan etl.Plan) error {
+	unknown := 0
+	for _, c := range plan.Chunks {
+		if c.State == etl.ChunkUnknown {
+			unknown++
+		}
+	}
+	if unknown > 0 {
+		return fmt.Errorf("the source of %d of %d chunks cannot be read", unknown, len(plan.Chunks))
+	}
+	return nil
 }
 
 func writePlan(w io.Writer, plan etl.Plan) {
@@ -104,7 +122,16 @@ func newRun(a *app) *cobra.Command {
 	return a.runner(&cobra.Command{
 		Use: "run", Short: "Do what is not done", Args: cobra.NoArgs,
 		Long: `Run brings every chunk of the window, or those that are named, up to date. With nothing new it asks S3 once for each
-chunk, says so and ends. Progress goes to standard error: drawn on a terminal, else one JSON line a second.`,
+chunk, says so and ends. Progress goes to standard error: drawn on a terminal, else one JSON line a second.
+
+A chunk that fails does not stop the others. The exit code says what is left to do:
+  0  nothing: every chunk is up to date
+  3  somebody has to look: what failed was refused for its data (a quality gate), no other try mends that; all
+     other chunks are up to date, if there are others
+  5  run again: some chunks are up to date, some failed for another reason than their data, or for both
+  1  run again: no chunk is up to date, or the run ended before its last chunk (database full, tables changed)
+  4  nothing, here: another epoch of the job has taken over; told before all else
+A chunk that has shrunk by more than half is such a refusal; --accept takes it.`,
 		Example: example("duoetl run", "duoetl run --chunk 2018 --accept"),
 	}, nil)
 }

@@ -216,7 +216,7 @@ func (p *parser) header(line []byte, number int64) error {
 	}
 	for _, other := range []byte(",\t;") {
 		if _, missing := headerOf(line, other); missing == "" {
-			return fmt.Errorf("%w: line %d separates its columns by %q; for tabs say --encoding utf-8+tab", ErrEncoding, number, other)
+			return fmt.Errorf("%w: line %d separates its columns by %q; for tabs set source.encoding to utf-8+tab", ErrEncoding, number, other)
 		}
 	}
 	return fmt.Errorf("%w: line %d has %s: found %q, expected %s", ErrHeader, number, why, clip(line), expected)

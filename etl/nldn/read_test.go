@@ -301,7 +301,7 @@ func TestUTF16AndTabs(t *testing.T) {
 		{"zipped", zipped(wide(tabs, true)), "utf-16le+tab"},
 	} {
 		got := read(t, c.input, nldn.Options{})
-		if !errors.Is(got.err, nldn.ErrEncoding) || !strings.HasSuffix(got.err.Error(), "--encoding "+c.hint) && !strings.HasSuffix(got.err.Error(), "say --encoding "+c.hint) {
+		if !errors.Is(got.err, nldn.ErrEncoding) || !strings.HasSuffix(got.err.Error(), "set source.encoding to "+c.hint) {
 			t.Errorf("%s: %v", c.name, got.err)
 		}
 		if got := read(t, c.input, nldn.Options{Encoding: c.hint}); got.err != nil || !reflect.DeepEqual(got.rows, two()) {

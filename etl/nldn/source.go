@@ -132,7 +132,7 @@ func decoder(in io.Reader, head []byte, name string) (io.Reader, error) {
 			if bytes.IndexByte(head, '\t') >= 0 {
 				hint += tabSuffix
 			}
-			return nil, fmt.Errorf("%w: the text looks like %s; if it is, say --encoding %s", ErrEncoding, found, hint)
+			return nil, fmt.Errorf("%w: the text looks like %s; if it is, set source.encoding to %s", ErrEncoding, found, hint)
 		}
 		return in, nil
 	case utf16leName:

@@ -22,7 +22,13 @@ type Source struct {
 	Generation int64  `json:"generation"`
 	Size       int64  `json:"size"` // bytes as stored, packed ones packed
 	CRC32C     uint32 `json:"crc32c"`
+
+	// Synthetic: whoever put it there says in its metadata (synthetic=true) that it is made up. No part of its identity.
+	Synthetic bool `json:"synthetic,omitempty"`
 }
+
+// metaSynthetic is in the metadata of objects in Google Cloud Storage; its value is "true", or says nothing.
+const metaSynthetic = "synthetic"
 
 // URL names the object with its generation, as gsutil does.
 func (s Source) URL() string { return fmt.Sprintf("gs://%s/%s#%d", s.Bucket, s.Name, s.Generation) }
@@ -86,7 +92,7 @@ func (g *GCS) List(ctx context.Context, bucket, prefix string) ([]Source, error)
 	err := quickly.again(ctx, op, func(ctx context.Context) error {
 		out = nil
 		query := &storage.Query{Prefix: prefix}
-		if err := query.SetAttrSelection([]string{"Bucket", "Name", "Generation", "Size", "CRC32C"}); err != nil {
+		if err := query.SetAttrSelection([]string{"Bucket", "Name", "Generation", "Size", "CRC32C", "Metadata"}); err != nil {
 			return err
 		}
 		for all := g.client.Bucket(bucket).Objects(ctx, query); ; {
@@ -97,7 +103,8 @@ func (g *GCS) List(ctx context.Context, bucket, prefix string) ([]Source, error)
 			if err != nil {
 				return missingBucket(bucket, err)
 			}
-			out = append(out, Source{Bucket: bucket, Name: o.Name, Generation: o.Generation, Size: o.Size, CRC32C: o.CRC32C})
+			out = append(out, Source{Bucket: bucket, Name: o.Name, Generation: o.Generation, Size: o.Size, CRC32C: o.CRC32C,
+				Synthetic: strings.EqualFold(o.Metadata[metaSynthetic], "true")})
 		}
 	})
 	return out, err

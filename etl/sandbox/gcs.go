@@ -34,6 +34,7 @@ type Object struct {
 	Content         []byte
 	ContentType     string // "" is application/octet-stream
 	ContentEncoding string // "gzip": GCS unpacks it for a reader that does not say that it takes gzip
+	Metadata        map[string]string
 }
 
 // Put stores an object in GCS, as another client would: one that exists is replaced and gets a new generation. Only
@@ -51,7 +52,7 @@ func putGCS(server *fakestorage.Server, o Object) error {
 		o.ContentType = "application/octet-stream"
 	}
 	object := fakestorage.Object{
-		ObjectAttrs: fakestorage.ObjectAttrs{BucketName: o.Bucket, Name: o.Name, ContentType: o.ContentType, ContentEncoding: o.ContentEncoding},
+		ObjectAttrs: fakestorage.ObjectAttrs{BucketName: o.Bucket, Name: o.Name, ContentType: o.ContentType, ContentEncoding: o.ContentEncoding, Metadata: o.Metadata},
 		Content:     o.Content,
 	}
 	if err := server.CreateObjectStreaming(object.StreamingObject()); err != nil {

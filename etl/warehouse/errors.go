@@ -16,6 +16,8 @@ var (
 	ErrClustered = errors.New("this job is run by a cluster")
 	// ErrBusy: somebody else runs the pipeline by hand.
 	ErrBusy = errors.New("the pipeline is being run by hand already")
+	// ErrReadOnly: a write by somebody who came to look.
+	ErrReadOnly = errors.New("opened to look, not to write")
 	// ErrShrunk: the chunk would have less than half of the strikes or tiles that are loaded.
 	ErrShrunk = errors.New("the chunk has shrunk by more than half")
 	// ErrMismatch: sums differ; nothing was written.
@@ -102,7 +104,7 @@ func disarmed(err error) bool {
 
 // final errors are our own decisions: no other try changes them.
 func final(err error) bool {
-	for _, e := range []error{ErrFenced, ErrClustered, ErrBusy, ErrShrunk, ErrMismatch, ErrCell, ErrNotSetUp} {
+	for _, e := range []error{ErrFenced, ErrClustered, ErrBusy, ErrReadOnly, ErrShrunk, ErrMismatch, ErrCell, ErrNotSetUp} {
 		if errors.Is(err, e) {
 			return true
 		}

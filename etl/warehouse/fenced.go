@@ -14,6 +14,9 @@ import (
 //
 // It must be FOR SHARE: a plain read says what was committed when it ran, and the epoch could move before our own commit.
 func (w *Warehouse) guard(ctx context.Context, tx pgx.Tx) error {
+	if w.config.ReadOnly {
+		return ErrReadOnly
+	}
 	if w.config.Epoch == 0 {
 		return w.guardByHand(ctx, tx)
 	}
@@ -34,6 +37,9 @@ func (w *Warehouse) guard(ctx context.Context, tx pgx.Tx) error {
 
 // guardPlain saves a fenced run the work; it proves nothing, because it locks nothing.
 func (w *Warehouse) guardPlain(ctx context.Context, tx pgx.Tx) error {
+	if w.config.ReadOnly {
+		return ErrReadOnly
+	}
 	if w.config.Epoch == 0 {
 		return nil
 	}
@@ -74,6 +80,25 @@ func (w *Warehouse) guardByHand(ctx context.Context, tx pgx.Tx) error {
 			ErrClustered, w.config.Job, epoch, node)
 	}
 	return err
+}
+
+// Fence reads who holds the job's epoch. 0: there is no fence in this database, or the job has never had an epoch.
+func (w *Warehouse) Fence(ctx context.Context) (epoch uint64, node string, err error) {
+	err = w.retry(ctx, &w.notes, func(ctx context.Context, tx pgx.Tx) error {
+		var exists bool
+		if err := tx.QueryRow(ctx, "SELECT to_regclass('duoflow.fence') IS NOT NULL").Scan(&exists); err != nil || !exists {
+			return err
+		}
+		err := tx.QueryRow(ctx, "SELECT epoch, node FROM duoflow.fence WHERE job = $1", w.config.Job).Scan(&epoch, &node)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		return 0, "", fmt.Errorf("look at the fence: %w", err)
+	}
+	return epoch, node, nil
 }
 
 // write runs f in one guarded transaction of the session for notes.
@@ -122,7 +147,11 @@ func once(ctx context.Context, s *session, f func(context.Context, pgx.Tx) error
 		return err
 	}
 	defer release()
-	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite})
+	mode := pgx.ReadWrite
+	if s.readOnly {
+		mode = pgx.ReadOnly
+	}
+	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: mode})
 	if err != nil {
 		discard(conn)
 		return err

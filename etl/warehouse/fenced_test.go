@@ -271,3 +271,38 @@ func TestByHandWithoutAFence(t *testing.T) {
 	_, err := h.tryOpen(warehouse.Config{DSN: h.adminDSN(), Identity: warehouse.Identity{Epoch: 1}})
 	wantErr(t, "an epoch without a fence", err, warehouse.ErrNotSetUp)
 }
+
+// Who comes to look needs no epoch, is kept out by nobody, keeps nobody out, and cannot write.
+func TestReadOnly(t *testing.T) {
+	h := newHouse(t)
+	cluster := h.epoch(1)
+	r := result("2018", 2000, 1)
+	mustLoad(t, cluster, entry("2018", "a"), r)
+	for name, id := range map[string]warehouse.Identity{"by hand": {}, "an old epoch": {Epoch: 7}} {
+		w := h.open(warehouse.Config{DSN: h.adminDSN(), Identity: id, ReadOnly: true})
+		if epoch, node, err := w.Fence(t.Context()); err != nil || epoch != 1 || node != "a" {
+			t.Errorf("%s: fence at epoch %d on %q, %v", name, epoch, node, err)
+		}
+		held, err := w.Held(t.Context())
+		ledger, errLedger := w.Ledger(t.Context())
+		findings, errVerify := w.Verify(t.Context())
+		if err := errors.Join(err, errLedger, errVerify, w.Ready(t.Context())); err != nil || len(held) != 1 || len(ledger) != 1 || len(findings) != 0 {
+			t.Errorf("%s: %v, %v, %v, %v", name, held, ledger, findings, err)
+		}
+		before := state(h)
+		_, err = w.Load(t.Context(), entry("2018", "b"), r, r.Totals)
+		wantErr(t, name+": load", err, warehouse.ErrReadOnly)
+		wantErr(t, name+": note", w.Note(t.Context(), entry("2018", "b")), warehouse.ErrReadOnly)
+		wantErr(t, name+": reset", w.Reset(t.Context(), "2018"), warehouse.ErrReadOnly)
+		wantErr(t, name+": set up", w.Setup(t.Context()), warehouse.ErrReadOnly)
+		if after := state(h); after != before {
+			t.Errorf("%s: it has written: %s, before %s", name, after, before)
+		}
+	}
+	mustLoad(t, cluster, entry("2018", "b"), result("2018", 3000, 2))
+	bare := newBare(t, server)
+	mustExec(t, bare.admin, "DROP SCHEMA duoflow CASCADE")
+	if epoch, _, err := bare.open(warehouse.Config{DSN: bare.adminDSN(), ReadOnly: true}).Fence(t.Context()); err != nil || epoch != 0 {
+		t.Errorf("without a fence: epoch %d, %v", epoch, err)
+	}
+}

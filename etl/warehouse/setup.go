@@ -92,6 +92,9 @@ func quoteText(text string) string { return "'" + strings.ReplaceAll(text, "'", 
 // Setup runs SetupSQL. A table of the original program that stands where a view has to be is an error; nothing of it is
 // touched.
 func (w *Warehouse) Setup(ctx context.Context) error {
+	if w.config.ReadOnly {
+		return fmt.Errorf("set up warehouse: %w", ErrReadOnly)
+	}
 	text, err := SetupSQL(w.layout)
 	if err != nil {
 		return err

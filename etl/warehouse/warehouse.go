@@ -24,6 +24,9 @@ type Config struct {
 	DSN string // libpq URL or keywords; "" = what PGSERVICE, PGSERVICEFILE and the other variables of libpq say
 	Identity
 	Layout
+	// ReadOnly is for a look: every transaction is read-only, no epoch is asked for and no lock taken, so that a standby or a role
+	// that may only read will do, and a run beside is not disturbed. Whatever writes fails with ErrReadOnly.
+	ReadOnly    bool
 	Force       bool          // by hand: although a cluster runs the job. Its run and this one then overwrite each other's chunks
 	Patience    time.Duration // how long a write is tried again while the server is away or locks are held; 0 = 30 s
 	LockTimeout time.Duration // how long one try waits for a lock; 0 = 3 s
@@ -76,13 +79,17 @@ func Open(ctx context.Context, c Config) (*Warehouse, error) {
 		return nil, fmt.Errorf("open warehouse: %w", err) // pgx leaves the password out
 	}
 	w.dialer(connect)
-	w.loads = session{connect: connect, settings: w.settings()}
-	w.notes = session{connect: connect, settings: w.settings(), prepare: w.lockByHand}
-	if err := w.retry(ctx, &w.notes, w.guard); err != nil {
+	w.loads = session{connect: connect, settings: w.settings(), readOnly: c.ReadOnly}
+	w.notes = session{connect: connect, settings: w.settings(), readOnly: c.ReadOnly, prepare: w.lockByHand}
+	first := w.guard
+	if c.ReadOnly {
+		first = func(context.Context, pgx.Tx) error { return nil } // it connects, that is all
+	}
+	if err := w.retry(ctx, &w.notes, first); err != nil {
 		w.Close()
 		return nil, fmt.Errorf("open warehouse: %w", err)
 	}
-	if c.Epoch == 0 {
+	if c.Epoch == 0 && !c.ReadOnly {
 		w.log.Warn("run by hand: no epoch fences this run, an advisory lock keeps other runs by hand away", "job", c.Job, "forced", c.Force)
 	}
 	return w, nil
@@ -110,10 +117,10 @@ func (w *Warehouse) dialer(connect *pgx.ConnConfig) {
 // fence: what the ledger calls done must not be lost in a crash.
 func (w *Warehouse) settings() string {
 	return fmt.Sprintf(`SET search_path = pg_catalog, pg_temp; SET timezone = 'UTC'; SET datestyle = 'ISO'; SET client_min_messages = warning;
-SET default_transaction_isolation = 'read committed'; SET default_transaction_read_only = off; SET statement_timeout = 0;
+SET default_transaction_isolation = 'read committed'; SET default_transaction_read_only = %t; SET statement_timeout = 0;
 SET lock_timeout = %d; SET idle_in_transaction_session_timeout = %d;
 SELECT set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, false)`,
-		w.config.LockTimeout.Milliseconds(), idleTimeout.Milliseconds())
+		w.config.ReadOnly, w.config.LockTimeout.Milliseconds(), idleTimeout.Milliseconds())
 }
 
 // Numbers of advisory locks; the second half is the pipeline's hash.
@@ -124,7 +131,7 @@ const (
 
 // lockByHand is taken by the session, so it goes when the process does.
 func (w *Warehouse) lockByHand(ctx context.Context, conn *pgx.Conn) error {
-	if w.config.Epoch > 0 {
+	if w.config.Epoch > 0 || w.config.ReadOnly {
 		return nil
 	}
 	if w.had {
@@ -147,6 +154,7 @@ func (w *Warehouse) lockByHand(ctx context.Context, conn *pgx.Conn) error {
 type session struct {
 	connect  *pgx.ConnConfig
 	settings string
+	readOnly bool
 	prepare  func(context.Context, *pgx.Conn) error // nil = nothing
 
 	mu   sync.Mutex
