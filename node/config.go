@@ -81,6 +81,8 @@ type Job struct {
 	// Schedule says when Command runs: five cron fields or @hourly and the like, in UTC unless CRON_TZ=<zone> comes first, or
 	// @every <duration>. Empty: it runs all the time (kind command).
 	Schedule string `yaml:"schedule"`
+	// NoRetry are exit codes, 1..255, with which a scheduled run has failed for good: its slot is not tried again.
+	NoRetry []int `yaml:"no_retry"`
 	// Warm keeps an imported standby process ready (kind airflow).
 	Warm bool `yaml:"warm"`
 	// User runs the process tree and owns its service file; empty: duoflowd's own user.

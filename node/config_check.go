@@ -215,6 +215,14 @@ func (c *Config) validateJob(p *Problems, name string, j Job) {
 
 // validateKind wants what a kind needs, and nothing that it has no use for.
 func (c *Config) validateKind(p *Problems, key string, j Job) {
+	if len(j.NoRetry) > 0 && j.Schedule == "" {
+		p.add(key+".no_retry", "only a job with a schedule has slots that could be left; remove it, or add a schedule")
+	}
+	for _, code := range j.NoRetry {
+		if code < 1 || code > 255 {
+			p.add(key+".no_retry", "%d; want exit codes of 1 to 255", code)
+		}
+	}
 	switch j.Kind {
 	case "airflow":
 		if j.Python == "" && !c.Witness {

@@ -131,15 +131,29 @@ func (r *running) wait() error {
 	return r.err
 }
 
+// idle wants it to live on for a time.
+func (r *running) idle(d time.Duration) {
+	r.t.Helper()
+	select {
+	case <-r.ended:
+		r.t.Errorf("the life has ended: %v", r.err)
+	case <-time.After(d):
+	}
+}
+
 // run starts a runner under a new epoch.
 func (b *bench) run(epoch uint64, text, script string) *running {
 	b.t.Helper()
 	slots, err := schedule.Parse(text)
 	must(b.t, err)
-	runner, err := schedule.New(schedule.Config{
-		Schedule: slots, Command: []string{"sh", "-c", script}, Ledger: b.table(epoch, b.take(epoch)),
-		Logger: slog.New(slog.NewTextHandler(b.t.Output(), nil)),
-	})
+	return b.start(schedule.Config{Schedule: slots, Command: []string{"sh", "-c", script}, Ledger: b.table(epoch, b.take(epoch))})
+}
+
+// start starts any runner.
+func (b *bench) start(config schedule.Config) *running {
+	b.t.Helper()
+	config.Logger = slog.New(slog.NewTextHandler(b.t.Output(), nil))
+	runner, err := schedule.New(config)
 	must(b.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &running{t: b.t, cancel: cancel, ended: make(chan struct{})}

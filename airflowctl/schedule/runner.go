@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -49,6 +50,8 @@ type Config struct {
 	Schedule Schedule
 	// Command is the program and its arguments.
 	Command []string
+	// NoRetry are exit codes that another try would not change: a slot whose run ends so is over, and the next one comes as usual.
+	NoRetry []int
 	// Env is the command's environment, without the slot; nil: that of this process.
 	Env    []string
 	Ledger ledger
@@ -77,7 +80,7 @@ func New(cfg Config) (*Runner, error) {
 	return &Runner{cfg: cfg, logger: cfg.Logger, askEvery: usualAsk}, nil
 }
 
-// ExitError is a run that ended with a code other than 0. The life ends with it: the slot is tried again by the next one, after
+// ExitError is a run that ended with a code other than 0 and those of NoRetry. The life ends with it: the slot is tried again by the next one, after
 // the pause that the daemon gives a job that fails.
 type ExitError struct{ Code int }
 
@@ -90,10 +93,13 @@ func (r *Runner) Run(ctx context.Context) error {
 	// The command dies with the thread that starts it (see start), so that thread must live as long as this.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	for ctx.Err() == nil {
+	for told := false; ctx.Err() == nil; {
 		past, err := r.past(ctx)
 		if err != nil {
 			return r.ended(ctx, err)
+		}
+		if past.Failed && slices.Contains(r.cfg.NoRetry, past.Exit) {
+			past.Settled = true
 		}
 		next := r.cfg.Schedule.Decide(past)
 		if !next.Run.IsZero() {
@@ -101,6 +107,10 @@ func (r *Runner) Run(ctx context.Context) error {
 				return r.ended(ctx, err)
 			}
 			continue
+		}
+		if past.Failed && !past.Settled && !told {
+			told = true
+			r.logger.Warn("slot has failed and is tried again later", "slot", past.Slot.Format(time.RFC3339), "failures", past.Failures, "exit", past.Exit, "next", next.Next)
 		}
 		wait := r.askEvery
 		if !next.Next.IsZero() {
@@ -155,6 +165,10 @@ func (r *Runner) run(ctx context.Context, slot time.Time) error {
 	// Noted even when the stop comes now, if the database is quick: it need not be run again then.
 	if err := r.insist(ctx, func() error { return r.cfg.Ledger.End(context.WithoutCancel(ctx), slot, exit) }); err != nil {
 		return err
+	}
+	if slices.Contains(r.cfg.NoRetry, exit) {
+		r.logger.Error("slot has failed and is not tried again: no_retry has its exit code", "slot", slot.Format(time.RFC3339), "exit", exit)
+		return nil
 	}
 	if exit != 0 {
 		return &ExitError{exit} // nothing is logged, so that the command's last line stays the last one

@@ -97,6 +97,55 @@ func TestFailedSlotIsTriedAgain(t *testing.T) {
 	must(t, r.stop())
 }
 
+// TestFailedSlotIsLeftAlone: the second failure is not answered at once, and the life waits with it.
+func TestFailedSlotIsLeftAlone(t *testing.T) {
+	b, file := newBench(t), filepath.Join(t.TempDir(), "ran")
+	b.overdue()
+	_, err := b.admin.Exec(t.Context(), `INSERT INTO duoflow.run (job, slot, epoch, node, state, ended, exit)
+		SELECT $1, date_trunc('month', now(), 'UTC'), n, 'a', 'failed', now(), 5 FROM generate_series(1, 20) n`, b.job)
+	must(t, err)
+	began := time.Now()
+	r := b.run(21, "@monthly", "echo ran >"+file)
+	r.idle(2 * time.Second)
+	if len(lines(file)) != 0 || strings.Contains(b.rows(), "21 ") {
+		t.Errorf("tried again after %s", time.Since(began))
+	}
+	_, err = b.admin.Exec(t.Context(), `UPDATE duoflow.run SET ended = now() - interval '1 hour' WHERE job = $1 AND state = 'failed'`, b.job)
+	must(t, err)
+	must(t, r.stop())
+	r = b.run(22, "@monthly", "touch "+file)
+	eventually(t, "it is done", func() bool { return strings.HasSuffix(b.rows(), "22 done 0") })
+	must(t, r.stop())
+}
+
+// TestNoRetry: a run that has failed for good is not tried again, and the life goes on to the next slot.
+func TestNoRetry(t *testing.T) {
+	b, dir := newBench(t), t.TempDir()
+	config := func(epoch uint64, text, script string) *running {
+		slots, err := schedule.Parse(text)
+		must(t, err)
+		return b.start(schedule.Config{Schedule: slots, Command: []string{"sh", "-c", script}, NoRetry: []int{2, 3}, Ledger: b.table(epoch, b.take(epoch))})
+	}
+	b.overdue()
+	r := config(1, "@monthly", "exit 3")
+	eventually(t, "it has failed", func() bool { return b.rows() == "0 seen -, 1 failed 3" })
+	must(t, r.stop()) // it has not ended by itself
+	r = config(2, "@monthly", "echo ran >"+dir+"/again")
+	r.idle(time.Second)
+	must(t, r.stop())
+	if b.rows() != "0 seen -, 1 failed 3" || len(lines(dir+"/again")) != 0 {
+		t.Errorf("rows %q", b.rows())
+	}
+	r = config(3, "@every 1s", "exit 3")
+	eventually(t, "each slot has its try", func() bool { return strings.Count(b.rows(), "3 failed 3") >= 2 })
+	must(t, r.stop())
+	r = config(4, "@every 1s", "exit 1")
+	var exit *schedule.ExitError
+	if err := r.wait(); !errors.As(err, &exit) || exit.Code != 1 {
+		t.Errorf("ended with %v", err)
+	}
+}
+
 func TestCommandThatDoesNotExist(t *testing.T) {
 	b := newBench(t)
 	b.overdue()

@@ -150,7 +150,13 @@ func TestDecide(t *testing.T) {
 		{"interrupted, and a newer slot is due: first what began", "@hourly", "10:00:00", "interrupted", 1, "12:30:00", "10:00:00", ""},
 		{"interrupted too often, nothing newer", "@hourly", "10:00:00", "interrupted", 5, "10:30:00", "10:00:00", ""},
 		{"interrupted too often: a newer one takes its place", "@hourly", "10:00:00", "interrupted", 5, "12:30:00", "12:00:00", ""},
-		{"failed: again", "@hourly", "10:00:00", "failed", 3, "10:30:00", "10:00:00", ""},
+		{"failed once: again at once", "@hourly", "10:00:00", "failed 10:29:59", 1, "10:30:00", "10:00:00", ""},
+		{"failed twice: after a second", "@hourly", "10:00:00", "failed 10:30:00", 2, "10:30:00", "", "10:30:01"},
+		{"failed twice, a second ago: again", "@hourly", "10:00:00", "failed 10:29:59", 2, "10:30:00", "10:00:00", ""},
+		{"failed six times: after 16 s", "@hourly", "10:00:00", "failed 10:30:00", 6, "10:30:06", "", "10:30:16"},
+		{"failed very often: after a quarter of an hour", "@hourly", "10:00:00", "failed 10:30:00", 80, "10:40:00", "", "10:45:00"},
+		{"failed very often: but the next slot comes before", "@hourly", "10:00:00", "failed 10:50:00", 80, "10:51:00", "", "11:00:00"},
+		{"failed, and the clock was set back: no longer than the pause", "@hourly", "10:00:00", "failed 10:30:00", 6, "09:30:00", "", "09:30:16"},
 		{"failed: until a newer one supersedes it", "@hourly", "10:00:00", "failed", 1, "11:00:00", "11:00:00", ""},
 		{"clock jumped back over a slot that is done", "@hourly", "10:00:00", "settled", 1, "09:30:00", "", "11:00:00"},
 		{"clock jumped back over a slot that was interrupted", "@hourly", "10:00:00", "interrupted", 1, "09:30:00", "10:00:00", ""},
@@ -158,9 +164,14 @@ func TestDecide(t *testing.T) {
 		{"schedule was changed: the old slot counts", "30 * * * *", "10:00:00", "settled", 1, "10:20:00", "", "10:30:00"},
 		{"schedule was changed: what began is finished", "30 * * * *", "10:00:00", "interrupted", 1, "10:20:00", "10:00:00", ""},
 	} {
+		last, failed := strings.CutPrefix(tt.state, "failed")
+		var ended time.Time
+		if last != "" && failed {
+			ended = at(t, day+strings.TrimSpace(last)+"Z")
+		}
 		got := parse(t, tt.schedule).Decide(Past{
 			Now: at(t, day+tt.now+"Z"), Slot: at(t, day+tt.slot+"Z"), Tries: tt.tries,
-			Settled: tt.state == "settled", Failed: tt.state == "failed",
+			Settled: tt.state == "settled", Failed: failed, Failures: tt.tries, Ended: ended,
 		})
 		if clock(got.Run) != tt.run || clock(got.Next) != tt.next {
 			t.Errorf("%s: run %q, next %q; want %q, %q", tt.what, clock(got.Run), clock(got.Next), tt.run, tt.next)

@@ -46,24 +46,29 @@ func (t *Table) Close() {
 }
 
 // The newest slot of a job, over all epochs that tried it.
-const pastSQL = `SELECT clock_timestamp(), r.slot, r.settled, r.failed, r.tries
+const pastSQL = `SELECT clock_timestamp(), r.slot, r.settled, r.failed, r.tries, r.failures, r.ended, r.exit
 FROM (VALUES (1)) one LEFT JOIN (
   SELECT slot, bool_or(state IN ('done', 'seen')) AS settled, count(*) AS tries,
-    (array_agg(state ORDER BY epoch DESC))[1] = 'failed' AS failed
+    (array_agg(state ORDER BY epoch DESC))[1] = 'failed' AS failed,
+    count(*) FILTER (WHERE state = 'failed') AS failures, max(ended) FILTER (WHERE state = 'failed') AS ended,
+    coalesce((array_agg(exit ORDER BY epoch DESC))[1], 0) AS exit
   FROM duoflow.run WHERE job = $1 GROUP BY slot ORDER BY slot DESC LIMIT 1) r ON true`
 
 // Past asks for the newest slot and for the clock.
 func (t *Table) Past(ctx context.Context) (Past, error) {
 	var p Past
 	err := t.do(ctx, "read the newest slot", func(ctx context.Context) error {
-		var slot *time.Time
+		var slot, ended *time.Time
 		var settled, failed *bool
-		var tries *int
-		if err := t.conn.QueryRow(ctx, pastSQL, t.job).Scan(&p.Now, &slot, &settled, &failed, &tries); err != nil {
+		var tries, failures, exit *int
+		if err := t.conn.QueryRow(ctx, pastSQL, t.job).Scan(&p.Now, &slot, &settled, &failed, &tries, &failures, &ended, &exit); err != nil {
 			return err
 		}
 		if slot != nil {
-			p.Slot, p.Settled, p.Failed, p.Tries = *slot, *settled, *failed, *tries
+			p.Slot, p.Settled, p.Failed, p.Tries, p.Failures, p.Exit = *slot, *settled, *failed, *tries, *failures, *exit
+		}
+		if ended != nil {
+			p.Ended = *ended
 		}
 		return nil
 	})

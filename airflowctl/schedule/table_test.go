@@ -34,7 +34,10 @@ func TestPast(t *testing.T) {
 		if age := time.Since(got.Now).Abs(); age > time.Minute {
 			t.Errorf("%s: the server's clock says %s", what, got.Now)
 		}
-		got.Now, got.Slot = time.Time{}, got.Slot.UTC()
+		if got.Ended.IsZero() == (got.Failures > 0) || got.Failures > 0 && got.Now.Sub(got.Ended).Abs() > time.Minute {
+			t.Errorf("%s: the last failure was at %s, it is %s", what, got.Ended, got.Now)
+		}
+		got.Now, got.Ended, got.Slot = time.Time{}, time.Time{}, got.Slot.UTC()
 		if got != want {
 			t.Errorf("%s: %+v, want %+v", what, got, want)
 		}
@@ -48,12 +51,12 @@ func TestPast(t *testing.T) {
 	expect("begun", schedule.Past{Slot: one, Tries: 1})
 	must(t, table.End(ctx, one, 4))
 	must(t, table.End(ctx, one, 4))
-	expect("failed", schedule.Past{Slot: one, Failed: true, Tries: 1})
+	expect("failed", schedule.Past{Slot: one, Failed: true, Tries: 1, Failures: 1, Exit: 4})
 	table = b.table(2, b.take(2))
 	must(t, table.Begin(ctx, one))
-	expect("begun again", schedule.Past{Slot: one, Tries: 2})
+	expect("begun again", schedule.Past{Slot: one, Tries: 2, Failures: 1})
 	must(t, table.End(ctx, one, 0))
-	expect("done", schedule.Past{Slot: one, Settled: true, Tries: 2})
+	expect("done", schedule.Past{Slot: one, Settled: true, Tries: 2, Failures: 1})
 	must(t, table.Begin(ctx, two))
 	expect("the next one begun", schedule.Past{Slot: two, Tries: 1})
 }

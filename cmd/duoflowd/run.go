@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -179,7 +180,7 @@ func newJobs(
 			Name: name, Node: cfg.Node, Kind: airflowctl.Kind(j.Kind), Python: j.Python, Command: j.Command,
 			Warm: j.Warm, User: j.User, Env: environment(j.Env), Dir: j.Dir,
 			Root:     filepath.Join(cfg.DataDir, "jobs", name),
-			Schedule: j.Schedule, Runner: []string{"/proc/self/exe", runScheduled},
+			Schedule: j.Schedule, Runner: runner(j),
 			FenceDSN: j.Fence.DSN, Group: j.Fence.Group, Observer: wire.Job(lease.JobName(name)), Logger: logger,
 		})
 		if err != nil {
@@ -191,6 +192,15 @@ func newJobs(
 		jobs[lease.JobName(name)] = job
 	}
 	return jobs, nil
+}
+
+// runner is this program again, as what runs a job's command at its slots.
+func runner(j node.Job) []string {
+	args := []string{"/proc/self/exe", runScheduled}
+	for _, code := range j.NoRetry {
+		args = append(args, "--no-retry", strconv.Itoa(code))
+	}
+	return args
 }
 
 // checkRights refuses to run without the rights a takeover needs. A metastore that does not answer is no reason: it

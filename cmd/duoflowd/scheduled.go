@@ -22,6 +22,7 @@ const runScheduled = "run-scheduled"
 // finds in its environment; it is of no use to people.
 func scheduled() *cobra.Command {
 	var text string
+	var noRetry []int
 	c := &cobra.Command{
 		Use:    runScheduled + " --schedule SCHEDULE -- COMMAND...",
 		Hidden: true,
@@ -40,7 +41,7 @@ func scheduled() *cobra.Command {
 			})
 			defer table.Close()
 			runner, err := schedule.New(schedule.Config{
-				Schedule: slots, Command: args, Ledger: table, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+				Schedule: slots, Command: args, NoRetry: noRetry, Ledger: table, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 			})
 			if err != nil {
 				return &exitError{exitUsage, err}
@@ -49,6 +50,7 @@ func scheduled() *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&text, "schedule", "", "when to run the command")
+	c.Flags().IntSliceVar(&noRetry, "no-retry", nil, "exit code with which a run has failed for good; repeatable")
 	return c
 }
 
