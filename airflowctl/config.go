@@ -71,6 +71,8 @@ type Observer interface {
 type Status struct {
 	// Warm: a standby process is imported and waits.
 	Warm bool
+	// Line is what the life of the current epoch says of itself; only of kind Command.
+	Line Line
 	// MirroredAt is when the mirror rows were last written, on this host's clock; zero: never.
 	MirroredAt time.Time
 	// LastLines is the end of the output of the lives that ended here, by epoch.

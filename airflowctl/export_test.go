@@ -6,3 +6,9 @@ import "time"
 func (j *Job) Hurry(look, calm, retry, retryMax time.Duration) {
 	j.pace = pace{every: 10 * time.Millisecond, look: look, calm: calm, retry: retry, retryMax: retryMax}
 }
+
+// ReadLine reads a status file that has to belong to uid.
+func ReadLine(path string, uid int) (string, error) {
+	text, _, err := readLine(path, uid)
+	return text, err
+}

@@ -45,6 +45,9 @@ type Job struct {
 	metastore  *airflow.Metastore
 	mirroredAt time.Time
 	lastLines  map[uint64][]string
+	// lineAsked is when the current life's line was last to be read; lines hands lives to the one who reads.
+	lineAsked time.Time
+	lines     chan *life
 }
 
 // The output of a job takes at most about outputBytes times outputFiles on disk.
@@ -95,6 +98,7 @@ func New(cfg Config) (*Job, error) {
 	return &Job{
 		cfg: cfg, logger: logger, fencer: fencer, trees: trees, output: output,
 		cleared: make(chan struct{}), pace: usualPace(), lastLines: map[uint64][]string{},
+		lines: make(chan *life, 1),
 	}, nil
 }
 
@@ -106,6 +110,8 @@ func (j *Job) Run(ctx context.Context) error {
 	joined.Go(func() { j.keepSpare(ctx) })
 	joined.Go(func() { j.watchProgress(ctx) })
 	joined.Go(func() { j.collectRoles(ctx) })
+	var reader sync.WaitGroup // waited for last: a disk that hangs must not keep processes alive
+	reader.Go(func() { j.readLines(ctx) })
 	joined.Wait()
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastKill)
 	defer cancel()
@@ -113,6 +119,7 @@ func (j *Job) Run(ctx context.Context) error {
 	if err == nil {
 		j.lives.Wait()
 	}
+	reader.Wait()
 	return errors.Join(err, j.output.Close())
 }
 
@@ -166,11 +173,17 @@ func (j *Job) Check(ctx context.Context) (fence.Report, error) { return j.fencer
 // Root is the directory of this job's own.
 func (j *Job) Root() string { return j.cfg.Root }
 
-// Status returns what people may want to know.
+// Status returns what people may want to know. To be asked for it is also what has a job's line read, for the next time.
 func (j *Job) Status() Status {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	j.wantLine(time.Now())
+	var line Line
+	if j.current != nil {
+		line = j.current.line
+	}
 	return Status{
+		Line:       line,
 		Warm:       j.spare != nil && j.spare.isWarm(),
 		MirroredAt: j.mirroredAt, LastLines: maps.Clone(j.lastLines), LostLines: j.output.Lost(),
 	}

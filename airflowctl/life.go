@@ -31,6 +31,11 @@ type life struct {
 	from fingerprint
 	// retired: a spare that was ended on purpose.
 	retired atomic.Bool
+	// line is what it says of itself; the job's lock guards it. read is which writing of its file that is, unread why there
+	// is none; only readLines has to do with these.
+	line   Line
+	read   edition
+	unread string
 
 	// warm is closed when the shim waits for go, running when the scheduler's job row exists.
 	warm, running chan struct{}
@@ -91,6 +96,7 @@ func (j *Job) newCommand(claim fence.Claim, credentials fence.Credentials) (*lif
 		"PGSERVICEFILE="+file, "PGSERVICE="+j.cfg.Kind.service(),
 		"PGAPPNAME="+fmt.Sprintf("duoflow/%s/%d", claim.Node, claim.Epoch),
 		"DUOFLOW_JOB="+j.cfg.Name, "DUOFLOW_NODE="+claim.Node, fmt.Sprintf("DUOFLOW_EPOCH=%d", claim.Epoch),
+		LineVariable+"="+filepath.Join(dir, lineFile),
 	)
 	l, err := j.newLife(dir, j.cfg.commandLine(), env)
 	if err != nil {

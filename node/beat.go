@@ -3,6 +3,7 @@ package node
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -23,6 +24,10 @@ type beat struct {
 	// Doubt is why its disk is not trusted to vote; empty when it is.
 	Doubt string                           `json:"doubt,omitempty"`
 	Jobs  map[lease.JobName]control.Report `json:"jobs"`
+	// Lines is what its jobs say of themselves. For people: nothing that decides may read it.
+	Lines map[lease.JobName]line `json:"lines,omitempty"`
+	// linesAt is when these lines, with these ages, were first heard, on the hearer's clock.
+	linesAt control.Instant
 }
 
 func (b beat) encode() []byte {
@@ -42,6 +47,9 @@ func decodeBeat(payload []byte) (beat, error) {
 	if !lease.ValidName(string(b.Node)) {
 		return beat{}, fmt.Errorf("decode beat: node name %q", b.Node)
 	}
+	for job, l := range b.Lines {
+		b.Lines[job] = l.clean()
+	}
 	return b, nil
 }
 
@@ -56,6 +64,10 @@ func newHearing() *hearing {
 }
 
 func (h *hearing) note(b beat, now control.Instant) {
+	b.linesAt = now
+	if last := h.beats[b.Node]; maps.Equal(last.Lines, b.Lines) {
+		b.linesAt = last.linesAt
+	}
 	h.last[b.Node], h.beats[b.Node] = now, b
 }
 

@@ -22,7 +22,7 @@ func fullBeat() beat {
 			Row: control.Row{Epoch: 3, Node: "a", Token: lifeA}, HighestRole: 4, Warm: true,
 		},
 		"etl": {Token: lifeA, State: control.Standby},
-	}}
+	}, Lines: map[lease.JobName]line{"scheduler": {"3 of 12 chunks", 1500 * time.Millisecond}}}
 }
 
 func TestBeatRoundTrip(t *testing.T) {
@@ -50,6 +50,7 @@ func FuzzDecodeBeat(f *testing.F) {
 	f.Add(fullBeat().encode())
 	f.Add(beat{Node: "t"}.encode())
 	f.Add([]byte(`{"node":"a","jobs":{"etl":null}}`))
+	f.Add([]byte("{\"node\":\"a\",\"lines\":{\"etl\":{\"text\":\"\\u001b[2J \\u202e\\ud800\xff\",\"age\":-7}}}"))
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		b, err := decodeBeat(payload)
 		if err != nil {

@@ -122,7 +122,9 @@ func (n *Node) sendBeat(now control.Instant) {
 		said := s.machine.Report()
 		said.Hears = hears
 		if s.hosted != nil {
-			said.Warm = s.hosted.Status().Warm
+			status := s.hosted.Status()
+			said.Warm = status.Warm
+			b.addLine(s.name, s.saying.at(status.Line, now))
 		}
 		b.Jobs[s.name] = said
 	}

@@ -59,6 +59,7 @@ var (
 	warmDesc   = prometheus.NewDesc("duoflow_standby_warm", "1 when a warm standby process waits.", []string{"job"}, nil)
 	storeDesc  = prometheus.NewDesc("duoflow_metastore_healthy", "1 when the job's metastore is reachable and writable.", []string{"job"}, nil)
 	lostDesc   = prometheus.NewDesc("duoflow_job_output_lost_lines", "Lines of output that could not be written since the daemon started.", []string{"job"}, nil)
+	sayingDesc = prometheus.NewDesc("duoflow_job_status_age_seconds", "Time since the job on this host last wrote what it says of itself.", []string{"job"}, nil)
 	mirrorDesc = prometheus.NewDesc("duoflow_mirror_age_seconds", "Time since this host wrote the mirror rows.", []string{"job"}, nil)
 	quorumDesc = prometheus.NewDesc("duoflow_quorum", "1 when this node is in touch with a majority and a leader.", nil, nil)
 	leaderDesc = prometheus.NewDesc("duoflow_raft_leader", "1 when this node is raft leader.", nil, nil)
@@ -115,6 +116,9 @@ func (g *gauges) collectJob(s *seat, p picture, send func(*prometheus.Desc, floa
 	send(warmDesc, number(status.Warm), name)
 	send(lostDesc, float64(status.LostLines), name)
 	send(storeDesc, number(job.said.Healthy), name)
+	if status.Line.Text != "" {
+		send(sayingDesc, time.Since(status.Line.At).Seconds(), name)
+	}
 	if !status.MirroredAt.IsZero() {
 		send(mirrorDesc, time.Since(status.MirroredAt).Seconds(), name)
 	}

@@ -96,6 +96,8 @@ type seat struct {
 	// given up could still make a process after its epoch was released.
 	out    <-chan struct{}
 	phases phases
+	// saying is what the job says of itself, as the beats carry it.
+	saying saying
 }
 
 // NewToken draws the token of a daemon's life.

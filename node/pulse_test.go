@@ -167,3 +167,13 @@ func TestBeatsSayTheSameOnce(t *testing.T) {
 		t.Errorf("another peer: got %+v, %v", got, err)
 	}
 }
+
+// BenchmarkDecodeBeat is what a beat costs that is not the one before.
+func BenchmarkDecodeBeat(b *testing.B) {
+	payload := fullBeat().encode()
+	for b.Loop() {
+		if _, err := decodeBeat(payload); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -77,6 +77,7 @@ type stubJob struct {
 
 	mu    sync.Mutex
 	row   fence.Row
+	line  airflowctl.Line
 	calls []string
 	ended bool
 }
@@ -137,7 +138,11 @@ func (j *stubJob) Stop(_ context.Context, epoch uint64, grace time.Duration) err
 	return j.did("stop %d within %s", epoch, grace)
 }
 func (j *stubJob) Doctor(context.Context) (fence.Report, error) { return fence.Report{}, nil }
-func (j *stubJob) Status() airflowctl.Status                    { return airflowctl.Status{Warm: true} }
+func (j *stubJob) Status() airflowctl.Status {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return airflowctl.Status{Warm: true, Line: j.line}
+}
 
 // history is every call but mirrors, which come whenever.
 func (j *stubJob) history() string {

@@ -103,7 +103,7 @@ func (n *Node) jobStatus(s *seat, p picture) *duoflowv1.JobStatus {
 		status.Pending = &duoflowv1.PendingTransfer{Kind: moveKind(*job.Move), To: string(job.Move.To)}
 	}
 	for _, id := range n.cfg.nodeNames() {
-		status.Nodes = append(status.Nodes, jobOnNode(s.name, id, p))
+		status.Nodes = append(status.Nodes, jobOnNode(job, id, p))
 	}
 	if row := highestRow(s.name, p); row.Epoch > 0 {
 		status.Fence = &duoflowv1.FenceRow{Epoch: uint64(row.Epoch), Node: string(row.Node)}
@@ -124,19 +124,23 @@ func moveKind(m lease.Move) string {
 	return "switchover"
 }
 
-func jobOnNode(job lease.JobName, id lease.NodeID, p picture) *duoflowv1.JobOnNode {
-	unfit := p.jobs[job].unfit[id]
+func jobOnNode(job lease.Job, id lease.NodeID, p picture) *duoflowv1.JobOnNode {
+	unfit := p.jobs[job.Name].unfit[id]
 	on := &duoflowv1.JobOnNode{Node: string(id), Eligible: unfit == "", IneligibleReason: unfit}
-	if d := p.jobs[job].detection[id]; d.After > 0 {
+	if d := p.jobs[job.Name].detection[id]; d.After > 0 {
 		on.DetectionMs, on.DetectionReason = millis(d.After), d.Reason()
 	}
-	said, ok := p.beats[id].Jobs[job]
+	said, ok := p.beats[id].Jobs[job.Name]
 	if !ok {
 		return on
 	}
 	on.State, on.Epoch, on.WarmReady = string(said.State), uint64(said.Epoch), said.Warm
 	if said.State != control.Witness {
 		on.Metastore = &duoflowv1.MetastoreStatus{Reachable: said.Healthy, Writable: said.Healthy}
+	}
+	if l := p.line(job, id, bootNow()); l.Text != "" {
+		age := millis(l.Age)
+		on.Status, on.StatusAgeMs = l.Text, &age
 	}
 	return on
 }

@@ -20,10 +20,12 @@ func (n *Node) View() web.View {
 		if n.cfg.Witness {
 			continue
 		}
+		said := p.line(job, job.Holder, bootNow())
 		v.Jobs = append(v.Jobs, web.JobView{
 			Name: string(s.name), State: string(seen.state), Active: seen.state == control.Active,
 			Epoch: uint64(job.Epoch), Holder: string(job.Holder),
 			Detection: seen.detection[job.Holder].Reason(),
+			Status:    said.Text, StatusAgeMS: int64(millis(said.Age)),
 		})
 		if !seen.said.Healthy {
 			v.Reason = "job " + string(s.name) + ": the metastore cannot be reached, or is not writable"

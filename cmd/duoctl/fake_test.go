@@ -174,6 +174,11 @@ func sampleStatus() *duoflowv1.StatusResponse {
 					}},
 					{Node: "t", State: "witness", IneligibleReason: "witness"},
 				}},
+			{Name: "tiles", Kind: "command", Epoch: 4, Holder: "a", Phase: "granted", Fence: &duoflowv1.FenceRow{Epoch: 4, Node: "a"},
+				Nodes: []*duoflowv1.JobOnNode{
+					{Node: "a", State: "active", Epoch: 4, Eligible: true, Metastore: healthy, StatusAgeMs: proto.Uint64(1240),
+						Status: "2019: ingest 1.2 M rows\x1b[2J (3 of 12 chunks, 41 %, about 25 s left)"},
+				}},
 		},
 	}
 }

@@ -107,6 +107,11 @@ func writeJob(w io.Writer, job *duoflowv1.JobStatus) {
 	if p := job.GetPending(); p != nil {
 		fmt.Fprintf(w, "%s to %s asked %s ago\n", p.GetKind(), anyNode(p.GetTo()), ageText(p.GetAgeMs()))
 	}
+	for _, n := range job.GetNodes() {
+		if n.GetStatus() != "" {
+			fmt.Fprintf(w, "status of %s, %s ago: %s\n", n.GetNode(), optionalAge(n.StatusAgeMs), n.GetStatus())
+		}
+	}
 	g := &grid.Grid{Head: []string{"NODE", "STATE", "EPOCH", "WARM", "METASTORE", "PROGRESS", "ELIGIBLE"}}
 	for _, n := range job.GetNodes() {
 		eligible := yesNo(n.GetEligible())

@@ -12,6 +12,14 @@ type JobView struct {
 	Unsafe string `json:"unsafe,omitempty"` // why the job is not fully fenced; empty = fenced
 	// Detection says why this node lets the holder be unheard for longer than its profile does; empty = it does not.
 	Detection string `json:"detection,omitempty"`
+	// Status is what the job says of itself where it runs, StatusAgeMS how long ago it did; empty = nothing.
+	Status      string `json:"status,omitempty"`
+	StatusAgeMS int64  `json:"status_age_ms,omitempty"`
+}
+
+// StatusAge is StatusAgeMS for people.
+func (j JobView) StatusAge() string {
+	return (time.Duration(j.StatusAgeMS) * time.Millisecond).Round(time.Second).String()
 }
 
 // View is what the node's loop published last.

@@ -71,6 +71,8 @@ func TestChecks(t *testing.T) {
 		{"a witness with the job would still say no", "/active", with(func(v *View) { v.Witness = true }), 503, "witness"},
 		{"active is not standby", "/standby", twoJobs(), 503, "active on this node"},
 		{"standby", "/standby?job=etl", twoJobs(), 200, `"epoch":3,"holder":"b"`},
+		{"what the job says where it runs", "/standby?job=etl", with(func(v *View) { v.Jobs[1].Status, v.Jobs[1].StatusAgeMS = "41 %", 1240 }),
+			200, `"status":"41 %","status_age_ms":1240`},
 		{"standby has to be ready", "/standby?job=etl", unready, 503, "metastore not reached"},
 		{"stale is not standby", "/standby?job=etl", stale, 503, "published nothing"},
 		{"witness is no standby", "/standby", wit, 503, "witness"},
@@ -140,9 +142,10 @@ func TestPageShowsTheNodeAndAsksNobodyElse(t *testing.T) {
 	v.Ready, v.Reason, v.Age = false, `<script>alert("x")</script>`, 3*time.Second
 	v.Jobs[1].Unsafe = "fence: lease-only"
 	v.Jobs[0].Detection = "raised from 300ms to 621ms"
+	v.Jobs[1].Status, v.Jobs[1].StatusAgeMS = "3 of 12 chunks <b>", 12_400
 	w := ask(newServer(t, func() View { return v }), http.MethodGet, "/")
 	body := w.Body.String()
-	for _, want := range []string{"scheduler", "etl", "<td>7</td>", "UNSAFE", "lease-only", "to 621ms", "Not current", "&lt;script&gt;"} {
+	for _, want := range []string{"scheduler", "etl", "<td>7</td>", "UNSAFE", "lease-only", "to 621ms", "on b: 3 of 12 chunks &lt;b&gt; (12s ago)", "Not current", "&lt;script&gt;"} {
 		if !strings.Contains(body, want) {
 			t.Errorf("%q is not on the page", want)
 		}

@@ -586,6 +586,8 @@ type JobOnNode struct {
 	ProgressAgeMs    *uint64          `protobuf:"varint,8,opt,name=progress_age_ms,json=progressAgeMs,proto3,oneof" json:"progress_age_ms,omitempty"` // since the job last made progress, database clock; absent = unknown
 	DetectionMs      uint64           `protobuf:"varint,9,opt,name=detection_ms,json=detectionMs,proto3" json:"detection_ms,omitempty"`               // how long the answering node lets it be unheard as holder; 0 = unknown
 	DetectionReason  string           `protobuf:"bytes,10,opt,name=detection_reason,json=detectionReason,proto3" json:"detection_reason,omitempty"`   // why that is more than the profile's; "" = it is not
+	Status           string           `protobuf:"bytes,11,opt,name=status,proto3" json:"status,omitempty"`                                            // what the job says of itself, one line; "" = nothing. For people
+	StatusAgeMs      *uint64          `protobuf:"varint,12,opt,name=status_age_ms,json=statusAgeMs,proto3,oneof" json:"status_age_ms,omitempty"`      // since it said so; absent = it says nothing
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -688,6 +690,20 @@ func (x *JobOnNode) GetDetectionReason() string {
 		return x.DetectionReason
 	}
 	return ""
+}
+
+func (x *JobOnNode) GetStatus() string {
+	if x != nil {
+		return x.Status
+	}
+	return ""
+}
+
+func (x *JobOnNode) GetStatusAgeMs() uint64 {
+	if x != nil && x.StatusAgeMs != nil {
+		return *x.StatusAgeMs
+	}
+	return 0
 }
 
 type MetastoreStatus struct {
@@ -1805,7 +1821,7 @@ const file_duoflow_v1_admin_proto_rawDesc = "" +
 	"\runsafe_reason\x18\f \x01(\tR\funsafeReason\x125\n" +
 	"\apending\x18\r \x01(\v2\x1b.duoflow.v1.PendingTransferR\apending\x12%\n" +
 	"\x0ewaiting_reason\x18\x0e \x01(\tR\rwaitingReasonB\x10\n" +
-	"\x0e_mirror_age_ms\"\xfd\x02\n" +
+	"\x0e_mirror_age_ms\"\xd0\x03\n" +
 	"\tJobOnNode\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x14\n" +
@@ -1818,8 +1834,11 @@ const file_duoflow_v1_admin_proto_rawDesc = "" +
 	"\x0fprogress_age_ms\x18\b \x01(\x04H\x00R\rprogressAgeMs\x88\x01\x01\x12!\n" +
 	"\fdetection_ms\x18\t \x01(\x04R\vdetectionMs\x12)\n" +
 	"\x10detection_reason\x18\n" +
-	" \x01(\tR\x0fdetectionReasonB\x12\n" +
-	"\x10_progress_age_ms\"a\n" +
+	" \x01(\tR\x0fdetectionReason\x12\x16\n" +
+	"\x06status\x18\v \x01(\tR\x06status\x12'\n" +
+	"\rstatus_age_ms\x18\f \x01(\x04H\x01R\vstatusAgeMs\x88\x01\x01B\x12\n" +
+	"\x10_progress_age_msB\x10\n" +
+	"\x0e_status_age_ms\"a\n" +
 	"\x0fMetastoreStatus\x12\x1c\n" +
 	"\treachable\x18\x01 \x01(\bR\treachable\x12\x1a\n" +
 	"\bwritable\x18\x02 \x01(\bR\bwritable\x12\x14\n" +

@@ -1,0 +1,63 @@
+package node
+
+import (
+	"time"
+
+	"github.com/duoflow/duoflow/airflowctl"
+	"github.com/duoflow/duoflow/node/control"
+	"github.com/duoflow/duoflow/node/lease"
+)
+
+// line is what a job says of itself, and how long ago it did: an age needs no two clocks to be compared.
+type line struct {
+	Text string        `json:"text"`
+	Age  time.Duration `json:"age"` // ns, when the line was first said with this age
+}
+
+// clean makes of a peer's line what a job of our own may say.
+func (l line) clean() line {
+	return line{airflowctl.CleanLine([]byte(l.Text)), max(l.Age, 0)}
+}
+
+// ageEvery is how often the age of a line is said anew, for those who did not hear it the first time. A beat that is not
+// the one before has to be decoded.
+const ageEvery = time.Second
+
+// saying is the line of a job of this host as its beats carry it: the same, with the same age, for a second.
+type saying struct {
+	line line
+	of   airflowctl.Line
+	over control.Instant
+}
+
+func (s *saying) at(l airflowctl.Line, now control.Instant) line {
+	if l.Text == "" {
+		return line{}
+	}
+	if l != s.of || now >= s.over {
+		*s = saying{line{l.Text, time.Since(l.At)}, l, now.Add(ageEvery)}
+	}
+	return s.line
+}
+
+func (b *beat) addLine(job lease.JobName, l line) {
+	if l.Text == "" {
+		return
+	}
+	if b.Lines == nil {
+		b.Lines = map[lease.JobName]line{}
+	}
+	b.Lines[job] = l
+}
+
+// line is what the job said on a node under the epoch that the log is at, with its age by now: what it said last, if the node is
+// not heard any more.
+func (p picture) line(job lease.Job, id lease.NodeID, now control.Instant) line {
+	b := p.beats[id]
+	l := b.Lines[job.Name]
+	if l.Text == "" || b.Jobs[job.Name].Epoch != job.Epoch {
+		return line{}
+	}
+	l.Age += now.Since(b.linesAt)
+	return l
+}
