@@ -2,6 +2,8 @@ package main
 
 import (
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -13,6 +15,8 @@ import (
 func TestCommandsOverAWholeLife(t *testing.T) {
 	s := newStage(t, 0.001)
 	s.configure("life")
+	line := filepath.Join(t.TempDir(), "line")
+	t.Setenv(statusVariable, line)
 	call := func(want int, args ...string) string {
 		t.Helper()
 		c := s.command("life", 1, args...)
@@ -41,6 +45,11 @@ func TestCommandsOverAWholeLife(t *testing.T) {
 	holds(call(etl.ExitOK, "step", "extract", "--chunk", "2018"), "extract")
 	text := call(etl.ExitOK, "run")
 	holds(text, "2 done, 0 up to date, 0 failed", `{"progress":{"elapsed":`)
+	said, err := os.ReadFile(line)
+	if err != nil {
+		t.Fatal(err)
+	}
+	holds(string(said), "2 chunks done, ", " rows, ", "SYNTHETIC")
 	holds(call(etl.ExitOK, "run"), "nothing new: 2 chunks are up to date")
 	holds(call(etl.ExitOK, "run", "--force", "--chunk", "2018"), "1 done")
 	holds(call(etl.ExitOK, "backfill", "--from", "2017", "--to", "2017"), "nothing new: 1 chunks")

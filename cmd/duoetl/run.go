@@ -198,9 +198,10 @@ func (a *app) runner(cmd *cobra.Command, refine func(*etl.Selection, []string) e
 // run shows the report of a run that failed too.
 func (a *app) run(ctx context.Context, s etl.Selection) error {
 	return a.opened(ctx, func(p *etl.Pipeline) error {
-		stop := a.follow(p.Meter())
+		stop, ended := a.follow(p.Meter()), a.tell(p.Meter())
 		report, failed := p.Run(ctx, s)
 		stop()
+		ended(report, failed)
 		if len(report.Chunks) > 0 {
 			if err := a.print(report, func(w io.Writer) { writeReport(w, report) }); err != nil {
 				return err

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/duoflow/duoflow/etl"
+)
+
+const (
+	// statusVariable names the file whose first line duoflowd shows to operators; without it nobody wants to know.
+	statusVariable = "DUOFLOW_STATUS_FILE"
+	tellEvery      = time.Second
+)
+
+// tell says in the status file how far a run is, until the function that it hands back is called with how it ended.
+func (a *app) tell(m *etl.Meter) (ended func(etl.Report, error)) {
+	path := a.env(statusVariable)
+	if path == "" {
+		return func(etl.Report, error) {}
+	}
+	say(path, progressLine(m.Snapshot()))
+	done := make(chan struct{})
+	var group sync.WaitGroup
+	group.Go(func() {
+		ticker := time.NewTicker(tellEvery)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				say(path, progressLine(m.Snapshot()))
+			case <-done:
+				return
+			}
+		}
+	})
+	return func(r etl.Report, err error) {
+		close(done)
+		group.Wait()
+		say(path, endLine(r, err))
+	}
+}
+
+// say replaces the line as a whole. One that cannot be written is lost: a run is not to fail for it.
+func say(path, line string) {
+	if err := os.WriteFile(path+".new", []byte(line+"\n"), 0o600); err == nil {
+		_ = os.Rename(path+".new", path)
+	}
+}
+
+// progressLine says what is at work, the oldest chunk first, and how much is done.
+func progressLine(p etl.Progress) string {
+	if p.Chunks == 0 {
+		return "making the plan"
+	}
+	finished := p.Done + p.Failed + p.Unchanged
+	facts := []string{fmt.Sprintf("%d of %d chunks", finished, p.Chunks), fmt.Sprintf("%d %%", 100*finished/p.Chunks)}
+	if p.Failed > 0 {
+		facts = append(facts, fmt.Sprintf("%d failed", p.Failed))
+	}
+	var work []string
+	for _, s := range p.Steps {
+		if s.Chunk != "" {
+			work = append([]string{s.Step + " " + string(s.Chunk)}, work...)
+		}
+		if s.Step == etl.StepIngest && s.Rows > 0 {
+			facts = append(facts, amount(float64(s.Rows))+" rows read")
+		}
+	}
+	if p.ETA > 0 {
+		facts = append(facts, "about "+left(p.ETA)+" left")
+	}
+	if len(work) == 0 {
+		return strings.Join(facts, ", ")
+	}
+	return strings.Join(work, ", ") + " (" + strings.Join(facts, ", ") + ")"
+}
+
+func left(d time.Duration) string {
+	if d < 2*time.Minute {
+		return fmt.Sprintf("%.0f s", d.Seconds())
+	}
+	return duration(d)
+}
+
+// endLine says what a run came to.
+func endLine(r etl.Report, err error) string {
+	var rows int64
+	for _, c := range r.Chunks {
+		if c.State == etl.ChunkDone {
+			rows += c.Rows
+		}
+	}
+	facts := []string{fmt.Sprintf("%d chunks done", r.Done)}
+	switch {
+	case len(r.Chunks) == 0:
+		facts = []string{"nothing done"}
+	case r.Unchanged == len(r.Chunks):
+		facts = []string{fmt.Sprintf("nothing new, %d chunks up to date", r.Unchanged)}
+	case r.Unchanged > 0:
+		facts = append(facts, fmt.Sprintf("%d up to date", r.Unchanged))
+	}
+	if r.Failed > 0 {
+		facts = append(facts, fmt.Sprintf("%d failed", r.Failed))
+	}
+	if rows > 0 {
+		facts = append(facts, amount(float64(rows))+" rows")
+	}
+	if r.Took > 0 {
+		facts = append(facts, duration(r.Took))
+	}
+	line := strings.Join(facts, ", ") + badge(r.Synthetic)
+	if err != nil {
+		line += ": " + err.Error()
+	}
+	return line
+}

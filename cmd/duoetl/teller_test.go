@@ -1,0 +1,100 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/duoflow/duoflow/etl"
+	"github.com/duoflow/duoflow/etl/tile"
+)
+
+func TestProgressLine(t *testing.T) {
+	at := func(step, chunk string, rows int64) etl.StepProgress {
+		s := etl.StepProgress{Step: step, Rows: rows}
+		if chunk != "" {
+			s.Chunk = tile.Chunk(chunk)
+		}
+		return s
+	}
+	for want, p := range map[string]etl.Progress{
+		"making the plan":        {},
+		"0 of 12 chunks, 0 %":    {Chunks: 12},
+		"12 of 12 chunks, 100 %": {Chunks: 12, Done: 3, Unchanged: 9},
+		"load 2017, ingest 2018, copy 2019 (5 of 12 chunks, 41 %, 1 failed, 4.1 M rows read, about 25 s left)": {
+			Chunks: 12, Done: 3, Failed: 1, Unchanged: 1, ETA: 25*time.Second + 100*time.Millisecond, Steps: []etl.StepProgress{
+				at(etl.StepExtract, "", 0), at(etl.StepCopy, "2019", 0), at(etl.StepIngest, "2018", 4_100_000),
+				at(etl.StepAggregate, "", 4_000_000), at(etl.StepLoad, "2017", 80_000), at(etl.StepPublish, "", 0),
+			},
+		},
+	} {
+		if got := progressLine(p); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+func TestEndLine(t *testing.T) {
+	done := &etl.ChunkReport{State: etl.ChunkDone, Rows: 2_050_000}
+	for _, tt := range []struct {
+		report etl.Report
+		err    error
+		want   string
+	}{
+		{etl.Report{Chunks: []*etl.ChunkReport{done, done}, Done: 2, Took: 8200 * time.Millisecond}, nil, "2 chunks done, 4.1 M rows, 8.2 s"},
+		{etl.Report{Chunks: []*etl.ChunkReport{done, {State: etl.ChunkUnchanged, Rows: 9}}, Done: 1, Unchanged: 1, Took: time.Second, Synthetic: true}, nil,
+			"1 chunks done, 1 up to date, 2.0 M rows, 1.0 s" + badge(true)},
+		{etl.Report{Chunks: []*etl.ChunkReport{{State: etl.ChunkUnchanged}}, Unchanged: 1, Took: 120 * time.Millisecond}, nil,
+			"nothing new, 1 chunks up to date, 120 ms"},
+		{etl.Report{Chunks: []*etl.ChunkReport{done, {State: etl.ChunkFailed}}, Done: 1, Failed: 1, Took: time.Second}, errors.New("chunk 2019: bad"),
+			"1 chunks done, 1 failed, 2.0 M rows, 1.0 s: chunk 2019: bad"},
+		{etl.Report{}, errors.New("tables are missing"), "nothing done: tables are missing"},
+	} {
+		if got := endLine(tt.report, tt.err); got != tt.want {
+			t.Errorf("got %q, want %q", got, tt.want)
+		}
+	}
+}
+
+// TestTellKeepsTheFileUpToDate: each line comes as a whole, and the last one stays.
+func TestTellKeepsTheFileUpToDate(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "status")
+	a := &app{env: func(name string) string { return map[string]string{statusVariable: path}[name] }}
+	ended := a.tell(&etl.Meter{})
+	if text, err := os.ReadFile(path); err != nil || string(text) != "making the plan\n" {
+		t.Errorf("at the start: %q, %v", text, err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		if _, err := os.Stat(path); err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("it is not written again")
+		}
+	}
+	ended(etl.Report{}, errors.New("no tables"))
+	if text, err := os.ReadFile(path); err != nil || string(text) != "nothing done: no tables\n" {
+		t.Errorf("at the end: %q, %v", text, err)
+	}
+	if _, err := os.Stat(path + ".new"); !os.IsNotExist(err) {
+		t.Errorf("left behind: %v", err)
+	}
+}
+
+// TestNobodyIsTold without the variable, nor when the file cannot be written; the run does not mind.
+func TestNobodyIsTold(t *testing.T) {
+	dir := t.TempDir()
+	for _, path := range []string{"", filepath.Join(dir, "none", "status")} {
+		a := &app{env: func(string) string { return path }}
+		a.tell(&etl.Meter{})(etl.Report{}, nil)
+	}
+	if left, err := filepath.Glob(dir + "/*"); err != nil || len(left) > 0 {
+		t.Errorf("%s, %v", strings.Join(left, " "), err)
+	}
+}
