@@ -43,7 +43,10 @@ such a DSN, or hand the text that --show writes to whoever has them.`,
 				fmt.Fprint(a.out, text)
 				return nil
 			}
-			return a.opened(cmd.Context(), func(p *etl.Pipeline) error {
+			// It changes no data, so a cluster that runs the job is no hindrance: this is how a new version's tables come.
+			o := a.options()
+			o.Force = true
+			return a.open(cmd.Context(), o, func(p *etl.Pipeline) error {
 				if err := p.Init(cmd.Context()); err != nil {
 					return err
 				}
