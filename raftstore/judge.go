@@ -35,7 +35,7 @@ func judge(f found, m mark, problem error) string {
 		return sidecarFile + " is missing, so " + diskFile + " may be an older copy"
 	case problem != nil:
 		return fmt.Sprintf("%v, so %s may be an older copy", problem, diskFile)
-	case m.Doubt != "" && !f.empty():
+	case m.Doubt != "" && (!f.empty() || !replica.IsNew(m.Doubt)):
 		return m.Doubt
 	case f.made && (m.Term > replica.SeedTerm || m.Last > replica.SeedIndex):
 		return fmt.Sprintf("%s is missing, but %s tells of term %d and index %d", diskFile, sidecarFile, m.Term, m.Last)

@@ -319,10 +319,11 @@ func TestOlderCopyOfTheFile(t *testing.T) {
 	c.until("end of the doubt", func() bool { return m.store.Status().Doubt == "" })
 	c.halt(m)
 	c.start(m)
-	c.leader()
+	c.until("its files read", func() bool { return m.store.Addr() != "" })
 	if doubt := m.store.Status().Doubt; doubt != "" {
 		t.Errorf("the doubt that ended is back: %s", doubt)
 	}
+	c.leader()
 }
 
 // TestHalfCaughtUpIsDoubted: a wiped node that is started again when it has some entries, but not all.

@@ -314,6 +314,25 @@ func TestDoubtOutlastsRestart(t *testing.T) {
 	v.open("")
 }
 
+// TestDoubtOutlastsUnfinishedWrite: the first write into a file that was made anew ended with the sidecar. The
+// reason of that is no longer that of a new directory, and stays.
+func TestDoubtOutlastsUnfinishedWrite(t *testing.T) {
+	for reason, want := range map[string]string{
+		"raft.db is missing":        "raft.db is missing",
+		"the data directory is new": "", // drawn anew from the empty log, see replica.IsNew
+	} {
+		v := newDrive(t)
+		v.remove(diskFile)
+		v.open("raft.db is missing")
+		if err := v.disk.note(batch(5, 0).Hard, reason, v.disk.last); err != nil {
+			t.Fatal(err)
+		}
+		v.close()
+		v.open(want)
+		v.hard(5, 0)
+	}
+}
+
 func TestForeignSidecarIsRefused(t *testing.T) {
 	for name, change := range map[string]func(*mark){
 		`of cluster "other"`: func(m *mark) { m.Cluster = "other" },

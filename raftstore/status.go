@@ -21,7 +21,7 @@ type Status struct {
 	// acknowledgements wait. It ends by itself when the disk answers.
 	Stuck time.Duration
 	// Doubt says why this node neither votes nor campaigns for now: its disk may have forgotten what
-	// it promised. It ends by itself when the node has caught up with a leader; "" = none.
+	// it promised. It ends by itself when the node has caught up with a leader and has written that down; "" = none.
 	Doubt string
 	// Refused is how many connections to the peers' port were turned away, for every reason there is.
 	Refused []door.Count

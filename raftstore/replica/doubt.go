@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -20,6 +21,7 @@ import (
 type doubt struct {
 	reason string          // "" = none
 	saved  string          // reason of the newest Save, or that which the storage came with
+	stored string          // reason of the newest Save that has ended, or that which the storage came with
 	fresh  bool            // the only reason is that the storage is new
 	new    map[uint64]bool // peers whose storage is new, too
 	target uint64          // commit index that a leader told since the doubt began; 0 = none yet
@@ -30,8 +32,15 @@ type doubt struct {
 // counts on: the leader never looks below what a follower acknowledged once.
 const startOver = "start over"
 
-// Doubt says why this replica neither votes nor campaigns; "" when it does.
-func (r *Replica) Doubt() string { return r.doubt.reason }
+// newDirectory is the reason of a fresh storage. It is drawn anew from an empty log at every start.
+const newDirectory = "the data directory is new"
+
+// IsNew says whether a reason of doubt is only that the storage is new.
+func IsNew(doubt string) bool { return doubt == newDirectory }
+
+// Doubt says why this replica neither votes nor campaigns; "" when it does. A doubt that has ended is told
+// until its end is durable: a vote leaves no sooner, and a restart before that would bring it back.
+func (r *Replica) Doubt() string { return cmp.Or(r.doubt.reason, r.doubt.saved, r.doubt.stored) }
 
 // Fresh says whether the storage holds nothing but the seed.
 func (r *Replica) Fresh() bool { return r.last <= SeedIndex }
@@ -45,9 +54,9 @@ func (r *Replica) PeerFresh(id uint64, fresh bool) {
 // startDoubt sets the first doubt.
 func (r *Replica) startDoubt() {
 	r.doubt.new = map[uint64]bool{r.cfg.ID: r.Fresh()}
-	r.doubt.reason, r.doubt.saved = r.cfg.Doubt, r.cfg.Doubt
+	r.doubt.reason, r.doubt.saved, r.doubt.stored = r.cfg.Doubt, r.cfg.Doubt, r.cfg.Doubt
 	if r.cfg.Doubt == "" && r.Fresh() {
-		r.doubt.reason, r.doubt.fresh = "the data directory is new", true
+		r.doubt.reason, r.doubt.fresh = newDirectory, true
 	}
 	r.endDoubt()
 }

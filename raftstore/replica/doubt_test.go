@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"slices"
 	"testing"
 
 	pb "go.etcd.io/raft/v3/raftpb"
@@ -56,4 +57,41 @@ func votes(t *testing.T, r *Replica) int {
 		}
 	}
 	return count
+}
+
+// TestEndOfDoubtIsDurableFirst: a node that has caught up is in doubt for everybody to see until a restart
+// cannot bring the doubt back, and gives its vote no sooner.
+func TestEndOfDoubtIsDurableFirst(t *testing.T) {
+	r := alone(t)
+	r.doubt.reason = "test"
+	caughtUp := &pb.Message{
+		Type: pb.MsgApp.Enum(), Term: new(uint64(3)), Index: new(uint64(1)), LogTerm: new(uint64(1)), Commit: new(uint64(2)),
+		Entries: []*pb.Entry{{Index: new(uint64(2)), Term: new(uint64(3))}},
+	}
+	step(t, r, caughtUp)
+	if _, saving := once(t, r); !saving || r.flying.batch.Doubt != "test" {
+		t.Fatalf("saving %v with the doubt %q", saving, r.flying.batch.Doubt)
+	}
+	saved(t, r)
+	if _, saving := once(t, r); !saving || r.flying.batch.Doubt != "" {
+		t.Fatalf("the end of the doubt is not written: saving %v", saving)
+	}
+	if got := r.State().Doubt; got != "test" {
+		t.Errorf("while its end is being written the doubt is %q", got)
+	}
+	ask := &pb.Message{
+		Type: pb.MsgVote.Enum(), Term: new(uint64(9)), Index: new(uint64(9)), LogTerm: new(uint64(9)),
+		Context: []byte("CampaignTransfer"),
+	}
+	step(t, r, ask)
+	if notes, _ := once(t, r); slices.Contains(notes, "send MsgVoteResp to 2") {
+		t.Error("the vote left before the end of the doubt was durable")
+	}
+	saved(t, r)
+	if notes := flush(t, r); !slices.Contains(notes, "send MsgVoteResp to 2") {
+		t.Errorf("no vote without doubt: %v", notes)
+	}
+	if got := r.State().Doubt; got != "" {
+		t.Errorf("the doubt that ended is back: %s", got)
+	}
 }

@@ -270,7 +270,7 @@ func (r *Replica) State() State {
 		Last:       r.last,
 		Snapshot:   r.snapshot,
 		Voters:     r.conf.GetVoters(),
-		Doubt:      r.doubt.reason,
+		Doubt:      r.Doubt(),
 		Stuck:      r.disk.stuck,
 	}
 }

@@ -131,7 +131,7 @@ func (r *Replica) Saved() error {
 		return errors.New("no save is under way")
 	}
 	w := r.flying
-	r.flying = nil
+	r.flying, r.doubt.stored = nil, w.batch.Doubt
 	r.recovered()
 	return r.finish(w)
 }
