@@ -96,6 +96,7 @@ var advice = [...]struct {
 	{nldn.ErrLimit, "no file of lightning tiles is like that; look at the source"},
 	{bigq.ErrSchema, "a changed table wants a new version of duoetl"},
 	{objects.ErrReplaced, "the source changed during the copy: run again when it is settled"},
+	{objects.ErrChecksum, "if it happens again, test this machine's memory and network, and look at the source"},
 	{warehouse.ErrShrunk, "duoetl run --chunk {chunk} --accept"},
 	{warehouse.ErrFull, "make room for it, then duoetl run goes on"},
 }

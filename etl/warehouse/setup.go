@@ -5,7 +5,9 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -112,27 +114,57 @@ func (w *Warehouse) Setup(ctx context.Context) error {
 	return nil
 }
 
-// Ready tells whether Setup has been run: ErrNotSetUp if not.
+// columns are those that Setup makes, by table of the pipeline's schema; the ledger's is duoflow.etl_chunk.
+var columns = map[string]string{
+	"day":        "strikes bigint, day date, tiles integer, synthetic boolean",
+	"month":      "strikes bigint, tiles integer, year smallint, month smallint, days smallint, synthetic boolean",
+	"cell_month": "year smallint, month smallint, lat10 smallint, lon10 smallint, strikes integer, tiles integer",
+	"chunk": "chunk text, first_day date, last_day date, source_hash text, hash text, cell10 smallint, rows bigint, strikes bigint, " +
+		"synthetic boolean, epoch bigint, node text, loaded timestamp with time zone",
+	"duoflow.etl_chunk": "pipeline text, chunk text, step text, state text, epoch bigint, node text, source_hash text, sources jsonb, upload_id text, " +
+		"manifests jsonb, rows bigint, strikes bigint, quarantined bigint, hash text, synthetic boolean, took_ms bigint, error text, updated timestamp with time zone",
+}
+
+// Ready tells whether the tables and views are as Setup makes them: ErrNotSetUp if one is missing, ErrChanged if a column is.
 func (w *Warehouse) Ready(ctx context.Context) error {
 	conn, release, err := w.notes.acquire(ctx)
 	if err != nil {
 		return fmt.Errorf("look at warehouse: %w", err)
 	}
 	defer release()
-	names := []string{"duoflow.etl_chunk"}
-	for _, table := range []string{"day", "month", "cell_month", "chunk"} {
-		names = append(names, w.layout.Pipeline+"."+table)
+	var tables, wanted, names []string
+	for _, table := range slices.Sorted(maps.Keys(columns)) {
+		full := table
+		if !strings.Contains(table, ".") {
+			full = w.table(table)
+		}
+		tables = append(tables, full)
+		for column := range strings.SplitSeq(columns[table], ", ") {
+			wanted = append(wanted, full+"."+column)
+		}
 	}
 	for _, view := range views {
 		names = append(names, w.layout.Schema+"."+view)
 	}
-	var missing []string
-	err = conn.QueryRow(ctx, "SELECT coalesce(array_agg(n), '{}') FROM unnest($1::text[]) n WHERE to_regclass(n) IS NULL", names).Scan(&missing)
-	if err != nil {
-		return fmt.Errorf("look at warehouse: %w", explain(err))
-	}
-	if len(missing) > 0 {
-		return fmt.Errorf("look at warehouse: %w: no %s", ErrNotSetUp, strings.Join(missing, ", "))
+	for _, one := range []struct {
+		kind error
+		sql  string
+		want []string
+	}{
+		{ErrNotSetUp, "to_regclass(n) IS NULL", tables},
+		{ErrChanged, `NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attnum > 0 AND NOT a.attisdropped
+AND a.attrelid = to_regclass(split_part(n, '.', 1) || '.' || split_part(n, '.', 2))
+AND split_part(n, '.', 3) = a.attname || ' ' || format_type(a.atttypid, a.atttypmod))`, wanted},
+		{ErrNotSetUp, "to_regclass(n) IS NULL", names},
+	} {
+		var missing []string
+		err = conn.QueryRow(ctx, "SELECT coalesce(array_agg(n), '{}') FROM unnest($1::text[]) n WHERE "+one.sql, one.want).Scan(&missing)
+		if err != nil {
+			return fmt.Errorf("look at warehouse: %w", explain(err))
+		}
+		if len(missing) > 0 {
+			return fmt.Errorf("look at warehouse: %w: no %s", one.kind, strings.Join(missing, ", "))
+		}
 	}
 	return nil
 }

@@ -1,0 +1,74 @@
+//go:build mounts
+
+package etl_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"os/user"
+	"testing"
+
+	"github.com/duoflow/duoflow/etl"
+	"github.com/duoflow/duoflow/etl/tile"
+)
+
+// This test mounts a file system, so it needs root: go test -tags mounts -run Mount ./etl
+
+// mountSmall mounts so many MiB for the server's user.
+func mountSmall(t *testing.T, size int) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/tmp", "duoflow-small-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.Remove(dir) })
+	postgres, err := user.Lookup("postgres")
+	if err != nil {
+		t.Fatal(err)
+	}
+	options := fmt.Sprintf("size=%dm,mode=0700,uid=%s,gid=%s", size, postgres.Uid, postgres.Gid)
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", options, "tmpfs", dir).CombinedOutput(); err != nil {
+		t.Fatalf("mount: %v: %s", err, out)
+	}
+	t.Cleanup(func() {
+		if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil {
+			t.Errorf("umount: %v: %s", err, out)
+		}
+	})
+	return dir
+}
+
+// TestMountOutOfSpace: the disk under a table is full. What was loaded stays, the error says so, and with room the next run loads.
+func TestMountOutOfSpace(t *testing.T) {
+	dir := mountSmall(t, 2)
+	w := newWorld(t, nil) // after the mount, so that the server is stopped before
+	s := w.scene(t, "small", packedName, "")
+	s.put(s.name, zip(t, ncei(tiles(1000))))
+	before := s.good(etl.Selection{})
+	s.admin("CREATE TABLESPACE small LOCATION '" + dir + "'")
+	s.admin("ALTER TABLE {}.cell_month SET TABLESPACE small")
+	s.put(s.name, zip(t, ncei(manyCells())))
+	s.refused(refusal{etl.ExitFailed, etl.StepLoad, []string{"the database server is out of disk space", "No space left on device", "make room for it"}})
+	if now := s.tables(); now != before {
+		t.Errorf("tables hash to %s, before to %s", now, before)
+	}
+	s.admin("ALTER TABLE {}.cell_month SET TABLESPACE pg_default")
+	if after := s.good(etl.Selection{}); after == before || s.loadedRows() != int64(len(manyCells())) {
+		t.Errorf("with room %d rows are loaded", s.loadedRows())
+	}
+}
+
+// manyCells are rows that are cells of their own: 60,000, which are 3 MB of a table.
+func manyCells() []tile.Row {
+	var out []tile.Row
+	for month := 1; month <= 12; month++ {
+		day, _ := tile.DayOf(2018, month, 1)
+		for lat := range 50 {
+			for lon := range 100 {
+				out = append(out, tile.Row{Day: day, Lat10: int16(250 + 5*lat), Lon10: int16(-1200 + 5*lon), Strikes: 1})
+			}
+		}
+	}
+	return out
+}
