@@ -73,6 +73,8 @@ type Status struct {
 	Warm bool
 	// Line is what the life of the current epoch says of itself; only of kind Command.
 	Line Line
+	// Slots is what its schedule comes to, as a Line's Text: the next slot, and what became of the newest; empty: unknown.
+	Slots string
 	// MirroredAt is when the mirror rows were last written, on this host's clock; zero: never.
 	MirroredAt time.Time
 	// LastLines is the end of the output of the lives that ended here, by epoch.

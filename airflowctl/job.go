@@ -178,12 +178,12 @@ func (j *Job) Status() Status {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.wantLine(time.Now())
-	var line Line
+	var line, slots Line
 	if j.current != nil {
-		line = j.current.line
+		line, slots = j.current.line.Line, j.current.slots.Line
 	}
 	return Status{
-		Line:       line,
+		Line: line, Slots: slots.Text,
 		Warm:       j.spare != nil && j.spare.isWarm(),
 		MirroredAt: j.mirroredAt, LastLines: maps.Clone(j.lastLines), LostLines: j.output.Lost(),
 	}

@@ -31,11 +31,8 @@ type life struct {
 	from fingerprint
 	// retired: a spare that was ended on purpose.
 	retired atomic.Bool
-	// line is what it says of itself; the job's lock guards it. read is which writing of its file that is, unread why there
-	// is none; only readLines has to do with these.
-	line   Line
-	read   edition
-	unread string
+	// line is what it says of itself, slots what its runner says of its schedule.
+	line, slots told
 
 	// warm is closed when the shim waits for go, running when the scheduler's job row exists.
 	warm, running chan struct{}
@@ -98,6 +95,9 @@ func (j *Job) newCommand(claim fence.Claim, credentials fence.Credentials) (*lif
 		"DUOFLOW_JOB="+j.cfg.Name, "DUOFLOW_NODE="+claim.Node, fmt.Sprintf("DUOFLOW_EPOCH=%d", claim.Epoch),
 		LineVariable+"="+filepath.Join(dir, lineFile),
 	)
+	if j.cfg.Schedule != "" {
+		env = append(env, ScheduleVariable+"="+filepath.Join(dir, slotsFile))
+	}
 	l, err := j.newLife(dir, j.cfg.commandLine(), env)
 	if err != nil {
 		return nil, err

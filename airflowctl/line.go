@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"time"
 	"unicode"
@@ -17,9 +18,13 @@ import (
 // is in the directory of the life, so it goes with the epoch.
 const LineVariable = "DUOFLOW_STATUS_FILE"
 
+// ScheduleVariable names, in the environment of a Runner, the file in which it says in the same way what its slots come to.
+const ScheduleVariable = "DUOFLOW_SCHEDULE_FILE"
+
 const (
-	// lineFile is that file's name in the directory of a life.
-	lineFile = "status"
+	// lineFile and slotsFile are these files' names in the directory of a life.
+	lineFile  = "status"
+	slotsFile = "schedule"
 	// lineBytes is the most that is passed on of a line, lineRead the most that is read of a file.
 	lineBytes = 200
 	lineRead  = 1024
@@ -121,29 +126,40 @@ func (j *Job) readLines(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case l := <-j.lines:
-			l.noteLine(readLine(l.dir+"/"+lineFile, uid))
+			l.note(&l.line, lineFile, uid)
+			if j.cfg.Schedule != "" {
+				l.note(&l.slots, slotsFile, uid)
+			}
 		}
 	}
 }
 
-// noteLine keeps what was read. Only readLines calls it.
-func (l *life) noteLine(text string, read edition, err error) {
+// told is what was read of one of a life's files. The job's lock guards the line; the rest only readLines has to do with:
+// which writing of the file it is, or why there is none.
+type told struct {
+	Line
+	read   edition
+	unread string
+}
+
+func (l *life) note(t *told, file string, uid int) {
+	text, read, err := readLine(filepath.Join(l.dir, file), uid)
 	reason := ""
 	if err != nil {
 		reason = err.Error()
 	}
-	if reason != l.unread && reason != "" {
-		l.job.logger.Warn("job's status is not shown", "epoch", l.epoch.Load(), "err", err)
+	if reason != t.unread && reason != "" {
+		l.job.logger.Warn("what the job says is not shown", "epoch", l.epoch.Load(), "err", err)
 	}
-	l.unread = reason
-	if read == l.read && text == l.line.Text { // only written here
+	t.unread = reason
+	if read == t.read && text == t.Text { // only written here
 		return
 	}
-	l.read = read
+	t.read = read
 	l.job.mu.Lock()
 	defer l.job.mu.Unlock()
-	l.line = Line{}
+	t.Line = Line{}
 	if text != "" {
-		l.line = Line{Text: text, At: time.Now()}
+		t.Line = Line{Text: text, At: time.Now()}
 	}
 }

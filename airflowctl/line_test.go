@@ -103,6 +103,26 @@ while [ -e "$STEP" ]; do sleep 0.02; done
 rm "$DUOFLOW_STATUS_FILE"
 exec sleep 600`
 
+// TestARunnerSaysWhatIsNext, and its command, beside it, what it likes.
+func TestARunnerSaysWhatIsNext(t *testing.T) {
+	m := newMetastore(t)
+	const runner = `echo "next slot is never" > "$DUOFLOW_SCHEDULE_FILE"; echo "I run" > "$DUOFLOW_STATUS_FILE"; exec sleep 600`
+	j := newJob(t, airflowctl.Config{
+		Node: "a", Kind: airflowctl.Command, Command: []string{"true"}, Env: os.Environ(), FenceDSN: m.dsn["a"], Observer: &events{},
+		Schedule: "@yearly", Runner: []string{"sh", "-c", runner},
+	})
+	must(t, j.Take(t.Context(), claim(1, "a")))
+	must(t, j.Start(t.Context(), claim(1, "a")))
+	eventually(t, "both are said", func() bool {
+		s := j.Status()
+		return s.Slots == "next slot is never" && s.Line.Text == "I run"
+	})
+	must(t, j.Stop(t.Context(), 1, time.Second))
+	if s := j.Status(); s.Slots != "" {
+		t.Errorf("after its end: %q", s.Slots)
+	}
+}
+
 // TestALifeSaysSomething: what it says is in the status, as long as it says so, and goes with its epoch.
 func TestALifeSaysSomething(t *testing.T) {
 	m := newMetastore(t)

@@ -22,7 +22,7 @@ func fullBeat() beat {
 			Row: control.Row{Epoch: 3, Node: "a", Token: lifeA}, HighestRole: 4, Warm: true,
 		},
 		"etl": {Token: lifeA, State: control.Standby},
-	}, Lines: map[lease.JobName]line{"scheduler": {"3 of 12 chunks", 1500 * time.Millisecond}}}
+	}, Lines: map[lease.JobName]line{"scheduler": {"3 of 12 chunks", 1500 * time.Millisecond, "next slot"}}}
 }
 
 func TestBeatRoundTrip(t *testing.T) {

@@ -8,15 +8,16 @@ import (
 	"github.com/duoflow/duoflow/node/lease"
 )
 
-// line is what a job says of itself, and how long ago it did: an age needs no two clocks to be compared.
+// line is what a job says of itself, and how long ago it did: an age needs no two clocks to be compared. The zero value: nothing.
 type line struct {
-	Text string        `json:"text"`
-	Age  time.Duration `json:"age"` // ns, when the line was first said with this age
+	Text  string        `json:"text,omitempty"`
+	Age   time.Duration `json:"age,omitempty"`   // ns, of Text when it was first said with this age
+	Slots string        `json:"slots,omitempty"` // what its schedule comes to
 }
 
 // clean makes of a peer's line what a job of our own may say.
 func (l line) clean() line {
-	return line{airflowctl.CleanLine([]byte(l.Text)), max(l.Age, 0)}
+	return line{airflowctl.CleanLine([]byte(l.Text)), max(l.Age, 0), airflowctl.CleanLine([]byte(l.Slots))}
 }
 
 // ageEvery is how often the age of a line is said anew, for those who did not hear it the first time. A beat that is not
@@ -30,18 +31,18 @@ type saying struct {
 	over control.Instant
 }
 
-func (s *saying) at(l airflowctl.Line, now control.Instant) line {
+func (s *saying) at(l airflowctl.Line, slots string, now control.Instant) line {
 	if l.Text == "" {
-		return line{}
+		return line{Slots: slots}
 	}
-	if l != s.of || now >= s.over {
-		*s = saying{line{l.Text, time.Since(l.At)}, l, now.Add(ageEvery)}
+	if l != s.of || slots != s.line.Slots || now >= s.over {
+		*s = saying{line{l.Text, time.Since(l.At), slots}, l, now.Add(ageEvery)}
 	}
 	return s.line
 }
 
 func (b *beat) addLine(job lease.JobName, l line) {
-	if l.Text == "" {
+	if l == (line{}) {
 		return
 	}
 	if b.Lines == nil {
@@ -55,9 +56,11 @@ func (b *beat) addLine(job lease.JobName, l line) {
 func (p picture) line(job lease.Job, id lease.NodeID, now control.Instant) line {
 	b := p.beats[id]
 	l := b.Lines[job.Name]
-	if l.Text == "" || b.Jobs[job.Name].Epoch != job.Epoch {
+	if b.Jobs[job.Name].Epoch != job.Epoch {
 		return line{}
 	}
-	l.Age += now.Since(b.linesAt)
+	if l.Text != "" {
+		l.Age += now.Since(b.linesAt)
+	}
 	return l
 }

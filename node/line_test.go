@@ -17,25 +17,31 @@ func TestSayingIsTheSameForASecond(t *testing.T) {
 	var s saying
 	now := control.Instant(time.Hour)
 	long := airflowctl.Line{Text: "loading", At: time.Now().Add(-time.Minute)}
-	first := s.at(long, now)
+	first := s.at(long, "", now)
 	if first.Text != "loading" || first.Age < time.Minute {
 		t.Errorf("said %+v, want the line with its age of a minute", first)
 	}
-	if again := s.at(long, now.Add(ageEvery-1)); again != first {
+	if again := s.at(long, "", now.Add(ageEvery-1)); again != first {
 		t.Errorf("within a second: %+v, want %+v", again, first)
 	}
-	fresh := s.at(airflowctl.Line{Text: "loaded", At: time.Now()}, now.Add(time.Millisecond))
+	fresh := s.at(airflowctl.Line{Text: "loaded", At: time.Now()}, "", now.Add(time.Millisecond))
 	if fresh.Text != "loaded" || fresh.Age > 30*time.Second {
 		t.Errorf("something new: %+v", fresh)
 	}
-	if back := s.at(long, now.Add(2*time.Millisecond)); back.Age < first.Age {
+	if back := s.at(long, "", now.Add(2*time.Millisecond)); back.Age < first.Age {
 		t.Errorf("the other again: %+v, want an age of at least %s", back, first.Age)
 	}
-	older := s.at(long, now.Add(3*time.Second))
+	older := s.at(long, "", now.Add(3*time.Second))
 	if older == first || older.Age < first.Age {
 		t.Errorf("after a second: %+v, want its age anew", older)
 	}
-	if got := s.at(airflowctl.Line{}, now); got != (line{}) {
+	if got := s.at(long, "next slot", now.Add(3*time.Second)); got.Slots != "next slot" || got.Text != long.Text {
+		t.Errorf("something new of the schedule: %+v", got)
+	}
+	if got := s.at(airflowctl.Line{}, "next slot", now); got != (line{Slots: "next slot"}) {
+		t.Errorf("only of the schedule: %+v", got)
+	}
+	if got := s.at(airflowctl.Line{}, "", now); got != (line{}) {
 		t.Errorf("nothing is said: %+v", got)
 	}
 }
@@ -58,14 +64,14 @@ func TestAgeOfALine(t *testing.T) {
 		said line
 		want string
 	}{
-		{0, line{"one", 5 * time.Second}, "one after 5s"},
-		{50 * time.Millisecond, line{"one", 5 * time.Second}, "one after 5.05s"},
-		{900 * time.Millisecond, line{"one", 5 * time.Second}, "one after 5.9s"},
-		{time.Second, line{"one", 6 * time.Second}, "one after 6s"},
-		{1100 * time.Millisecond, line{"two", 0}, "two after 0s"},
-		{2 * time.Second, line{"two", 0}, "two after 900ms"},
+		{0, line{Text: "one", Age: 5 * time.Second}, "one after 5s"},
+		{50 * time.Millisecond, line{Text: "one", Age: 5 * time.Second}, "one after 5.05s"},
+		{900 * time.Millisecond, line{Text: "one", Age: 5 * time.Second}, "one after 5.9s"},
+		{time.Second, line{Text: "one", Age: 6 * time.Second}, "one after 6s"},
+		{1100 * time.Millisecond, line{Text: "two", Age: 0}, "two after 0s"},
+		{2 * time.Second, line{Text: "two", Age: 0}, "two after 900ms"},
 		{3 * time.Second, line{}, " after 0s"},
-		{4 * time.Second, line{"two", 0}, "two after 0s"}, // the same, written again
+		{4 * time.Second, line{Text: "two", Age: 0}, "two after 0s"}, // the same, written again
 	} {
 		say(tt.at, tt.said)
 		if got := shown(tt.at, job); got != tt.want {
@@ -83,9 +89,9 @@ func TestAgeOfALine(t *testing.T) {
 
 // TestPeersLinesAreCleaned: a peer may be of another version, or worse.
 func TestPeersLinesAreCleaned(t *testing.T) {
-	payload := fmt.Sprintf(`{"node":"b","lines":{"etl":{"text":"a\u001b[2J\u202eb %s\nmore","age":-5}}}`, strings.Repeat("x", 5000))
+	payload := fmt.Sprintf(`{"node":"b","lines":{"etl":{"text":"a\u001b[2J\u202eb %s\nmore","age":-5,"slots":"\u0007next"}}}`, strings.Repeat("x", 5000))
 	b, err := decodeBeat([]byte(payload))
-	if got := b.Lines["etl"]; err != nil || len(got.Text) != 200 || !strings.HasPrefix(got.Text, "a[2Jb xxx") || got.Age != 0 {
+	if got := b.Lines["etl"]; err != nil || len(got.Text) != 200 || !strings.HasPrefix(got.Text, "a[2Jb xxx") || got.Age != 0 || got.Slots != "next" {
 		t.Errorf("got %q, %s, %v", got.Text, got.Age, err)
 	}
 }
@@ -95,10 +101,11 @@ func TestPeersLinesAreCleaned(t *testing.T) {
 func TestLineReachesTheSurfaces(t *testing.T) {
 	d := start(t, soleConfig("etl"), nil)
 	d.await("it is active", func() bool { return d.active("etl", 1) })
-	say := func(l airflowctl.Line) {
+	const slots = "next slot 2026-11-26T02:00:00Z"
+	say := func(l airflowctl.Line, slots string) {
 		d.jobs["etl"].mu.Lock()
 		defer d.jobs["etl"].mu.Unlock()
-		d.jobs["etl"].line = l
+		d.jobs["etl"].line, d.jobs["etl"].slots = l, slots
 	}
 	shown := func() *duoflowv1.JobOnNode {
 		answer, err := d.node.Operators().Status(t.Context(), &duoflowv1.StatusRequest{})
@@ -111,12 +118,15 @@ func TestLineReachesTheSurfaces(t *testing.T) {
 		t.Errorf("before it said anything: %v", got)
 	}
 	const text = "2019: ingest 1.2 M rows"
-	say(airflowctl.Line{Text: text, At: time.Now().Add(-12 * time.Second)})
+	say(airflowctl.Line{Text: text, At: time.Now().Add(-12 * time.Second)}, slots)
 	d.await("operators are told", func() bool { return shown().GetStatus() == text })
 	if age := shown().GetStatusAgeMs(); age < 12_000 || age > 60_000 {
 		t.Errorf("age %d ms, want 12 s and little more", age)
 	}
-	if v := d.node.View().Jobs[0]; v.Status != text || v.StatusAgeMS < 12_000 {
+	if got := shown().GetSchedule(); got != slots {
+		t.Errorf("schedule %q", got)
+	}
+	if v := d.node.View().Jobs[0]; v.Status != text || v.StatusAgeMS < 12_000 || v.Schedule != slots {
 		t.Errorf("view = %+v", v)
 	}
 	if age := gauge(t, d.node, "duoflow_job_status_age_seconds"); age < 12 {
@@ -125,8 +135,10 @@ func TestLineReachesTheSurfaces(t *testing.T) {
 	if snapshot, err := d.node.wire.ledger.Snapshot(); err != nil || strings.Contains(string(snapshot), text) {
 		t.Errorf("the log has it: %s, %v", snapshot, err)
 	}
-	say(airflowctl.Line{})
-	d.await("it is gone", func() bool { return shown().GetStatus() == "" && d.node.View().Jobs[0].Status == "" })
+	say(airflowctl.Line{}, "")
+	d.await("it is gone", func() bool {
+		return shown().GetStatus() == "" && shown().GetSchedule() == "" && d.node.View().Jobs[0].Status == ""
+	})
 	if age := gauge(t, d.node, "duoflow_job_status_age_seconds"); age != -1 {
 		t.Errorf("metric says %v s of nothing", age)
 	}

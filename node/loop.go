@@ -124,7 +124,7 @@ func (n *Node) sendBeat(now control.Instant) {
 		if s.hosted != nil {
 			status := s.hosted.Status()
 			said.Warm = status.Warm
-			b.addLine(s.name, s.saying.at(status.Line, now))
+			b.addLine(s.name, s.saying.at(status.Line, status.Slots, now))
 		}
 		b.Jobs[s.name] = said
 	}

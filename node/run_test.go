@@ -78,6 +78,7 @@ type stubJob struct {
 	mu    sync.Mutex
 	row   fence.Row
 	line  airflowctl.Line
+	slots string
 	calls []string
 	ended bool
 }
@@ -141,7 +142,7 @@ func (j *stubJob) Doctor(context.Context) (fence.Report, error) { return fence.R
 func (j *stubJob) Status() airflowctl.Status {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return airflowctl.Status{Warm: true, Line: j.line}
+	return airflowctl.Status{Warm: true, Line: j.line, Slots: j.slots}
 }
 
 // history is every call but mirrors, which come whenever.

@@ -138,10 +138,12 @@ func jobOnNode(job lease.Job, id lease.NodeID, p picture) *duoflowv1.JobOnNode {
 	if said.State != control.Witness {
 		on.Metastore = &duoflowv1.MetastoreStatus{Reachable: said.Healthy, Writable: said.Healthy}
 	}
-	if l := p.line(job, id, bootNow()); l.Text != "" {
+	l := p.line(job, id, bootNow())
+	if l.Text != "" {
 		age := millis(l.Age)
 		on.Status, on.StatusAgeMs = l.Text, &age
 	}
+	on.Schedule = l.Slots
 	return on
 }
 

@@ -25,7 +25,7 @@ func (n *Node) View() web.View {
 			Name: string(s.name), State: string(seen.state), Active: seen.state == control.Active,
 			Epoch: uint64(job.Epoch), Holder: string(job.Holder),
 			Detection: seen.detection[job.Holder].Reason(),
-			Status:    said.Text, StatusAgeMS: int64(millis(said.Age)),
+			Status:    said.Text, StatusAgeMS: int64(millis(said.Age)), Schedule: said.Slots,
 		})
 		if !seen.said.Healthy {
 			v.Reason = "job " + string(s.name) + ": the metastore cannot be reached, or is not writable"

@@ -24,12 +24,12 @@ func (s *stepped) Past(context.Context) (Past, error) {
 }
 
 func (s *stepped) See(_ context.Context, at time.Time) error {
-	s.past.Slot, s.past.Settled = at, true
+	s.past.Slot, s.past.Settled, s.past.Seen = at, true, true
 	return nil
 }
 
 func (s *stepped) Begin(_ context.Context, slot time.Time) error {
-	s.past.Slot, s.past.Settled = slot, false
+	s.past.Slot, s.past.Settled, s.past.Seen = slot, false, false
 	s.begun = append(s.begun, slot.Format("15:04:05"))
 	return nil
 }

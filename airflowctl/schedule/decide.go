@@ -21,6 +21,8 @@ type Past struct {
 	Slot time.Time
 	// Settled: the slot is done, or was only seen.
 	Settled bool
+	// Seen: it was only seen.
+	Seen bool
 	// Failed: its last run ended with an exit code other than 0. Neither: it was interrupted.
 	Failed bool
 	// Tries is how often it was begun.

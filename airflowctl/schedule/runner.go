@@ -55,6 +55,9 @@ type Config struct {
 	// Env is the command's environment, without the slot; nil: that of this process.
 	Env    []string
 	Ledger ledger
+	// Tell is told, in one line for people, what came of the newest slot and what is next, whenever that changes; nil: nobody
+	// wants to know.
+	Tell func(line string)
 	// Logger is nil to discard.
 	Logger *slog.Logger
 }
@@ -64,6 +67,7 @@ type Runner struct {
 	cfg      Config
 	logger   *slog.Logger
 	askEvery time.Duration
+	told     string
 }
 
 // New checks the configuration and starts nothing.
@@ -76,6 +80,9 @@ func New(cfg Config) (*Runner, error) {
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Tell == nil {
+		cfg.Tell = func(string) {}
 	}
 	return &Runner{cfg: cfg, logger: cfg.Logger, askEvery: usualAsk}, nil
 }
@@ -102,6 +109,7 @@ func (r *Runner) Run(ctx context.Context) error {
 			past.Settled = true
 		}
 		next := r.cfg.Schedule.Decide(past)
+		r.tell(next.line(past))
 		if !next.Run.IsZero() {
 			if err := r.run(ctx, next.Run); err != nil {
 				return r.ended(ctx, err)
@@ -119,6 +127,13 @@ func (r *Runner) Run(ctx context.Context) error {
 		sleep(ctx, wait)
 	}
 	return nil
+}
+
+func (r *Runner) tell(line string) {
+	if line != r.told {
+		r.told = line
+		r.cfg.Tell(line)
+	}
 }
 
 // ended is nil for what came of being told to stop.
@@ -140,7 +155,7 @@ func (r *Runner) past(ctx context.Context) (Past, error) {
 		return Past{}, err
 	}
 	if past.Slot.IsZero() {
-		past.Slot, past.Settled = past.Now.Truncate(time.Second), true
+		past.Slot, past.Settled, past.Seen = past.Now.Truncate(time.Second), true, true
 		r.logger.Info("job is seen for the first time", "next", r.cfg.Schedule.Next(past.Slot))
 		return past, r.insist(ctx, func() error { return r.cfg.Ledger.See(ctx, past.Slot) })
 	}

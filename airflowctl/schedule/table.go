@@ -46,9 +46,9 @@ func (t *Table) Close() {
 }
 
 // The newest slot of a job, over all epochs that tried it.
-const pastSQL = `SELECT clock_timestamp(), r.slot, r.settled, r.failed, r.tries, r.failures, r.ended, r.exit
+const pastSQL = `SELECT clock_timestamp(), r.slot, r.settled, r.seen, r.failed, r.tries, r.failures, r.ended, r.exit
 FROM (VALUES (1)) one LEFT JOIN (
-  SELECT slot, bool_or(state IN ('done', 'seen')) AS settled, count(*) AS tries,
+  SELECT slot, bool_or(state IN ('done', 'seen')) AS settled, bool_and(state = 'seen') AS seen, count(*) AS tries,
     (array_agg(state ORDER BY epoch DESC))[1] = 'failed' AS failed,
     count(*) FILTER (WHERE state = 'failed') AS failures, max(ended) FILTER (WHERE state = 'failed') AS ended,
     coalesce((array_agg(exit ORDER BY epoch DESC))[1], 0) AS exit
@@ -59,13 +59,14 @@ func (t *Table) Past(ctx context.Context) (Past, error) {
 	var p Past
 	err := t.do(ctx, "read the newest slot", func(ctx context.Context) error {
 		var slot, ended *time.Time
-		var settled, failed *bool
+		var settled, seen, failed *bool
 		var tries, failures, exit *int
-		if err := t.conn.QueryRow(ctx, pastSQL, t.job).Scan(&p.Now, &slot, &settled, &failed, &tries, &failures, &ended, &exit); err != nil {
+		if err := t.conn.QueryRow(ctx, pastSQL, t.job).Scan(&p.Now, &slot, &settled, &seen, &failed, &tries, &failures, &ended, &exit); err != nil {
 			return err
 		}
 		if slot != nil {
-			p.Slot, p.Settled, p.Failed, p.Tries, p.Failures, p.Exit = *slot, *settled, *failed, *tries, *failures, *exit
+			p.Slot, p.Settled, p.Seen, p.Failed = *slot, *settled, *seen, *failed
+			p.Tries, p.Failures, p.Exit = *tries, *failures, *exit
 		}
 		if ended != nil {
 			p.Ended = *ended

@@ -45,7 +45,7 @@ func TestPast(t *testing.T) {
 	one, two := time.Date(2026, 11, 25, 10, 0, 0, 0, time.UTC), time.Date(2026, 11, 25, 11, 0, 0, 0, time.UTC)
 	expect("never seen", schedule.Past{Slot: time.Time{}.UTC()})
 	must(t, table.See(ctx, one.Add(-time.Minute)))
-	expect("seen", schedule.Past{Slot: one.Add(-time.Minute), Settled: true, Tries: 1})
+	expect("seen", schedule.Past{Slot: one.Add(-time.Minute), Settled: true, Seen: true, Tries: 1})
 	must(t, table.Begin(ctx, one))
 	must(t, table.Begin(ctx, one)) // the answer was lost
 	expect("begun", schedule.Past{Slot: one, Tries: 1})

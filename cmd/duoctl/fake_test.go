@@ -177,7 +177,8 @@ func sampleStatus() *duoflowv1.StatusResponse {
 			{Name: "tiles", Kind: "command", Epoch: 4, Holder: "a", Phase: "granted", Fence: &duoflowv1.FenceRow{Epoch: 4, Node: "a"},
 				Nodes: []*duoflowv1.JobOnNode{
 					{Node: "a", State: "active", Epoch: 4, Eligible: true, Metastore: healthy, StatusAgeMs: proto.Uint64(1240),
-						Status: "2019: ingest 1.2 M rows\x1b[2J (3 of 12 chunks, 41 %, about 25 s left)"},
+						Schedule: "slot 2026-11-25T02:00:00Z runs since 2026-11-25T02:00:01Z",
+						Status:   "2019: ingest 1.2 M rows\x1b[2J (3 of 12 chunks, 41 %, about 25 s left)"},
 				}},
 		},
 	}

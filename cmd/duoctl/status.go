@@ -111,6 +111,9 @@ func writeJob(w io.Writer, job *duoflowv1.JobStatus) {
 		if n.GetStatus() != "" {
 			fmt.Fprintf(w, "status of %s, %s ago: %s\n", n.GetNode(), optionalAge(n.StatusAgeMs), n.GetStatus())
 		}
+		if n.GetSchedule() != "" {
+			fmt.Fprintf(w, "schedule on %s: %s\n", n.GetNode(), n.GetSchedule())
+		}
 	}
 	g := &grid.Grid{Head: []string{"NODE", "STATE", "EPOCH", "WARM", "METASTORE", "PROGRESS", "ELIGIBLE"}}
 	for _, n := range job.GetNodes() {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/duoflow/duoflow/airflowctl"
 	"github.com/duoflow/duoflow/airflowctl/schedule"
 )
 
@@ -40,8 +41,11 @@ func scheduled() *cobra.Command {
 				Job: os.Getenv("DUOFLOW_JOB"), Node: os.Getenv("DUOFLOW_NODE"), Epoch: epoch,
 			})
 			defer table.Close()
+			told := os.Getenv(airflowctl.ScheduleVariable)
+			_ = os.Unsetenv(airflowctl.ScheduleVariable) // not the command's affair; fails for malformed names only
 			runner, err := schedule.New(schedule.Config{
 				Schedule: slots, Command: args, NoRetry: noRetry, Ledger: table, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+				Tell: func(line string) { put(told, line) },
 			})
 			if err != nil {
 				return &exitError{exitUsage, err}
@@ -52,6 +56,16 @@ func scheduled() *cobra.Command {
 	c.Flags().StringVar(&text, "schedule", "", "when to run the command")
 	c.Flags().IntSliceVar(&noRetry, "no-retry", nil, "exit code with which a run has failed for good; repeatable")
 	return c
+}
+
+// put replaces a file as a whole. What cannot be written is lost: it is for people, and the runs go on.
+func put(path, line string) {
+	if path == "" {
+		return
+	}
+	if err := os.WriteFile(path+".new", []byte(line+"\n"), 0o600); err == nil {
+		_ = os.Rename(path+".new", path)
+	}
 }
 
 // scheduledExit gives the program the exit code of the command.

@@ -15,6 +15,8 @@ type JobView struct {
 	// Status is what the job says of itself where it runs, StatusAgeMS how long ago it did; empty = nothing.
 	Status      string `json:"status,omitempty"`
 	StatusAgeMS int64  `json:"status_age_ms,omitempty"`
+	// Schedule is what the job's schedule comes to: its next slot, and what became of the newest; empty = unknown, or it has none.
+	Schedule string `json:"schedule,omitempty"`
 }
 
 // StatusAge is StatusAgeMS for people.

@@ -143,9 +143,10 @@ func TestPageShowsTheNodeAndAsksNobodyElse(t *testing.T) {
 	v.Jobs[1].Unsafe = "fence: lease-only"
 	v.Jobs[0].Detection = "raised from 300ms to 621ms"
 	v.Jobs[1].Status, v.Jobs[1].StatusAgeMS = "3 of 12 chunks <b>", 12_400
+	v.Jobs[1].Schedule = "next slot tomorrow"
 	w := ask(newServer(t, func() View { return v }), http.MethodGet, "/")
 	body := w.Body.String()
-	for _, want := range []string{"scheduler", "etl", "<td>7</td>", "UNSAFE", "lease-only", "to 621ms", "on b: 3 of 12 chunks &lt;b&gt; (12s ago)", "Not current", "&lt;script&gt;"} {
+	for _, want := range []string{"scheduler", "etl", "<td>7</td>", "UNSAFE", "lease-only", "to 621ms", "on b: 3 of 12 chunks &lt;b&gt; (12s ago)", "Schedule of etl: next slot tomorrow", "Not current", "&lt;script&gt;"} {
 		if !strings.Contains(body, want) {
 			t.Errorf("%q is not on the page", want)
 		}

@@ -588,6 +588,7 @@ type JobOnNode struct {
 	DetectionReason  string           `protobuf:"bytes,10,opt,name=detection_reason,json=detectionReason,proto3" json:"detection_reason,omitempty"`   // why that is more than the profile's; "" = it is not
 	Status           string           `protobuf:"bytes,11,opt,name=status,proto3" json:"status,omitempty"`                                            // what the job says of itself, one line; "" = nothing. For people
 	StatusAgeMs      *uint64          `protobuf:"varint,12,opt,name=status_age_ms,json=statusAgeMs,proto3,oneof" json:"status_age_ms,omitempty"`      // since it said so; absent = it says nothing
+	Schedule         string           `protobuf:"bytes,13,opt,name=schedule,proto3" json:"schedule,omitempty"`                                        // what its schedule comes to: the next slot, and what became of the newest,
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -704,6 +705,13 @@ func (x *JobOnNode) GetStatusAgeMs() uint64 {
 		return *x.StatusAgeMs
 	}
 	return 0
+}
+
+func (x *JobOnNode) GetSchedule() string {
+	if x != nil {
+		return x.Schedule
+	}
+	return ""
 }
 
 type MetastoreStatus struct {
@@ -1821,7 +1829,7 @@ const file_duoflow_v1_admin_proto_rawDesc = "" +
 	"\runsafe_reason\x18\f \x01(\tR\funsafeReason\x125\n" +
 	"\apending\x18\r \x01(\v2\x1b.duoflow.v1.PendingTransferR\apending\x12%\n" +
 	"\x0ewaiting_reason\x18\x0e \x01(\tR\rwaitingReasonB\x10\n" +
-	"\x0e_mirror_age_ms\"\xd0\x03\n" +
+	"\x0e_mirror_age_ms\"\xec\x03\n" +
 	"\tJobOnNode\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x14\n" +
@@ -1836,7 +1844,8 @@ const file_duoflow_v1_admin_proto_rawDesc = "" +
 	"\x10detection_reason\x18\n" +
 	" \x01(\tR\x0fdetectionReason\x12\x16\n" +
 	"\x06status\x18\v \x01(\tR\x06status\x12'\n" +
-	"\rstatus_age_ms\x18\f \x01(\x04H\x01R\vstatusAgeMs\x88\x01\x01B\x12\n" +
+	"\rstatus_age_ms\x18\f \x01(\x04H\x01R\vstatusAgeMs\x88\x01\x01\x12\x1a\n" +
+	"\bschedule\x18\r \x01(\tR\bscheduleB\x12\n" +
 	"\x10_progress_age_msB\x10\n" +
 	"\x0e_status_age_ms\"a\n" +
 	"\x0fMetastoreStatus\x12\x1c\n" +
