@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -137,11 +138,14 @@ func (j *Job) writeService(path string, credentials fence.Credentials) error {
 	return fence.WriteServiceFile(path, credentials.ServiceFile(j.cfg.Kind.service()), uid, gid)
 }
 
-// cleanEnv drops what would lead libpq around the service file.
+// cleanEnv drops what would lead libpq around the service file, and what is said of the life itself: of two values of one name
+// most programs take the first.
 func cleanEnv(env []string) []string {
+	ours := []string{"DUOFLOW_JOB", "DUOFLOW_NODE", "DUOFLOW_EPOCH", LineVariable, ScheduleVariable}
 	var kept []string
 	for _, entry := range env {
-		if !strings.HasPrefix(entry, "PG") {
+		name, _, _ := strings.Cut(entry, "=")
+		if !strings.HasPrefix(name, "PG") && !slices.Contains(ours, name) {
 			kept = append(kept, entry)
 		}
 	}

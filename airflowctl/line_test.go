@@ -128,7 +128,7 @@ func TestALifeSaysSomething(t *testing.T) {
 	m := newMetastore(t)
 	step := filepath.Join(t.TempDir(), "step")
 	j := newJob(t, airflowctl.Config{
-		Node: "a", Kind: airflowctl.Command, Command: []string{"sh", "-c", teller}, Env: append(os.Environ(), "STEP="+step),
+		Node: "a", Kind: airflowctl.Command, Command: []string{"sh", "-c", teller}, Env: append(os.Environ(), "DUOFLOW_STATUS_FILE=/nowhere", "DUOFLOW_EPOCH=7", "STEP="+step),
 		FenceDSN: m.dsn["a"], Observer: &events{},
 	})
 	says := func(want string) {
