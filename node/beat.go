@@ -22,12 +22,22 @@ type beat struct {
 	// Fsync is the p99 of the log's commits, in nanoseconds.
 	Fsync time.Duration `json:"fsync,omitempty"`
 	// Doubt is why its disk is not trusted to vote; empty when it is.
-	Doubt string                           `json:"doubt,omitempty"`
-	Jobs  map[lease.JobName]control.Report `json:"jobs"`
+	Doubt string `json:"doubt,omitempty"`
+	// Disk is why its disk takes no writes; empty when it does.
+	Disk string                           `json:"disk,omitempty"`
+	Jobs map[lease.JobName]control.Report `json:"jobs"`
 	// Lines is what its jobs say of themselves. For people: nothing that decides may read it.
 	Lines map[lease.JobName]line `json:"lines,omitempty"`
 	// linesAt is when these lines, with these ages, were first heard, on the hearer's clock.
 	linesAt control.Instant
+}
+
+// trouble is what is wrong with the node itself, for people.
+func (b beat) trouble() string {
+	if b.Doubt == "" || b.Disk == "" {
+		return b.Doubt + b.Disk
+	}
+	return b.Doubt + "; " + b.Disk
 }
 
 func (b beat) encode() []byte {

@@ -16,10 +16,10 @@ import (
 )
 
 func fullBeat() beat {
-	return beat{Node: "a", Version: "1.2.3", Fsync: 4 * time.Millisecond, Jobs: map[lease.JobName]control.Report{
+	return beat{Node: "a", Version: "1.2.3", Fsync: 4 * time.Millisecond, Disk: "full", Jobs: map[lease.JobName]control.Report{
 		"scheduler": {
 			Token: lifeA, Goodbye: true, Hears: []lease.NodeID{"a", "t"}, State: control.Active, Epoch: 3, Healthy: true,
-			Row: control.Row{Epoch: 3, Node: "a", Token: lifeA}, HighestRole: 4, Warm: true,
+			Row: control.Row{Epoch: 3, Node: "a", Token: lifeA}, HighestRole: 4, Unwritable: true, Warm: true,
 		},
 		"etl": {Token: lifeA, State: control.Standby},
 	}, Lines: map[lease.JobName]line{"scheduler": {"3 of 12 chunks", 1500 * time.Millisecond, "next slot"}}}
@@ -151,5 +151,30 @@ func TestWire(t *testing.T) {
 	}, "; ")
 	if got := told(w.mail); got != want {
 		t.Errorf("told\n%s\nwant\n%s", got, want)
+	}
+}
+
+// TestDroppedBeatsAreCounted: a peer that speaks nonsense at every pulse fills no disk with complaints.
+func TestDroppedBeatsAreCounted(t *testing.T) {
+	var out strings.Builder
+	w := NewWire(Config{Nodes: map[string]Member{"a": {}, "b": {}}}, slog.New(slog.NewTextHandler(&out, nil)))
+	now := time.Now()
+	w.now = func() time.Time { return now }
+	long := beat{Node: lease.NodeID(strings.Repeat("X", 10_000))}.encode()
+	for range 100 {
+		w.Beat(RaftID("b"), fullBeat().encode()) // in a's name
+	}
+	w.Beat(RaftID("a"), long)
+	now = now.Add(dropEvery)
+	w.Beat(RaftID("b"), fullBeat().encode())
+	w.Beat(RaftID("a"), fullBeat().encode())
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	if len(lines) != 3 {
+		t.Fatalf("%d lines: %s", len(lines), out.String())
+	}
+	for i, want := range []string{`peer=b count=1 err="it is a's"`, "peer=a count=1", "peer=b count=100"} {
+		if !strings.Contains(lines[i], want) || len(lines[i]) > 2*maxDrop {
+			t.Errorf("line %d is %s, want %s", i, lines[i], want)
+		}
 	}
 }

@@ -114,13 +114,13 @@ func (n *Node) sendBeat(now control.Instant) {
 		n.diskAt, n.disk = now.Add(diskEvery), n.log.Status()
 	}
 	b := beat{
-		Node: n.self, Version: n.version, Fsync: n.disk.FsyncP99, Doubt: n.disk.Doubt,
+		Node: n.self, Version: n.version, Fsync: n.disk.FsyncP99, Doubt: n.disk.Doubt, Disk: n.log.Unwritable(),
 		Jobs: map[lease.JobName]control.Report{},
 	}
 	hears := n.heard.since(now, detections[n.cfg.Detection].silence)
 	for _, s := range n.seats {
 		said := s.machine.Report()
-		said.Hears = hears
+		said.Hears, said.Unwritable = hears, b.Disk != ""
 		if s.hosted != nil {
 			status := s.hosted.Status()
 			said.Warm = status.Warm

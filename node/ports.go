@@ -16,6 +16,8 @@ type replicatedLog interface {
 	Propose(ctx context.Context, command []byte) error
 	Broadcast(payload []byte)
 	Status() raftstore.Status
+	// Unwritable says why the log's disk takes no writes; "" = it does.
+	Unwritable() string
 	// Tick lets the log's time pass.
 	Tick(n int)
 }

@@ -26,6 +26,8 @@ type soleLog struct {
 	mu    sync.Mutex
 	index uint64
 	beats int
+	// unwritable is why its disk takes no writes.
+	unwritable string
 }
 
 func (l *soleLog) Run(ctx context.Context) error {
@@ -58,6 +60,18 @@ func (l *soleLog) Broadcast(payload []byte) {
 }
 
 func (l *soleLog) Tick(int) {}
+
+func (l *soleLog) Unwritable() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.unwritable
+}
+
+func (l *soleLog) setUnwritable(reason string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.unwritable = reason
+}
 
 func (l *soleLog) Status() raftstore.Status {
 	return raftstore.Status{Leadership: raftstore.Leadership{Term: 1, Leader: RaftID("a"), Self: true, Ready: true}}

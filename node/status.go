@@ -58,7 +58,7 @@ func (n *Node) nodeStatus(id lease.NodeID, p picture, raft raftstore.Status) *du
 		status.LastBeatAgeMs = &age
 		status.Version = p.beats[id].Version
 		status.FsyncP99Ms = p.beats[id].Fsync.Seconds() * 1000
-		status.Trouble = p.beats[id].Doubt
+		status.Trouble = p.beats[id].trouble()
 	}
 	switch {
 	case raft.Leader == 0:

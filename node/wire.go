@@ -2,6 +2,7 @@ package node
 
 import (
 	"bytes"
+	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -26,6 +27,20 @@ type Wire struct {
 	mu sync.Mutex
 	// said is each peer's last beat: as long as it says nothing else, and it seldom does, it is not decoded again.
 	said map[uint64]spoken
+	// drops are the beats of each peer that made no sense.
+	drops map[uint64]*drops
+	now   func() time.Time
+}
+
+const (
+	dropEvery = 5 * time.Second // for each peer, one line of the log: beats come twenty times a second
+	maxDrop   = 300             // bytes of an error in it: some quote what the peer sent
+)
+
+// drops counts what was dropped, and when it was last told.
+type drops struct {
+	untold uint64
+	told   time.Time
 }
 
 // spoken is a beat as it came, and what it means.
@@ -44,7 +59,10 @@ func NewWire(cfg Config, logger *slog.Logger) *Wire {
 	for _, name := range cfg.nodeNames() {
 		names[RaftID(name)] = name
 	}
-	return &Wire{mail: mail, ledger: newLedger(mail), names: names, logger: logger, said: map[uint64]spoken{}}
+	return &Wire{
+		mail: mail, ledger: newLedger(mail), names: names, logger: logger,
+		said: map[uint64]spoken{}, drops: map[uint64]*drops{}, now: time.Now,
+	}
 }
 
 // StateMachine is what the replicated log applies to.
@@ -53,11 +71,46 @@ func (w *Wire) StateMachine() raftstore.StateMachine { return w.ledger }
 // Beat implements raftstore.Observer.
 func (w *Wire) Beat(from uint64, payload []byte) {
 	b, err := w.hear(from, payload)
-	if err != nil || b.Node != w.names[from] {
-		w.logger.Warn("beat dropped", "peer", w.names[from], "said", b.Node, "err", err)
+	if err == nil && b.Node != w.names[from] {
+		err = fmt.Errorf("it is %s's", b.Node)
+	}
+	if err != nil {
+		w.drop(from, err)
 		return
 	}
 	w.mail.postBeat(b)
+}
+
+// drop tells that beats of a peer are dropped, no oftener than dropEvery.
+func (w *Wire) drop(from uint64, err error) {
+	count := w.countDrop(from)
+	if count == 0 {
+		return
+	}
+	text := err.Error()
+	if len(text) > maxDrop {
+		text = text[:maxDrop] + "..."
+	}
+	w.logger.Warn("beats dropped", "peer", w.names[from], "count", count, "err", text)
+}
+
+// countDrop counts, and returns how many there are to tell of; 0 when it is too early to.
+func (w *Wire) countDrop(from uint64) uint64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	d := w.drops[from]
+	if d == nil {
+		d = &drops{}
+		w.drops[from] = d
+	}
+	d.untold++
+	now := w.now()
+	if !d.told.IsZero() && now.Sub(d.told) < dropEvery {
+		return 0
+	}
+	count := d.untold
+	d.told, d.untold = now, 0
+	return count
 }
 
 // hear decodes a beat, unless it says what the peer's last one said. Nobody changes a beat once it is decoded.

@@ -122,6 +122,8 @@ func TestMountFull(t *testing.T) {
 	c.propose(c.leader(), "before")
 	c.agree("before")
 	empty := fill(t, dir)
+	m.store.probe.look()
+	wants(t, errors.New(m.store.Unwritable()), "takes no writes", "no space left on device")
 	c.offer(m, c.others(m)[0])
 	c.ends(m, "write "+filepath.Join(dir, "data"), "no space left on device", "free space", "comes back by itself")
 	c.propose(c.others(m)[0], "without it")
@@ -173,6 +175,8 @@ func TestMountTurnsReadOnly(t *testing.T) {
 	if err := os.WriteFile("/sys/fs/ext4/"+device+"/trigger_fs_error", []byte("1"), 0); err != nil {
 		t.Fatal(err)
 	}
+	m.store.probe.look()
+	wants(t, errors.New(m.store.Unwritable()), "takes no writes", "read-only file system")
 	c.offer(m, c.others(m)[0])
 	c.ends(m, "write "+filepath.Join(dir, "data"), "read-only file system", "mount it writable")
 	c.propose(c.others(m)[0], "without it")

@@ -41,6 +41,7 @@ type Store struct {
 	links   map[uint64]*link
 	took    window
 	door    *door.Door
+	probe   *probe
 
 	inbox     chan *pb.Message
 	proposals chan proposal
@@ -87,6 +88,7 @@ func New(cfg Config, machine StateMachine) (*Store, error) {
 		waiters:   map[uint64]chan error{},
 		behind:    func(d *disk) storage { return d },
 	}
+	s.probe = newProbe(cfg.Dir, s.log)
 	var err error
 	if s.door, err = newDoor(s.log); err != nil {
 		return nil, fmt.Errorf("raftstore: %w", err)
@@ -117,6 +119,7 @@ func (s *Store) Run(ctx context.Context) (err error) {
 	if s.replica, err = s.newReplica(disk); err != nil {
 		return err
 	}
+	s.probe.look()
 	s.publish()
 	listener, err := s.listen()
 	if err != nil {
@@ -145,6 +148,7 @@ func (s *Store) serve(ctx context.Context, listener net.Listener) error {
 	group, running := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.loop(running) })
 	group.Go(func() error { s.saver.run(running); return nil })
+	group.Go(func() error { s.probe.run(running); return nil })
 	group.Go(func() error {
 		if err := server.Serve(listener); err != nil && running.Err() == nil {
 			return fmt.Errorf("serve peers: %w", err)

@@ -71,6 +71,8 @@ var unfits = []struct {
 		do: func(c *court) { c.change("b", func(r *control.Report) { r.State = control.Stopping }) }},
 	{name: "blind", node: "b", want: "cannot reach the metastore",
 		do: func(c *court) { c.change("b", func(r *control.Report) { r.Healthy = false }) }},
+	{name: "full disk", node: "b", want: "has a disk that takes no writes",
+		do: func(c *court) { c.change("b", func(r *control.Report) { r.Unwritable = true }) }},
 	{name: "one-way link", node: "b", want: "does not hear the leader",
 		do: func(c *court) { c.change("b", func(r *control.Report) { r.Hears = []lease.NodeID{"a", "c"} }) }},
 	{name: "the leader itself need not hear itself", node: "b",

@@ -39,6 +39,8 @@ func (g *Granter) Unfit(id lease.NodeID) string {
 		return "is " + string(p.said.State) + ", not standby"
 	case !p.said.Healthy:
 		return "cannot reach the metastore"
+	case p.said.Unwritable:
+		return "has a disk that takes no writes"
 	case id != g.cfg.Self && !slices.Contains(p.said.Hears, g.cfg.Self):
 		return "does not hear the leader"
 	case g.cfg.Follow != "" && (g.followed.Phase != lease.Granted || g.followed.Holder != id):

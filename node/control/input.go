@@ -128,6 +128,8 @@ type Report struct {
 	Healthy     bool        `json:"healthy,omitempty"`
 	Row         Row         `json:"row"`
 	HighestRole lease.Epoch `json:"highest_role,omitempty"`
+	// Unwritable: the daemon's own log has a disk that takes no writes. A grant would be the end of the daemon.
+	Unwritable bool `json:"unwritable,omitempty"`
 	// Warm: a standby process is imported and waiting.
 	Warm bool `json:"warm,omitempty"`
 }
