@@ -13,7 +13,17 @@ import (
 // BenchmarkPipeline runs duoetl, as a process, over two years of real size. BigQuery, the stores and the generator of the
 // tiles are in the other process, on the same processors; what they take is part of extract and copy.
 func BenchmarkPipeline(b *testing.B) {
-	s := newStage(b, 1)
+	var whole stage
+	stop, err := whole.start(1)
+	b.Cleanup(func() {
+		if err := stop(); err != nil {
+			b.Error(err)
+		}
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	s := whole.with(b)
 	for i := 0; b.Loop(); i++ {
 		pipeline := "bench_" + string(rune('a'+i))
 		s.configure(pipeline)

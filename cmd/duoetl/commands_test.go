@@ -13,13 +13,14 @@ import (
 // TestCommandsOverAWholeLife calls every command that needs servers, as a process, in the order of a pipeline's life. No
 // secret is in what any of them shows.
 func TestCommandsOverAWholeLife(t *testing.T) {
-	s := newStage(t, 0.001)
-	s.configure("life")
+	s := theStage(t)
+	life := fresh("life")
+	s.configure(life)
 	line := filepath.Join(t.TempDir(), "line")
 	t.Setenv(statusVariable, line)
 	call := func(want int, args ...string) string {
 		t.Helper()
-		c := s.command("life", 1, args...)
+		c := s.command(life, 1, args...)
 		out, err := c.CombinedOutput()
 		if c.ProcessState == nil || c.ProcessState.ExitCode() != want {
 			t.Fatalf("duoetl %s: %v, want code %d\n%s", strings.Join(args, " "), err, want, out)
@@ -63,15 +64,15 @@ func TestCommandsOverAWholeLife(t *testing.T) {
 	}
 	holds(call(etl.ExitOK, "status"), "publish", "SYNTHETIC")
 	holds(call(etl.ExitOK, "quarantine"), "Rules")
-	holds(call(etl.ExitOK, "doctor"), "duckdb", "job life at epoch 1")
+	holds(call(etl.ExitOK, "doctor"), "duckdb", "job "+life+" at epoch 1")
 	holds(call(etl.ExitOK, "gc", "--age", "1h"), "0 uploads dropped")
 	holds(call(etl.ExitOK, "verify"), "the tables hold what was loaded")
-	s.exec("UPDATE life.day SET strikes = strikes + 1 WHERE day = '2018-07-01'")
+	s.exec("UPDATE " + life + ".day SET strikes = strikes + 1 WHERE day = '2018-07-01'")
 	holds(call(etl.ExitQuality, "verify"), "2018")
 	holds(call(etl.ExitOK, "reset", "--chunk", "2018", "--yes"), "forgotten")
 	holds(call(etl.ExitOK, "resume"), "1 done, 1 up to date")
 	holds(call(etl.ExitOK, "verify"), "the tables hold what was loaded")
 
-	s.exec("UPDATE duoflow.fence SET epoch = 2 WHERE job = 'life'")
+	s.exec("UPDATE duoflow.fence SET epoch = 2 WHERE job = $1", life)
 	holds(call(etl.ExitFenced, "run"), "another epoch has taken over")
 }

@@ -94,7 +94,7 @@ func TestSynthWritesWhatItSays(t *testing.T) {
 }
 
 func TestTheExampleIsAConfiguration(t *testing.T) {
-	c, err := etl.LoadConfig("example.yaml")
+	c, err := etl.LoadConfig(filepath.Join(shared.home, "example.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
