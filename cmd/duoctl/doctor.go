@@ -91,7 +91,7 @@ func writeDoctor(w io.Writer, all []diagnosis) {
 func writeFindings(w io.Writer, findings []*duoflowv1.Finding) {
 	g := &grid.Grid{Head: []string{"JOB", "FINDING", "OK", "DETAIL", "TO MEND"}}
 	for _, f := range findings {
-		g.Add(orDash(f.GetJob()), f.GetName(), standing(f), orDash(f.GetDetail()), orDash(f.GetMend()))
+		g.Add(grid.OrDash(f.GetJob()), f.GetName(), standing(f), grid.OrDash(f.GetDetail()), grid.OrDash(f.GetMend()))
 	}
 	g.Write(w)
 }
@@ -130,5 +130,5 @@ func standing(f *duoflowv1.Finding) string {
 	if f.GetOk() && f.GetMend() != "" {
 		return "advice"
 	}
-	return yesNo(f.GetOk())
+	return grid.YesNo(f.GetOk())
 }

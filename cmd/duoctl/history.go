@@ -53,12 +53,12 @@ func (a *app) history(ctx context.Context, request *duoflowv1.HistoryRequest) er
 
 func writeHistory(w io.Writer, answer *duoflowv1.HistoryResponse) {
 	if view := answer.GetView(); !view.GetAuthoritative() {
-		fmt.Fprintf(w, "STALE: %s, %s old; the newest entries may be missing\n", orDash(view.GetReason()), ageText(view.GetAgeMs()))
+		fmt.Fprintf(w, "STALE: %s, %s old; the newest entries may be missing\n", grid.OrDash(view.GetReason()), ageText(view.GetAgeMs()))
 	}
 	g := &grid.Grid{Head: []string{"AT", "JOB", "EPOCH", "KIND", "NODE", "TOOK", "REASON"}}
 	for _, e := range answer.GetEntries() {
-		g.Add(atText(e.GetAtUnixMs()), e.GetJob(), epochText(e.GetEpoch()), e.GetKind(), orDash(e.GetNode()),
-			millisText(sum(e.GetPhases())), orDash(e.GetReason()))
+		g.Add(atText(e.GetAtUnixMs()), e.GetJob(), epochText(e.GetEpoch()), e.GetKind(), grid.OrDash(e.GetNode()),
+			millisText(sum(e.GetPhases())), grid.OrDash(e.GetReason()))
 	}
 	g.Write(w)
 	for _, e := range answer.GetEntries() {
@@ -74,7 +74,7 @@ func writeHistory(w io.Writer, answer *duoflowv1.HistoryResponse) {
 
 func atText(unixMillis int64) string {
 	if unixMillis == 0 {
-		return dash
+		return grid.Dash
 	}
 	return time.UnixMilli(unixMillis).UTC().Format("2006-01-02T15:04:05.000Z")
 }

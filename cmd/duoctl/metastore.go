@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/duoflow/duoflow/airflowctl/fence"
+	"github.com/duoflow/duoflow/cmd/grid"
 )
 
 // setupPlan is what metastore init was asked for.
@@ -190,5 +191,5 @@ func describeDSN(dsn string) (string, error) {
 	if err != nil {
 		return "", usage("the connection string cannot be read", "write it like postgres://user@host:5432/database")
 	}
-	return fmt.Sprintf("database %s at %s:%d as %s", orDash(config.Database), config.Host, config.Port, config.User), nil
+	return fmt.Sprintf("database %s at %s:%d as %s", grid.OrDash(config.Database), config.Host, config.Port, config.User), nil
 }

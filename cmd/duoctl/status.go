@@ -52,7 +52,7 @@ func staleness(view *duoflowv1.View, from *link) error {
 	return &failure{
 		code: exitStale,
 		what: fmt.Sprintf("%s: not authoritative: %s, %s old",
-			from.endpoint, orDash(view.GetReason()), ageText(view.GetAgeMs())),
+			from.endpoint, grid.OrDash(view.GetReason()), ageText(view.GetAgeMs())),
 		mend: "name more nodes with --endpoint, or bring a majority of them back",
 	}
 }
@@ -60,10 +60,10 @@ func staleness(view *duoflowv1.View, from *link) error {
 func writeStatus(w io.Writer, s *duoflowv1.StatusResponse) {
 	if view := s.GetView(); !view.GetAuthoritative() {
 		fmt.Fprintf(w, "STALE: %s; this is what node %s knew %s ago\n",
-			orDash(view.GetReason()), s.GetNode(), ageText(view.GetAgeMs()))
+			grid.OrDash(view.GetReason()), s.GetNode(), ageText(view.GetAgeMs()))
 	}
 	fmt.Fprintf(w, "cluster %s: raft term %d, raft leader %s, applied %d of %d (asked %s)\n",
-		s.GetCluster(), s.GetTerm(), orDash(s.GetLeader()), s.GetApplied(), s.GetCommit(), s.GetNode())
+		s.GetCluster(), s.GetTerm(), grid.OrDash(s.GetLeader()), s.GetApplied(), s.GetCommit(), s.GetNode())
 	writeNodes(w, s.GetNodes())
 	for _, job := range s.GetJobs() {
 		fmt.Fprintln(w)
@@ -82,7 +82,7 @@ func writeNodes(w io.Writer, nodes []*duoflowv1.NodeStatus) {
 		if n.GetConnected() {
 			connection = "up"
 		}
-		g.Add(name, orDash(n.GetAddress()), orDash(n.GetVersion()), orDash(n.GetRaftRole()), orDash(n.GetGossipState()),
+		g.Add(name, grid.OrDash(n.GetAddress()), grid.OrDash(n.GetVersion()), grid.OrDash(n.GetRaftRole()), grid.OrDash(n.GetGossipState()),
 			connection, optionalAge(n.LastBeatAgeMs), millisText(n.GetRttMs()), millisText(n.GetFsyncP99Ms()))
 	}
 	g.Write(w)
@@ -96,10 +96,10 @@ func writeNodes(w io.Writer, nodes []*duoflowv1.NodeStatus) {
 func writeJob(w io.Writer, job *duoflowv1.JobStatus) {
 	fmt.Fprintf(w, "job %s (%s): %s\n", job.GetName(), jobKind(job), strings.Join(jobFacts(job), ", "))
 	if job.GetUnsafe() {
-		fmt.Fprintf(w, "UNSAFE: %s\n", orDash(job.GetUnsafeReason()))
+		fmt.Fprintf(w, "UNSAFE: %s\n", grid.OrDash(job.GetUnsafeReason()))
 	}
 	if job.GetSuspectReason() != "" {
-		fmt.Fprintf(w, "SUSPECT: %s: %s\n", orDash(job.GetHolder()), job.GetSuspectReason())
+		fmt.Fprintf(w, "SUSPECT: %s: %s\n", grid.OrDash(job.GetHolder()), job.GetSuspectReason())
 	}
 	if job.GetWaitingReason() != "" {
 		fmt.Fprintf(w, "WAITING: %s\n", job.GetWaitingReason())
@@ -117,11 +117,11 @@ func writeJob(w io.Writer, job *duoflowv1.JobStatus) {
 	}
 	g := &grid.Grid{Head: []string{"NODE", "STATE", "EPOCH", "WARM", "METASTORE", "PROGRESS", "ELIGIBLE"}}
 	for _, n := range job.GetNodes() {
-		eligible := yesNo(n.GetEligible())
+		eligible := grid.YesNo(n.GetEligible())
 		if n.GetIneligibleReason() != "" {
 			eligible += ": " + n.GetIneligibleReason()
 		}
-		g.Add(n.GetNode(), orDash(n.GetState()), epochText(n.GetEpoch()), yesNo(n.GetWarmReady()),
+		g.Add(n.GetNode(), grid.OrDash(n.GetState()), epochText(n.GetEpoch()), grid.YesNo(n.GetWarmReady()),
 			metastoreText(n.GetMetastore()), optionalAge(n.ProgressAgeMs), eligible)
 	}
 	g.Write(w)
@@ -143,7 +143,7 @@ func jobKind(job *duoflowv1.JobStatus) string {
 func jobFacts(job *duoflowv1.JobStatus) []string {
 	facts := []string{"never granted"}
 	if job.GetEpoch() != 0 {
-		facts[0] = fmt.Sprintf("epoch %d %s", job.GetEpoch(), orDash(job.GetPhase()))
+		facts[0] = fmt.Sprintf("epoch %d %s", job.GetEpoch(), grid.OrDash(job.GetPhase()))
 		if job.GetHolder() != "" {
 			facts[0] += ", holder " + job.GetHolder()
 		}
@@ -152,9 +152,9 @@ func jobFacts(job *duoflowv1.JobStatus) []string {
 	case fence == nil:
 		facts = append(facts, "fence not read")
 	case fence.GetEpoch() == job.GetEpoch():
-		facts = append(facts, fmt.Sprintf("fence %d by %s", fence.GetEpoch(), orDash(fence.GetNode())))
+		facts = append(facts, fmt.Sprintf("fence %d by %s", fence.GetEpoch(), grid.OrDash(fence.GetNode())))
 	default:
-		facts = append(facts, fmt.Sprintf("fence %d by %s (differs)", fence.GetEpoch(), orDash(fence.GetNode())))
+		facts = append(facts, fmt.Sprintf("fence %d by %s (differs)", fence.GetEpoch(), grid.OrDash(fence.GetNode())))
 	}
 	if job.MirrorAgeMs != nil {
 		facts = append(facts, "mirror "+ageText(job.GetMirrorAgeMs())+" old")
@@ -163,7 +163,7 @@ func jobFacts(job *duoflowv1.JobStatus) []string {
 }
 
 func metastoreText(m *duoflowv1.MetastoreStatus) string {
-	text := dash
+	text := grid.Dash
 	switch {
 	case m == nil:
 		return text

@@ -3,29 +3,14 @@ package main
 import (
 	"fmt"
 	"time"
+
+	"github.com/duoflow/duoflow/cmd/grid"
 )
-
-// dash stands for what is unknown or does not apply.
-const dash = "-"
-
-func orDash(text string) string {
-	if text == "" {
-		return dash
-	}
-	return text
-}
-
-func yesNo(yes bool) string {
-	if yes {
-		return "yes"
-	}
-	return "no"
-}
 
 // epochText shows 0, no epoch, as a dash.
 func epochText(epoch uint64) string {
 	if epoch == 0 {
-		return dash
+		return grid.Dash
 	}
 	return fmt.Sprint(epoch)
 }
@@ -34,28 +19,20 @@ func epochText(epoch uint64) string {
 func millisText(millis float64) string {
 	switch {
 	case millis <= 0:
-		return dash
+		return grid.Dash
 	case millis < 10:
 		return fmt.Sprintf("%.1f ms", millis)
 	}
 	return ageText(uint64(millis + 0.5))
 }
 
-// ageText shows a duration with a precision that fits it.
-func ageText(millis uint64) string {
-	switch {
-	case millis < 1000:
-		return fmt.Sprintf("%d ms", millis)
-	case millis < 120_000:
-		return fmt.Sprintf("%.1f s", float64(millis)/1000)
-	}
-	return (time.Duration(millis) * time.Millisecond).Round(time.Second).String()
-}
+// ageText shows an age as the protocol has it.
+func ageText(millis uint64) string { return grid.Age(time.Duration(millis) * time.Millisecond) }
 
 // optionalAge is ageText of a field that may be absent.
 func optionalAge(millis *uint64) string {
 	if millis == nil {
-		return dash
+		return grid.Dash
 	}
 	return ageText(*millis)
 }

@@ -198,10 +198,10 @@ func verdict(t transfer, via *link, answer *duoflowv1.TransferResponse) error {
 	where := fmt.Sprintf("%s: %s of job %s", via.endpoint, t.verb, t.job)
 	switch {
 	case !answer.GetAccepted():
-		return &failure{code: exitUnsafe, what: fmt.Sprintf("%s refused: %s", where, orDash(answer.GetReason()))}
+		return &failure{code: exitUnsafe, what: fmt.Sprintf("%s refused: %s", where, grid.OrDash(answer.GetReason()))}
 	case t.wait && !t.dryRun && !answer.GetCompleted():
 		return &failure{
-			code: exitTimeout, what: fmt.Sprintf("%s not completed: %s", where, orDash(answer.GetReason())),
+			code: exitTimeout, what: fmt.Sprintf("%s not completed: %s", where, grid.OrDash(answer.GetReason())),
 			mend: "it goes on; look with duoctl status",
 		}
 	}
@@ -221,7 +221,7 @@ func writeTransfer(w io.Writer, t transfer, answer *duoflowv1.TransferResponse) 
 		outcome = "completed"
 	}
 	fmt.Fprintf(w, "%s of job %s %s: %s (epoch %s) -> %s (epoch %s)\n", t.verb, t.job, outcome,
-		orDash(answer.GetFrom()), epochText(answer.GetEpochBefore()), orDash(answer.GetTo()), epochText(answer.GetEpochAfter()))
+		grid.OrDash(answer.GetFrom()), epochText(answer.GetEpochBefore()), grid.OrDash(answer.GetTo()), epochText(answer.GetEpochAfter()))
 	if answer.GetReason() != "" {
 		fmt.Fprintf(w, "reason: %s\n", answer.GetReason())
 	}

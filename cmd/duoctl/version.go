@@ -108,7 +108,7 @@ func writeVersions(w io.Writer, rows []versionRow) {
 	g := &grid.Grid{Head: []string{"PROGRAM", "VERSION", "GO", "PLATFORM"}}
 	for _, row := range rows {
 		if row.err != nil {
-			g.Add(row.where, "no answer", dash, dash)
+			g.Add(row.where, "no answer", grid.Dash, grid.Dash)
 			continue
 		}
 		g.Add(row.where, row.answer.GetVersion(), row.answer.GetGo(), row.answer.GetPlatform())

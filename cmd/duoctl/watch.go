@@ -52,9 +52,9 @@ func stateLine(s *duoflowv1.StatusResponse, name string) string {
 		}
 		var states []string
 		for _, n := range job.GetNodes() {
-			states = append(states, n.GetNode()+" "+orDash(n.GetState()))
+			states = append(states, n.GetNode()+" "+grid.OrDash(n.GetState()))
 		}
-		return fmt.Sprintf("epoch %s %s: %s", epochText(job.GetEpoch()), orDash(job.GetPhase()), strings.Join(states, ", "))
+		return fmt.Sprintf("epoch %s %s: %s", epochText(job.GetEpoch()), grid.OrDash(job.GetPhase()), strings.Join(states, ", "))
 	}
 	return "job " + name + " is not shown"
 }

@@ -46,8 +46,8 @@ func writeStatus(w io.Writer, s etl.Status) {
 		if c.Epoch > 0 {
 			epoch = fmt.Sprint(c.Epoch)
 		}
-		g.Add(string(c.Chunk), orDash(c.Step), orDash(string(c.State)), epoch, orDash(c.Node), c.Updated.UTC().Format(time.DateTime),
-			yesNo(c.Loaded), fmt.Sprint(c.Rows), fmt.Sprint(c.Strikes), kind(c), orDash(c.Error))
+		g.Add(string(c.Chunk), grid.OrDash(c.Step), grid.OrDash(string(c.State)), epoch, grid.OrDash(c.Node), c.Updated.UTC().Format(time.DateTime),
+			grid.YesNo(c.Loaded), fmt.Sprint(c.Rows), fmt.Sprint(c.Strikes), kind(c), grid.OrDash(c.Error))
 	}
 	g.Write(w)
 	fmt.Fprintf(w, "%d rows, %d strikes are loaded%s\n", s.Rows, s.Strikes, badge(s.Synthetic))
@@ -160,7 +160,7 @@ func newDoctor(a *app) *cobra.Command {
 				checks, bad := p.Doctor(cmd.Context()), 0
 				g := grid.Grid{Head: []string{"Check", "OK", "Says"}}
 				for _, c := range checks {
-					g.Add(c.Name, yesNo(c.OK), c.Says)
+					g.Add(c.Name, grid.YesNo(c.OK), c.Says)
 					if !c.OK {
 						bad++
 					}

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/duoflow/duoflow/cmd/grid"
 	"github.com/duoflow/duoflow/etl"
 )
 
@@ -77,14 +78,14 @@ func drawing(p etl.Progress) []line {
 	if p.Unchanged > 0 {
 		head.text += fmt.Sprintf(", %d up to date", p.Unchanged)
 	}
-	head.text += fmt.Sprintf("  %s, %s left", duration(p.Elapsed), duration(p.ETA))
+	head.text += fmt.Sprintf("  %s, %s left", grid.Took(p.Elapsed), grid.Took(p.ETA))
 	out := []line{head}
 	for _, s := range p.Steps {
 		unit, n := "rows", s.Rows
 		if n == 0 {
 			unit, n = "bytes", s.Bytes
 		}
-		l := line{text: fmt.Sprintf("  %-9s %3d  %-8s %9s %s, %9s/s", s.Step, s.Done, orDash(string(s.Chunk)), amount(float64(n)), unit, amount(s.Rate))}
+		l := line{text: fmt.Sprintf("  %-9s %3d  %-8s %9s %s, %9s/s", s.Step, s.Done, grid.OrDash(string(s.Chunk)), amount(float64(n)), unit, amount(s.Rate))}
 		if s.Chunk != "" {
 			l.loud = bold
 		}

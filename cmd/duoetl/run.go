@@ -108,7 +108,7 @@ func writePlan(w io.Writer, plan etl.Plan) {
 		g.Add(string(c.Chunk), c.State, c.Why, amount(float64(c.Bytes)), amount(float64(c.Rows)))
 	}
 	g.Write(w)
-	fmt.Fprintf(w, "%d of %d chunks to do, %s bytes, about %s%s\n", plan.Work, len(plan.Chunks), amount(float64(plan.Bytes)), duration(plan.Estimate), badge(plan.Synthetic))
+	fmt.Fprintf(w, "%d of %d chunks to do, %s bytes, about %s%s\n", plan.Work, len(plan.Chunks), amount(float64(plan.Bytes)), grid.Took(plan.Estimate), badge(plan.Synthetic))
 }
 
 func badge(synthetic bool) string {
@@ -213,17 +213,17 @@ func (a *app) run(ctx context.Context, s etl.Selection) error {
 
 func writeReport(w io.Writer, r etl.Report) {
 	if r.Unchanged == len(r.Chunks) {
-		fmt.Fprintf(w, "nothing new: %d chunks are up to date (%s)%s\n", r.Unchanged, duration(r.Took), badge(r.Synthetic))
+		fmt.Fprintf(w, "nothing new: %d chunks are up to date (%s)%s\n", r.Unchanged, grid.Took(r.Took), badge(r.Synthetic))
 		return
 	}
 	g := grid.Grid{Head: []string{"Chunk", "State", "Rows", "Strikes", "Quarantined", "Steps done", "Error"}}
 	for _, c := range r.Chunks {
 		var steps []string
 		for _, s := range c.Steps {
-			steps = append(steps, s.Step+" "+duration(s.Took))
+			steps = append(steps, s.Step+" "+grid.Took(s.Took))
 		}
-		g.Add(string(c.Chunk), orDash(c.State), fmt.Sprint(c.Rows), fmt.Sprint(c.Strikes), fmt.Sprint(c.Quarantined), orDash(strings.Join(steps, ", ")), orDash(c.Error))
+		g.Add(string(c.Chunk), grid.OrDash(c.State), fmt.Sprint(c.Rows), fmt.Sprint(c.Strikes), fmt.Sprint(c.Quarantined), grid.OrDash(strings.Join(steps, ", ")), grid.OrDash(c.Error))
 	}
 	g.Write(w)
-	fmt.Fprintf(w, "%d done, %d up to date, %d failed in %s%s\n", r.Done, r.Unchanged, r.Failed, duration(r.Took), badge(r.Synthetic))
+	fmt.Fprintf(w, "%d done, %d up to date, %d failed in %s%s\n", r.Done, r.Unchanged, r.Failed, grid.Took(r.Took), badge(r.Synthetic))
 }

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/duoflow/duoflow/cmd/grid"
 	"github.com/duoflow/duoflow/etl"
 )
 
@@ -83,7 +84,7 @@ func left(d time.Duration) string {
 	if d < 2*time.Minute {
 		return fmt.Sprintf("%.0f s", d.Seconds())
 	}
-	return duration(d)
+	return grid.Took(d)
 }
 
 // endLine says what a run came to.
@@ -110,7 +111,7 @@ func endLine(r etl.Report, err error) string {
 		facts = append(facts, amount(float64(rows))+" rows")
 	}
 	if r.Took > 0 {
-		facts = append(facts, duration(r.Took))
+		facts = append(facts, grid.Took(r.Took))
 	}
 	line := strings.Join(facts, ", ") + badge(r.Synthetic)
 	if err != nil {
