@@ -11,7 +11,7 @@ import (
 // Kinds of engine.
 const (
 	DuckDB = "duckdb" // in this process
-	Spark  = "spark"  // its place: the same SQL, over a Spark master
+	Spark  = "spark"  // package spark: the same SQL, on a Spark of any size
 )
 
 // ErrEngine: there is no such engine in this version.
@@ -20,9 +20,10 @@ var ErrEngine = errors.New("no such engine")
 // Job is one chunk to add up.
 type Job struct {
 	Chunk      tile.Chunk
-	Inputs     []string // canonical Parquet files of this chunk; at least one
-	CellTenths int      // edge of a cell in tenths of a degree; 0 = DefaultCell
-	Dir        string   // for what does not fit into memory; "" = nothing may be written, such a job fails
+	Inputs     []string     // canonical Parquet files of this chunk, at least one; for Spark s3a:// URLs too
+	CellTenths int          // edge of a cell in tenths of a degree; 0 = DefaultCell
+	Dir        string       // for what does not fit into memory; "" = nothing may be written, such a job fails
+	Note       func(string) // told in words how far an engine is that takes long; nil = nobody is
 }
 
 // Engine runs the queries. Its methods are safe for concurrent use.
@@ -40,14 +41,12 @@ type Config struct {
 	Threads int    // 0 = as many as the process has processors
 }
 
-// Open returns the engine. It takes nothing before Aggregate is called.
+// Open returns the engine in this process. It takes nothing before Aggregate is called.
 func Open(c Config) (Engine, error) {
 	switch c.Kind {
 	case DuckDB, "":
 		return newDuck(c)
-	case Spark:
-		return nil, fmt.Errorf("%w: spark is not in this version yet; use duckdb", ErrEngine)
 	default:
-		return nil, fmt.Errorf("%w: %q; there is duckdb", ErrEngine, c.Kind)
+		return nil, fmt.Errorf("%w: %q; there is duckdb here, and spark in package spark", ErrEngine, c.Kind)
 	}
 }

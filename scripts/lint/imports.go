@@ -36,6 +36,7 @@ var rooms = []struct {
 	{"etl/objects", []string{"etl/tile"}},
 	{"etl/bigq", []string{"etl/tile", "etl/objects"}},
 	{"etl/aggregate", []string{"etl/tile"}},
+	{"etl/spark", []string{"etl/tile", "etl/aggregate"}},
 	{"etl/warehouse", []string{"etl/tile", "etl/aggregate"}},
 	{"etl/synth", []string{"etl/tile"}},
 	{"etl/sandbox", []string{"etl/tile", "etl/nldn", "etl/synth"}}, // nldn: tables from given files
