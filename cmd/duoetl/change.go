@@ -136,7 +136,9 @@ func newSynth(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "synth",
 		Short:   "Make files of tiles that are not real",
-		Long:    "Synth writes a file a year whose totals and holes are those that are published for the real data; each row is made up. It needs no configuration.",
+		Long: `Synth writes a file a year whose totals and holes are those that are published for the real data; each row is made up. It
+needs no configuration. Put into a bucket of Google Cloud Storage, such a file wants the metadata synthetic=true: it is what the
+tables' comments and duoetl status go by, nothing is guessed of the contents.`,
 		Example: example("duoetl synth --from 2017 --to 2018 --dir /tmp/tiles", "duoetl synth --from 2018 --to 2018 --scale 0.01 --format bigquery-3"),
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
