@@ -134,8 +134,8 @@ func newSynth(a *app) *cobra.Command {
 	var dir, format string
 	var spec synth.Spec
 	cmd := &cobra.Command{
-		Use:     "synth",
-		Short:   "Make files of tiles that are not real",
+		Use:   "synth",
+		Short: "Make files of tiles that are not real",
 		Long: `Synth writes a file a year whose totals and holes are those that are published for the real data; each row is made up. It
 needs no configuration. Put into a bucket of Google Cloud Storage, such a file wants the metadata synthetic=true: it is what the
 tables' comments and duoetl status go by, nothing is guessed of the contents.`,
