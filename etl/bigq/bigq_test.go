@@ -14,17 +14,13 @@ import (
 
 	"github.com/duoflow/duoflow/etl/objects"
 	"github.com/duoflow/duoflow/etl/sandbox"
+	"github.com/duoflow/duoflow/etl/sandbox/sandboxtest"
 	"github.com/duoflow/duoflow/etl/synth"
 	"github.com/duoflow/duoflow/etl/tile"
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m,
-		// Of the sandbox's libraries: one is started once a process, the other sees that its pool is gone within ten seconds.
-		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
-		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"),
-		goleak.IgnoreAnyFunction("go.opencensus.io/stats/view.(*worker).start"),
-	)
+	goleak.VerifyTestMain(m, sandboxtest.Leftovers()...)
 }
 
 // scale makes years of some ten thousand rows.
@@ -41,25 +37,8 @@ type scene struct {
 func newScene(t *testing.T, tables []sandbox.Table) *scene {
 	t.Helper()
 	s := &scene{t: t, faults: &sandbox.Faults{}}
+	s.box = sandboxtest.Start(t, sandbox.Config{GCSBuckets: []string{"staging"}, Tables: tables, ShardRows: 2000, Faults: s.faults})
 	var err error
-	if s.box, err = sandbox.New(sandbox.Config{Dir: t.TempDir(), GCSBuckets: []string{"staging"}, Tables: tables, ShardRows: 2000, Faults: s.faults}); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.box.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("sandbox: %v", err)
-		}
-	})
-	select {
-	case <-s.box.Ready():
-	case err := <-done:
-		done <- err
-		t.Fatalf("sandbox: %v", err)
-	}
 	if s.gcs, err = objects.OpenGCS(t.Context(), objects.GCSConfig{Endpoint: s.box.Endpoints().GCS}); err != nil {
 		t.Fatal(err)
 	}

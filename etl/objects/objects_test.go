@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/duoflow/duoflow/etl/sandbox"
+	"github.com/duoflow/duoflow/etl/sandbox/sandboxtest"
 )
 
 // helperTask is what a helper process is told in the environment variable of this name.
@@ -27,12 +28,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	goleak.VerifyTestMain(m,
-		// Of the sandbox's libraries: one is started once a process, the other sees that its pool is gone within ten seconds.
-		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
-		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"),
-		goleak.IgnoreAnyFunction("go.opencensus.io/stats/view.(*worker).start"),
-	)
+	goleak.VerifyTestMain(m, sandboxtest.Leftovers()...)
 }
 
 // helper is the work of a helper process.
@@ -72,25 +68,8 @@ type scene struct {
 func newScene(t testing.TB, change ...func(*S3Config)) *scene {
 	t.Helper()
 	s := &scene{t: t, faults: &sandbox.Faults{}}
+	s.box = sandboxtest.Start(t, sandbox.Config{S3Buckets: []string{"tiles"}, GCSBuckets: []string{"staging"}, Faults: s.faults})
 	var err error
-	if s.box, err = sandbox.New(sandbox.Config{Dir: t.TempDir(), S3Buckets: []string{"tiles"}, GCSBuckets: []string{"staging"}, Faults: s.faults}); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.box.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("sandbox: %v", err)
-		}
-	})
-	select {
-	case <-s.box.Ready():
-	case err := <-done:
-		done <- err
-		t.Fatalf("sandbox: %v", err)
-	}
 	if s.from, err = OpenGCS(t.Context(), GCSConfig{Endpoint: s.box.Endpoints().GCS}); err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,6 @@ package sandbox_test
 
 import (
 	"bytes"
-	"context"
 	"io"
 	"net/http"
 	"testing"
@@ -14,33 +13,13 @@ import (
 	"google.golang.org/api/option"
 
 	"github.com/duoflow/duoflow/etl/sandbox"
+	"github.com/duoflow/duoflow/etl/sandbox/sandboxtest"
 	"github.com/duoflow/duoflow/etl/synth"
 )
 
-// serve runs a sandbox until the benchmark ends.
-func serve(b *testing.B, c sandbox.Config) *sandbox.Sandbox {
-	b.Helper()
-	c.Dir = b.TempDir()
-	s, err := sandbox.New(c)
-	if err != nil {
-		b.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(b.Context())
-	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx) }()
-	b.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			b.Error(err)
-		}
-	})
-	<-s.Ready()
-	return s
-}
-
 // BenchmarkS3 is what the proxy and versitygw leave of a stream.
 func BenchmarkS3(b *testing.B) {
-	s := serve(b, sandbox.Config{S3Buckets: []string{"tiles"}})
+	s := sandboxtest.Start(b, sandbox.Config{S3Buckets: []string{"tiles"}})
 	e := s.Endpoints()
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	b.Cleanup(transport.CloseIdleConnections)
@@ -79,7 +58,7 @@ func BenchmarkS3(b *testing.B) {
 
 // BenchmarkExtract is a whole year, made, packed and stored.
 func BenchmarkExtract(b *testing.B) {
-	s := serve(b, sandbox.Config{GCSBuckets: []string{"staging"}, Tables: sandbox.Synthetic(synth.BigQuery2, 2018, 2018, 1)})
+	s := sandboxtest.Start(b, sandbox.Config{GCSBuckets: []string{"staging"}, Tables: sandbox.Synthetic(synth.BigQuery2, 2018, 2018, 1)})
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	b.Cleanup(transport.CloseIdleConnections)
 	client, err := bigquery.NewClient(b.Context(), "p", option.WithEndpoint(s.Endpoints().BigQuery), option.WithHTTPClient(&http.Client{Transport: transport}))

@@ -21,6 +21,7 @@ import (
 
 	"github.com/duoflow/duoflow/etl/nldn"
 	"github.com/duoflow/duoflow/etl/sandbox"
+	"github.com/duoflow/duoflow/etl/sandbox/sandboxtest"
 	"github.com/duoflow/duoflow/etl/synth"
 	"github.com/duoflow/duoflow/etl/tile"
 )
@@ -106,7 +107,7 @@ func extractor(c *bigquery.Client, table, uri, id string) *bigquery.Extractor {
 func TestSchemasOfThreeGenerations(t *testing.T) {
 	tables := append(sandbox.Synthetic(synth.BigQuery1, 2017, 2018, scale), sandbox.Synthetic(synth.BigQuery2, 2019, 2020, scale)...)
 	tables = append(tables, sandbox.Synthetic(synth.BigQuery3, 2018, 2019, scale)...)
-	dataset := bqClient(t, start(t, sandbox.Config{Tables: tables})).DatasetInProject("bigquery-public-data", sandbox.Dataset)
+	dataset := bqClient(t, sandboxtest.Start(t, sandbox.Config{Tables: tables})).DatasetInProject("bigquery-public-data", sandbox.Dataset)
 	want := map[string]string{
 		"lightning_2017":    "day DATE, number_of_strikes INTEGER, center_point GEOGRAPHY",
 		"lightning_2018":    "day DATE, number_of_strikes INTEGER, center_point GEOGRAPHY",
@@ -150,7 +151,7 @@ func TestSchemasOfThreeGenerations(t *testing.T) {
 }
 
 func TestTableDataIsRead(t *testing.T) {
-	s := start(t, sandbox.Config{Tables: append(sandbox.Synthetic(synth.BigQuery3, 2018, 2018, scale), sandbox.Synthetic(synth.BigQuery1, 2018, 2018, scale)...)})
+	s := sandboxtest.Start(t, sandbox.Config{Tables: append(sandbox.Synthetic(synth.BigQuery3, 2018, 2018, scale), sandbox.Synthetic(synth.BigQuery1, 2018, 2018, scale)...)})
 	dataset, want := bqClient(t, s).DatasetInProject("any", sandbox.Dataset), made(t, 2018)
 	for _, c := range []struct {
 		table string
@@ -181,7 +182,7 @@ func TestTableDataIsRead(t *testing.T) {
 }
 
 func TestExtractJobs(t *testing.T) {
-	s := start(t, sandbox.Config{GCSBuckets: []string{"staging"}, ShardRows: 4000, Tables: sandbox.Synthetic(synth.BigQuery2, 2018, 2018, scale)})
+	s := sandboxtest.Start(t, sandbox.Config{GCSBuckets: []string{"staging"}, ShardRows: 4000, Tables: sandbox.Synthetic(synth.BigQuery2, 2018, 2018, scale)})
 	client, bucket, want := bqClient(t, s), gcsClient(t, s).Bucket("staging"), made(t, 2018)
 	job, err := extractor(client, "lightning_2018", "gs://staging/e/2018-*.csv.gz", "fixed").Run(t.Context())
 	status := done(t, job, err)
@@ -229,7 +230,7 @@ func TestExtractJobs(t *testing.T) {
 }
 
 func TestExportDataFiltersAndOrders(t *testing.T) {
-	s := start(t, sandbox.Config{GCSBuckets: []string{"staging"}, ShardRows: 7000, Tables: sandbox.Synthetic(synth.BigQuery3, 2017, 2019, scale)})
+	s := sandboxtest.Start(t, sandbox.Config{GCSBuckets: []string{"staging"}, ShardRows: 7000, Tables: sandbox.Synthetic(synth.BigQuery3, 2017, 2019, scale)})
 	client, bucket, want := bqClient(t, s), gcsClient(t, s).Bucket("staging"), made(t, 2018)
 	const statement = "EXPORT DATA OPTIONS(uri='gs://staging/x/2018-*.csv.gz', format='CSV', compression='GZIP', header=true, overwrite=%v) AS\n" +
 		"SELECT date, number_of_strikes, center_point_geom FROM `bigquery-public-data.noaa_lightning.lightning_strikes`\n" +
@@ -279,7 +280,7 @@ func done2(t *testing.T, q *bigquery.Query) (*bigquery.JobStatus, error) {
 }
 
 func TestOtherStatementsAreRefused(t *testing.T) {
-	client := bqClient(t, start(t, sandbox.Config{Tables: append(sandbox.Synthetic(synth.BigQuery3, 2018, 2018, scale), sandbox.Synthetic(synth.BigQuery2, 2018, 2018, scale)...)}))
+	client := bqClient(t, sandboxtest.Start(t, sandbox.Config{Tables: append(sandbox.Synthetic(synth.BigQuery3, 2018, 2018, scale), sandbox.Synthetic(synth.BigQuery2, 2018, 2018, scale)...)}))
 	const options = "EXPORT DATA OPTIONS(uri='gs://b/*.gz', format='CSV', compression='GZIP', header=true, overwrite=true) AS SELECT "
 	const all = "FROM `noaa_lightning.lightning_strikes` WHERE date >= TIMESTAMP('2018-01-01') AND date < TIMESTAMP('2019-01-01')"
 	for sql, want := range map[string]string{
@@ -303,7 +304,7 @@ func TestOtherStatementsAreRefused(t *testing.T) {
 
 func TestBigQueryFaults(t *testing.T) {
 	faults := &sandbox.Faults{}
-	s := start(t, sandbox.Config{GCSBuckets: []string{"staging"}, Faults: faults, Tables: sandbox.Synthetic(synth.BigQuery2, 2018, 2018, scale)})
+	s := sandboxtest.Start(t, sandbox.Config{GCSBuckets: []string{"staging"}, Faults: faults, Tables: sandbox.Synthetic(synth.BigQuery2, 2018, 2018, scale)})
 	client := bqClient(t, s)
 	for _, c := range []struct {
 		status int
@@ -343,7 +344,7 @@ func TestBigQueryFaults(t *testing.T) {
 
 func TestASlowJobIsCancelled(t *testing.T) {
 	faults := &sandbox.Faults{}
-	s := start(t, sandbox.Config{GCSBuckets: []string{"staging"}, Faults: faults, Tables: sandbox.Synthetic(synth.BigQuery2, 2018, 2018, scale)})
+	s := sandboxtest.Start(t, sandbox.Config{GCSBuckets: []string{"staging"}, Faults: faults, Tables: sandbox.Synthetic(synth.BigQuery2, 2018, 2018, scale)})
 	client := bqClient(t, s)
 	faults.Add(sandbox.Fault{Server: sandbox.BigQuery, Call: "job", Name: "slow", Delay: time.Hour})
 	job, err := extractor(client, "lightning_2018", "gs://staging/x-*", "slow").Run(t.Context())
@@ -372,7 +373,7 @@ func TestTablesOfGivenFiles(t *testing.T) {
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := start(t, sandbox.Config{GCSBuckets: []string{"staging"}})
+	s := sandboxtest.Start(t, sandbox.Config{GCSBuckets: []string{"staging"}})
 	client := bqClient(t, s)
 	if _, err := client.DatasetInProject("p", "d").Table("given").Metadata(t.Context()); reason(err) != "404 notFound" {
 		t.Errorf("%v", err)

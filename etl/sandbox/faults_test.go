@@ -16,6 +16,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/duoflow/duoflow/etl/sandbox"
+	"github.com/duoflow/duoflow/etl/sandbox/sandboxtest"
 )
 
 func hasCode(err error, code string) bool {
@@ -39,7 +40,7 @@ func upload(t *testing.T, client *s3.Client) *string {
 }
 
 func TestS3RefusesAWrongChecksum(t *testing.T) {
-	client := s3Client(t, start(t, sandbox.Config{S3Buckets: []string{"tiles"}}))
+	client := s3Client(t, sandboxtest.Start(t, sandbox.Config{S3Buckets: []string{"tiles"}}))
 	part := &s3.UploadPartInput{
 		Bucket: aws.String("tiles"), Key: aws.String("big"), UploadId: upload(t, client), PartNumber: aws.Int32(1),
 		Body: bytes.NewReader(noise(1 << 20)), ChecksumCRC32C: aws.String("AAAAAA=="),
@@ -51,7 +52,7 @@ func TestS3RefusesAWrongChecksum(t *testing.T) {
 
 func TestAPartIsLostAndSentAgain(t *testing.T) {
 	faults := &sandbox.Faults{}
-	client := s3Client(t, start(t, sandbox.Config{S3Buckets: []string{"tiles"}, Faults: faults}))
+	client := s3Client(t, sandboxtest.Start(t, sandbox.Config{S3Buckets: []string{"tiles"}, Faults: faults}))
 	hits := faults.Add(sandbox.Fault{Server: sandbox.S3, Call: "UploadPart", Name: "/tiles/big", Skip: 1, Times: 2, After: 3 << 20, Lose: true})
 	content := noise(12 << 20)
 	id := upload(t, client)
@@ -91,7 +92,7 @@ func TestAPartIsLostAndSentAgain(t *testing.T) {
 
 func TestSlowDown(t *testing.T) {
 	faults := &sandbox.Faults{}
-	client := s3Client(t, start(t, sandbox.Config{S3Buckets: []string{"tiles"}, Faults: faults}))
+	client := s3Client(t, sandboxtest.Start(t, sandbox.Config{S3Buckets: []string{"tiles"}, Faults: faults}))
 	hits := faults.Add(sandbox.Fault{Server: sandbox.S3, Call: "PutObject", Times: 1, Status: http.StatusServiceUnavailable, Reason: "SlowDown", RetryAfter: 1500 * time.Millisecond})
 	put := func() error {
 		_, err := client.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String("tiles"), Key: aws.String("k"), Body: bytes.NewReader(noise(5 << 20))}, once)
@@ -117,7 +118,7 @@ func TestSlowDown(t *testing.T) {
 
 func TestAnObjectIsReplacedWhileItIsRead(t *testing.T) {
 	faults := &sandbox.Faults{}
-	s := start(t, sandbox.Config{GCSBuckets: []string{"staging"}, Faults: faults})
+	s := sandboxtest.Start(t, sandbox.Config{GCSBuckets: []string{"staging"}, Faults: faults})
 	o := sandbox.Object{Bucket: "staging", Name: "shard", Content: noise(8 << 20)}
 	if err := s.Put(t.Context(), o); err != nil {
 		t.Fatal(err)

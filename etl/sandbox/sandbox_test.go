@@ -19,43 +19,11 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/duoflow/duoflow/etl/sandbox"
+	"github.com/duoflow/duoflow/etl/sandbox/sandboxtest"
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m,
-		// Of the libraries: one is started once a process, the other sees that its pool is gone within ten seconds.
-		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
-		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"),
-		goleak.IgnoreAnyFunction("go.opencensus.io/stats/view.(*worker).start"),
-	)
-}
-
-// start runs a sandbox until the test ends.
-func start(t *testing.T, c sandbox.Config) *sandbox.Sandbox {
-	t.Helper()
-	if c.Dir == "" {
-		c.Dir = t.TempDir()
-	}
-	s, err := sandbox.New(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("run: %v", err)
-		}
-	})
-	select {
-	case <-s.Ready():
-	case err := <-done:
-		done <- err
-		t.Fatalf("run: %v", err)
-	}
-	return s
+	goleak.VerifyTestMain(m, sandboxtest.Leftovers()...)
 }
 
 func s3Client(t *testing.T, s *sandbox.Sandbox) *s3.Client {
@@ -92,7 +60,7 @@ func TestS3KeepsWhatItIsGiven(t *testing.T) {
 	keys.Dir, keys.S3Buckets = dir, []string{"tiles"}
 	content := noise(9 << 20) // more than the client sends without asking first
 	t.Run("put", func(t *testing.T) {
-		client := s3Client(t, start(t, keys))
+		client := s3Client(t, sandboxtest.Start(t, keys))
 		in := &s3.PutObjectInput{Bucket: aws.String("tiles"), Key: aws.String("a/b.bin"), Body: bytes.NewReader(content), IfNoneMatch: aws.String("*")}
 		if _, err := client.PutObject(t.Context(), in); err != nil {
 			t.Fatal(err)
@@ -103,7 +71,7 @@ func TestS3KeepsWhatItIsGiven(t *testing.T) {
 		}
 	})
 	t.Run("after a restart", func(t *testing.T) {
-		out, err := s3Client(t, start(t, keys)).GetObject(t.Context(), &s3.GetObjectInput{Bucket: aws.String("tiles"), Key: aws.String("a/b.bin")})
+		out, err := s3Client(t, sandboxtest.Start(t, keys)).GetObject(t.Context(), &s3.GetObjectInput{Bucket: aws.String("tiles"), Key: aws.String("a/b.bin")})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -115,7 +83,7 @@ func TestS3KeepsWhatItIsGiven(t *testing.T) {
 }
 
 func TestGCSReadsPackedObjectsByTheXMLWay(t *testing.T) {
-	s := start(t, sandbox.Config{GCSBuckets: []string{"staging"}})
+	s := sandboxtest.Start(t, sandbox.Config{GCSBuckets: []string{"staging"}})
 	content := noise(3 << 20)
 	o := sandbox.Object{Bucket: "staging", Name: "x/y-000000000000.csv.gz", Content: content, ContentEncoding: "gzip"}
 	if err := s.Put(t.Context(), o); err != nil {
@@ -152,7 +120,7 @@ func TestTheWorkingDirectoryComesBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Run("", func(t *testing.T) { start(t, sandbox.Config{}) })
+	t.Run("", func(t *testing.T) { sandboxtest.Start(t, sandbox.Config{}) })
 	if after, err := os.Getwd(); err != nil || after != before {
 		t.Errorf("%s, %v; before %s", after, err, before)
 	}
@@ -165,7 +133,7 @@ func TestConfigIsChecked(t *testing.T) {
 			t.Errorf("%v does not mention %q", err, want)
 		}
 	}
-	s := start(t, sandbox.Config{})
+	s := sandboxtest.Start(t, sandbox.Config{})
 	taken := strings.TrimPrefix(s.Endpoints().S3, "http://")
 	other, err := sandbox.New(sandbox.Config{Dir: t.TempDir(), S3: taken})
 	if err != nil {

@@ -16,13 +16,13 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"go.uber.org/goleak"
 
 	"github.com/duoflow/duoflow/airflowctl/fence"
 	"github.com/duoflow/duoflow/etl/aggregate"
 	"github.com/duoflow/duoflow/etl/tile"
 	"github.com/duoflow/duoflow/etl/warehouse"
 	"github.com/duoflow/duoflow/scripts/pg"
+	"github.com/duoflow/duoflow/scripts/pg/pgtest"
 )
 
 const (
@@ -39,23 +39,7 @@ func testMain(m *testing.M) int {
 	if order := os.Getenv(loaderEnv); order != "" {
 		return actLoader(order)
 	}
-	var err error
-	if server, err = pg.Start(context.Background(), pg.Options{}); err != nil {
-		fmt.Println(err)
-		return 1
-	}
-	code := m.Run()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	if err := server.Stop(ctx); err != nil {
-		fmt.Println(err)
-		return 1
-	}
-	if err := goleak.Find(); err != nil {
-		fmt.Println(err)
-		return 1
-	}
-	return code
+	return pgtest.Main(m, &server, pg.Options{})
 }
 
 var houses atomic.Int64
