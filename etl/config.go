@@ -99,9 +99,10 @@ type Transfer struct {
 
 // Engine adds up.
 type Engine struct {
-	Kind    string `yaml:"kind" json:"kind"` // duckdb
+	Kind    string `yaml:"kind" json:"kind"` // duckdb, in this process, or spark
 	Memory  Size   `yaml:"memory" json:"memory"`
 	Threads int    `yaml:"threads" json:"threads"` // default: all processors
+	Spark   Spark  `yaml:"spark" json:"spark"`
 }
 
 // Load is the target.
@@ -211,10 +212,7 @@ func (c *Config) check(p *Problems) {
 	want("pipeline", c.Pipeline != "duoflow" && c.Pipeline != "public" && c.Pipeline != c.Load.Schema, "the tables want a schema of their own, not %q", c.Pipeline)
 	want("driver", c.Driver != DriverAirflow, "airflow is not in this version yet; use builtin")
 	want("driver", c.Driver == DriverBuiltin, "%q is unknown; there is builtin", c.Driver)
-	want("engine.kind", c.Engine.Kind != aggregate.Spark, "spark is not in this version yet; use duckdb")
-	want("engine.kind", c.Engine.Kind == aggregate.DuckDB, "%q is unknown; there is duckdb", c.Engine.Kind)
-	want("engine.memory", c.Engine.Memory >= 64<<20, "%s is too little; at least 64MiB", c.Engine.Memory)
-	want("engine.threads", c.Engine.Threads > 0, "%d is no number of threads", c.Engine.Threads)
+	c.Engine.check(c, want)
 	c.Source.check(want)
 	c.Source.Window.check(want)
 	want("stages.gcs.bucket", c.Stages.GCS.Bucket != "", "missing")

@@ -59,7 +59,7 @@ pipline: x
 driver: airflow
 source: {kind: file, window: {from: 18}}
 stages: [a]
-engine: {kind: spark, threads: many}
+engine: {kind: sparrow, threads: many, spark: {master: yarn, settings: [spark.x]}}
 load: {cell: 1000, readers: a}
 quality: {max_bad_rows: 2}
 `), "/")
@@ -67,14 +67,14 @@ quality: {max_bad_rows: 2}
 	if !errors.As(err, &p) {
 		t.Fatalf("%v, want Problems", err)
 	}
-	for _, key := range []string{"pipline: unknown key", "driver: airflow", "source.kind", "source.window.from", "stages: want keys", "engine.kind: spark",
+	for _, key := range []string{"pipline: unknown key", "driver: airflow", "source.kind", "source.window.from", "stages: want keys", "engine.kind: \"sparrow\" is unknown", "engine.spark: master: \"yarn\"",
 		"engine.threads", "load.cell", "load.readers: want a list", "quality.max_bad_rows"} {
 		if !slices.ContainsFunc(p.List, func(line string) bool { return strings.HasPrefix(line, key) }) {
 			t.Errorf("nothing about %q in\n%v", key, err)
 		}
 	}
-	if len(p.List) != 10 {
-		t.Errorf("%d problems, want 10: one mistake is one problem\n%v", len(p.List), err)
+	if len(p.List) != 11 {
+		t.Errorf("%d problems, want 11: one mistake is one problem\n%v", len(p.List), err)
 	}
 	if _, err := ParseConfig([]byte("load: {dsn: \"postgres://u:hidden@h\"\n"), "/"); err == nil || strings.Contains(err.Error(), "hidden") {
 		t.Errorf("broken text: %v; want an error that does not quote it", err)

@@ -82,7 +82,7 @@ func gate(err error) bool {
 // ends tells whether an error concerns the whole run and not one chunk of it.
 func ends(err error) bool {
 	return errors.Is(err, warehouse.ErrFenced) || errors.Is(err, warehouse.ErrNotSetUp) || errors.Is(err, warehouse.ErrChanged) ||
-		errors.Is(err, warehouse.ErrFull) || errors.Is(err, context.Canceled)
+		errors.Is(err, warehouse.ErrFull) || sparkEnds(err) || errors.Is(err, context.Canceled)
 }
 
 // advice is what somebody can do about an error whose own words do not say it. {chunk} is the chunk.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/duoflow/duoflow/etl/aggregate"
 	"github.com/duoflow/duoflow/etl/objects"
+	"github.com/duoflow/duoflow/etl/spark"
 	"github.com/duoflow/duoflow/etl/warehouse"
 )
 
@@ -37,6 +38,7 @@ type Pipeline struct {
 	gcs     *objects.GCS
 	store   *objects.Store
 	engine  aggregate.Engine
+	spark   *spark.Engine // whether it is the engine or not
 	target  *warehouse.Warehouse
 	close   []func()
 }
@@ -127,8 +129,7 @@ func (p *Pipeline) open(ctx context.Context, o Options) error {
 		return err
 	}
 	p.close = append(p.close, func() { _ = p.gcs.Close() }) // it was only read
-	p.engine, err = aggregate.Open(aggregate.Config{Kind: c.Engine.Kind, Memory: int64(c.Engine.Memory), Threads: c.Engine.Threads})
-	if err != nil {
+	if err := p.openEngine(o, s3); err != nil {
 		return err
 	}
 	return p.openOrigins(ctx)

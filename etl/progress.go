@@ -40,8 +40,9 @@ type StepProgress struct {
 	Done  int           `json:"done"`            // chunks
 	Bytes int64         `json:"bytes"`           // of all chunks
 	Rows  int64         `json:"rows"`
-	Busy  time.Duration `json:"busy"` // ns, the sum over chunks
-	Rate  float64       `json:"rate"` // rows a second while busy, or bytes where there are no rows; 0 = unknown
+	Busy  time.Duration `json:"busy"`           // ns, the sum over chunks
+	Rate  float64       `json:"rate"`           // rows a second while busy, or bytes where there are no rows; 0 = unknown
+	Note  string        `json:"note,omitempty"` // what an engine that takes long says of itself
 }
 
 // Meter counts while a run is on. The zero value is ready; safe for use by several goroutines.
@@ -86,7 +87,7 @@ func (m *Meter) leave(step string, done bool) time.Duration {
 	took := time.Since(m.since[step])
 	delete(m.since, step)
 	s := m.step(step)
-	s.Chunk = ""
+	s.Chunk, s.Note = "", ""
 	s.Busy += took
 	if done {
 		s.Done++
@@ -100,6 +101,13 @@ func (m *Meter) moved(step string, bytes, rows int64) {
 	s := m.step(step)
 	s.Bytes += bytes
 	s.Rows += rows
+}
+
+// note takes what is said of the chunk at work.
+func (m *Meter) note(step, text string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.step(step).Note = text
 }
 
 func (m *Meter) finished(state string) {

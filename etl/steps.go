@@ -195,13 +195,7 @@ func (r *run) loaded(_ context.Context, w *work, e *warehouse.Entry) (bool, erro
 }
 
 func (r *run) aggregate(ctx context.Context, w *work, e *warehouse.Entry) (err error) {
-	if err = r.fetch(ctx, w); err != nil {
-		return err
-	}
-	w.result, err = r.p.engine.Aggregate(ctx, aggregate.Job{
-		Chunk: w.chunk, Inputs: []string{w.local}, CellTenths: r.p.config.Load.Cell, Dir: r.p.config.Stages.Work,
-	})
-	if err != nil {
+	if w.result, err = r.sumUp(ctx, w); err != nil {
 		return err
 	}
 	if w.result.Totals != w.summary.Totals {

@@ -51,11 +51,11 @@ func TestUsageIsCode2(t *testing.T) {
 
 func TestAConfigurationSaysAllThatIsWrong(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "etl.yaml")
-	text := "drivers: builtin\ndriver: airflow\nengine: {kind: spark}\nsource: {kind: gcs, objects: x, window: {from: 2019, to: 2018}}\nstages: {s3: {part_size: 1MiB}}\n"
+	text := "drivers: builtin\ndriver: airflow\nengine: {kind: sparrow}\nsource: {kind: gcs, objects: x, window: {from: 2019, to: 2018}}\nstages: {s3: {part_size: 1MiB}}\n"
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	duoetl(t, "run", "--config", path).want(t, etl.ExitUsage, "drivers: unknown key", "airflow is not in this version yet", "spark is not in this version yet",
+	duoetl(t, "run", "--config", path).want(t, etl.ExitUsage, "drivers: unknown key", "airflow is not in this version yet", "there are duckdb and spark",
 		"2018 ends before 2019 begins", "stages.gcs.bucket: missing", "stages.s3.part_size")
 	duoetl(t, "run", "--config", path+"x").want(t, etl.ExitFailed, "read configuration")
 }

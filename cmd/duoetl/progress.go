@@ -86,6 +86,9 @@ func drawing(p etl.Progress) []line {
 			unit, n = "bytes", s.Bytes
 		}
 		l := line{text: fmt.Sprintf("  %-9s %3d  %-8s %9s %s, %9s/s", s.Step, s.Done, grid.OrDash(string(s.Chunk)), amount(float64(n)), unit, amount(s.Rate))}
+		if s.Note != "" {
+			l.text += "  " + s.Note
+		}
 		if s.Chunk != "" {
 			l.loud = bold
 		}

@@ -68,7 +68,7 @@ func newRoot(a *app) *cobra.Command {
 	flags.StringVarP(&a.flags.output, "output", "o", "table", "table or json")
 	flags.BoolVar(&a.flags.force, "force-by-hand", false, "write although a cluster runs this job; pause it there first")
 	root.AddCommand(newInit(a), newPlan(a), newRun(a), newStep(a), newBackfill(a), newResume(a), newStatus(a), newVerify(a),
-		newQuarantine(a), newGC(a), newReset(a), newSynth(a), newDoctor(a))
+		newDiffEngines(a), newQuarantine(a), newGC(a), newReset(a), newSynth(a), newDoctor(a))
 	return root
 }
 

@@ -141,6 +141,12 @@ func TestUnsortedIsRefused(t *testing.T) {
 		if err := columnar.Write(&b, table); !errors.Is(err, columnar.ErrUnsorted) || b.Len() > 0 {
 			t.Errorf("%s: %v, %d bytes", name, err, b.Len())
 		}
+		if err := columnar.WriteUnordered(&b, table); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, _, err := read(t, b.Bytes()); !errors.Is(err, columnar.ErrUnsorted) {
+			t.Errorf("%s: read back with %v", name, err)
+		}
 	}
 }
 

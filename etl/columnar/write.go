@@ -38,14 +38,21 @@ func Write(w io.Writer, t *tile.Table) error {
 	if err := ordered(t, tile.Row{}, false); err != nil {
 		return fmt.Errorf("write parquet: %w", err)
 	}
-	out := parquet.NewGenericWriter[wire](w, schema(),
+	return write(w, t, parquet.SortingWriterConfig(parquet.SortingColumns(parquet.Ascending("day"), parquet.Ascending("lat10"), parquet.Ascending("lon10"))))
+}
+
+// WriteUnordered writes the table as it is: a file that engines can read and Read does not take. It is for comparing engines.
+func WriteUnordered(w io.Writer, t *tile.Table) error { return write(w, t) }
+
+func write(w io.Writer, t *tile.Table, more ...parquet.WriterOption) error {
+	options := append([]parquet.WriterOption{schema(),
 		parquet.Compression(&parquetzstd.Codec{Level: zstd.SpeedFastest, Concurrency: 1}),
 		parquet.PageBufferSize(pageBytes),
 		parquet.MaxRowsPerRowGroup(groupRows),
 		parquet.DataPageStatistics(true),
 		parquet.CreatedBy("duoflow", "1", "canonical"), // the default names the build of the program
-		parquet.SortingWriterConfig(parquet.SortingColumns(parquet.Ascending("day"), parquet.Ascending("lat10"), parquet.Ascending("lon10"))),
-	)
+	}, more...)
+	out := parquet.NewGenericWriter[wire](w, options...)
 	for from := 0; from < t.Len(); from += groupRows {
 		if err := writeGroup(out, t, from, min(from+groupRows, t.Len())); err != nil {
 			return fmt.Errorf("write parquet: %w", err)
