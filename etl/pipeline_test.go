@@ -2,6 +2,8 @@ package etl_test
 
 import (
 	"fmt"
+	"os"
+	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -9,6 +11,7 @@ import (
 	"github.com/duoflow/duoflow/etl"
 	"github.com/duoflow/duoflow/etl/sandbox"
 	"github.com/duoflow/duoflow/etl/synth"
+	"github.com/duoflow/duoflow/etl/tile"
 )
 
 func TestMain(m *testing.M) {
@@ -93,7 +96,49 @@ func TestFilesReachTheViews(t *testing.T) {
 	if err != nil || report.Unchanged != 2 || report.Done != 0 {
 		t.Errorf("second run: %+v, %v; want two chunks unchanged", report, err)
 	}
+	if got, want := report.Chunks[1], expect(t, 2018, scale).Totals; got.Rows != want.Rows || got.Strikes != want.Strikes {
+		t.Errorf("second run: %+v, loaded are %+v", got, want)
+	}
 	if heads() != 2 || others() != 0 {
 		t.Errorf("a run with nothing new asked S3 for %d heads and made %d other calls; want one HEAD for each of two chunks", heads(), others())
 	}
+}
+
+// TestRealRowsReachTheViews brings the published rows, which are real, the same way. Their sums were counted with awk. The two years
+// in one file are refused: five of 42 rows are of another chunk.
+func TestRealRowsReachTheViews(t *testing.T) {
+	text, err := os.ReadFile("nldn/testdata/real-rows.csv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	w := newWorld(t, nil)
+	s := w.scene(t, "real", "tiles-{chunk}.csv", "")
+	for _, one := range []struct {
+		year          string
+		rows, strikes int64
+		days          int
+	}{{"2016", 5, 190, 2}, {"2018", 37, 21205, 9}} {
+		file := lines[0] + "\n"
+		for _, line := range lines {
+			if strings.HasPrefix(line, one.year) {
+				file += line + "\n"
+			}
+		}
+		s.put("real/tiles-"+one.year+".csv", []byte(file))
+		report, err := s.run(etl.Selection{Chunks: []tile.Chunk{tile.Chunk(one.year)}})
+		if err != nil || report.Chunks[0].Rows != one.rows || report.Chunks[0].Strikes != one.strikes || report.Chunks[0].Quarantined != 0 {
+			t.Errorf("%s: %+v, %v; want %d rows and %d strikes", one.year, report.Chunks[0], err, one.rows, one.strikes)
+		}
+		strikes := query[int64](w, "SELECT sum(strikes)::bigint FROM real_views.lightning_daily WHERE year = $1::int", one.year)
+		days := query[int](w, "SELECT count(*) FROM real_views.lightning_daily WHERE year = $1::int", one.year)
+		if strikes != one.strikes || days != one.days {
+			t.Errorf("%s: %d strikes on %d days in the view, want %d on %d", one.year, strikes, days, one.strikes, one.days)
+		}
+	}
+	if got := query[int64](w, "SELECT strikes FROM real_views.lightning_daily WHERE day = '2018-08-20'"); got != 2211 {
+		t.Errorf("2018-08-20 has the largest tile of its year and no other row, 2211; the view says %d", got)
+	}
+	s.put(s.name, text)
+	s.refused(refusal{etl.ExitQuality, etl.StepIngest, []string{"rows of another chunk", "5 of 42 do not lie in 2018"}})
 }

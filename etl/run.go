@@ -95,7 +95,7 @@ func (b builtin) Run(ctx context.Context, s Selection) (Report, error) {
 func (r *run) prepare(plan Plan) []*work {
 	var todo []*work
 	for _, planned := range plan.Chunks {
-		report := &ChunkReport{Chunk: planned.Chunk, Rows: planned.Rows, Steps: []StepReport{}}
+		report := &ChunkReport{Chunk: planned.Chunk, Rows: planned.Rows, Strikes: r.known.held[planned.Chunk].Strikes, Steps: []StepReport{}}
 		r.report.Chunks = append(r.report.Chunks, report)
 		if planned.State == ChunkUnchanged && r.selection.Only == "" {
 			report.State = ChunkUnchanged
