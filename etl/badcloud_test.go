@@ -130,6 +130,44 @@ func TestSourceChangesDuringTheCopy(t *testing.T) {
 	}
 }
 
+// TestGCSRefuses: what passes is waited for; what is for good costs the chunk, at the plan and at the copy.
+func TestGCSRefuses(t *testing.T) {
+	w := newWorld(t, nil)
+	s := w.scene(t, "gcs_refuses", packedName, "")
+	n := 100
+	s.put(s.name, zip(t, ncei(tiles(n))))
+	s.good(etl.Selection{})
+	for _, one := range []struct {
+		fault sandbox.Fault
+		step  string // none: it passes
+		words []string
+	}{
+		{sandbox.Fault{Call: "list", Times: 1, Status: 429, Reason: "rateLimitExceeded", RetryAfter: time.Second}, "", nil},
+		{sandbox.Fault{Call: "list", Times: 1, Status: 503, Reason: "backendError"}, "", nil},
+		{sandbox.Fault{Call: "read", Times: 1, Status: 503, Reason: "backendError"}, "", nil},
+		{sandbox.Fault{Call: "list", Status: 403, Reason: "accountDisabled"}, etl.StepExtract, []string{"list gs://staging/gcs_refuses/", "accountDisabled", "the billing account is disabled"}},
+		{sandbox.Fault{Call: "read", Status: 403}, etl.StepCopy, []string{"read gs://staging/gcs_refuses/", "403", "does the service account have the role for it?"}},
+	} {
+		t.Run(fmt.Sprintf("%s %d", one.fault.Call, one.fault.Status), func(t *testing.T) {
+			s.t = t
+			n += 10
+			s.put(s.name, zip(t, ncei(tiles(n))))
+			one.fault.Server = sandbox.GCS
+			hits, began := w.faults.Add(one.fault), time.Now()
+			if one.step != "" {
+				s.refused(refusal{etl.ExitFailed, one.step, one.words})
+				w.faults.Clear()
+			}
+			s.good(etl.Selection{})
+			if took := time.Since(began); hits() == 0 || took < one.fault.RetryAfter || s.loadedRows() != int64(n) {
+				t.Errorf("hit %d times, took %v, %d rows are loaded, want %d", hits(), took, s.loadedRows(), n)
+			}
+			w.faults.Clear()
+		})
+	}
+	s.t = t
+}
+
 // TestSourceIsMissing costs the chunk and not the run; the plan says so too.
 func TestSourceIsMissing(t *testing.T) {
 	w := newWorld(t, nil)
