@@ -22,7 +22,7 @@ const (
 
 // Report says whether the fence holds in this database.
 type Report struct {
-	Mode     string    // ModeFenced when every finding is OK, else ModeLeaseOnly
+	Mode     string    // ModeFenced when every finding about the fence is OK, else ModeLeaseOnly
 	Findings []Finding // in the order they were looked at
 }
 
@@ -32,6 +32,7 @@ type Finding struct {
 	OK     bool
 	Detail string // what was seen
 	Mend   string // what the administrator can do; "" when OK, except for advice
+	aside  bool   // not about the fence, so it does not turn the mode
 }
 
 // advise adds a finding that does not touch the fence and so does not turn the mode; its Mend stays.
@@ -41,19 +42,23 @@ func (r *Report) advise(name, detail, mend string) {
 }
 
 func (r *Report) add(name string, ok bool, detail, mend string) {
-	if ok {
-		mend = ""
+	r.put(Finding{Name: name, OK: ok, Detail: detail, Mend: mend})
+}
+
+func (r *Report) put(finding Finding) {
+	if finding.OK {
+		finding.Mend = ""
 	}
-	r.Findings = append(r.Findings, Finding{Name: name, OK: ok, Detail: detail, Mend: mend})
+	r.Findings = append(r.Findings, finding)
 	r.Mode = ModeFenced
 	for _, finding := range r.Findings {
-		if !finding.OK {
+		if !finding.OK && !finding.aside {
 			r.Mode = ModeLeaseOnly
 		}
 	}
 }
 
-// fenced says whether every finding so far is OK.
+// fenced says whether every finding about the fence is OK so far.
 func (r *Report) fenced() bool { return r.Mode == ModeFenced }
 
 // question is one look at the catalogs; SQL gives (ok, detail) for @job and @group.
@@ -217,7 +222,7 @@ func (f *Fencer) checkRuns(ctx context.Context, conn *pgx.Conn, report *Report) 
 	if !ok {
 		detail = "the job has a schedule, and table duoflow.run is missing or the group may not write it"
 	}
-	report.add(name, ok, detail, runSetup+"; it adds what is missing and changes nothing else")
+	report.put(Finding{Name: name, OK: ok, Detail: detail, Mend: runSetup + "; it adds what is missing and changes nothing else", aside: true})
 	return nil
 }
 

@@ -173,6 +173,38 @@ func TestDoctorTellsTheTruthAboutWhatIsMissing(t *testing.T) {
 	}
 }
 
+// A job with a schedule needs one table more. Without it no run can be noted, and the fence holds all the same.
+func TestDoctorLooksForTheRunsOfASchedule(t *testing.T) {
+	const name = "job can note its scheduled runs"
+	b := newBench(t)
+	for _, c := range []struct {
+		runs         bool
+		change, want string
+	}{
+		{true, "GRANT SELECT ON duoflow.run TO {group}", "fenced true"},
+		{true, "REVOKE INSERT ON duoflow.run FROM {group}", "fenced false"},
+		{true, "DROP TABLE duoflow.run", "fenced false"},
+		{false, "SELECT 1", "fenced none"},
+	} {
+		mustExec(t, b.admin, strings.ReplaceAll(c.change, "{group}", b.group))
+		f, err := fence.New(fence.Config{Job: job, DSN: b.a, Group: b.group, Runs: c.runs})
+		if err != nil {
+			t.Fatal(err)
+		}
+		report, err := f.Doctor(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, found := report.Mode+" none", finding(report, name)
+		if found.Name != "" {
+			got = fmt.Sprint(report.Mode, " ", found.OK)
+		}
+		if got != c.want || (found.Name != "" && found.OK == strings.Contains(found.Mend, "set-up")) {
+			t.Errorf("%s: %s, want %s; %+v", c.change, got, c.want, found)
+		}
+	}
+}
+
 func TestCheckOfADatabaseWithoutSetup(t *testing.T) {
 	b := newBench(t)
 	mustExec(t, b.admin, "DROP SCHEMA duoflow CASCADE")

@@ -17,16 +17,19 @@ func newMetastoreDoctor(a *app) *cobra.Command {
 		Use:   "doctor",
 		Short: "Perform a fence in a job's database as a daemon would, without one",
 		Long: `Doctor connects as a fencer and performs a fence against a scratch role, to prove the rights that metastore init
-made before any daemon runs. No job is touched. The exit code is 1 when a finding is not ok.
+made before any daemon runs. No job is touched. The exit code is 1 when a finding is not ok. With --schedule it also
+looks whether the job could note its scheduled runs in table duoflow.run.
 
 The connection is --dsn, or better DUOCTL_FENCER_DSN: a command line can be seen by every user of the host.`,
-		Example: example("DUOCTL_FENCER_DSN=postgres://fencer_a@db1/airflow duoctl metastore doctor --group airflow"),
-		Args:    cobra.NoArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return a.metastoreDoctor(cmd.Context(), config) },
+		Example: example("DUOCTL_FENCER_DSN=postgres://fencer_a@db1/airflow duoctl metastore doctor --group airflow",
+			"duoctl metastore doctor --job etl --group lightning --schedule"),
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.metastoreDoctor(cmd.Context(), config) },
 	}
 	cmd.Flags().StringVar(&config.DSN, "dsn", "", "a fencer's connection (default DUOCTL_FENCER_DSN)")
 	cmd.Flags().StringVar(&config.Job, "job", "scheduler", "the job")
 	cmd.Flags().StringVar(&config.Group, "group", "airflow", "group role that holds the job's rights")
+	cmd.Flags().BoolVar(&config.Runs, "schedule", false, "the job has a schedule in the nodes' configuration")
 	return cmd
 }
 

@@ -30,7 +30,7 @@ func startPostgres(t *testing.T) *pg.Server {
 	return server
 }
 
-func query(t *testing.T, dsn, sql string) string {
+func connect(t *testing.T, dsn string) *pgx.Conn {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -38,9 +38,21 @@ func query(t *testing.T, dsn, sql string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close(ctx)
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	return conn
+}
+
+func exec(t *testing.T, dsn, sql string) {
+	t.Helper()
+	if _, err := connect(t, dsn).Exec(t.Context(), sql); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func query(t *testing.T, dsn, sql string) string {
+	t.Helper()
 	var value string
-	if err := conn.QueryRow(ctx, sql).Scan(&value); err != nil {
+	if err := connect(t, dsn).QueryRow(t.Context(), sql).Scan(&value); err != nil {
 		t.Fatal(err)
 	}
 	return value
@@ -78,6 +90,18 @@ func TestMetastoreInitAndDoctor(t *testing.T) {
 	}
 	if err := json.Unmarshal([]byte(got.out), &answer); err != nil || answer.Mode != "fenced" || len(answer.Findings) == 0 {
 		t.Errorf("answer = %+v, err = %v", answer, err)
+	}
+	got = doctor.run(t, "metastore", "doctor", "--schedule")
+	got.want(t, exitOK)
+	if !strings.Contains(got.out, "duoflow.run") {
+		t.Errorf("output:\n%s", got.out)
+	}
+	exec(t, server.Superuser(), "DROP TABLE duoflow.run")
+	doctor.run(t, "metastore", "doctor").want(t, exitOK)
+	got = doctor.run(t, "metastore", "doctor", "--schedule")
+	got.want(t, exitFailed, "findings that are not ok")
+	if strings.Contains(got.out, "UNSAFE") || !strings.Contains(got.out, "duoflow.run is missing") {
+		t.Errorf("output:\n%s", got.out)
 	}
 	got = doctor.run(t, "metastore", "doctor", "--group", "other")
 	got.want(t, exitFailed, "findings that are not ok")
