@@ -34,6 +34,7 @@ type Job struct {
 	Python   string            // kind airflow
 	Command  []string          // kind command
 	Schedule string            // kind command; "" = it runs all the time
+	NoRetry  []int             // exit codes; only with a Schedule
 	Warm     bool              // kind airflow
 	Follow   string            // name of another job; "" = none
 	User     string            // "" = the daemon's

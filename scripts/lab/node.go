@@ -138,6 +138,9 @@ func (n *Node) job(job Job) map[string]any {
 	if len(job.Env) > 0 {
 		out["env"] = job.Env
 	}
+	if len(job.NoRetry) > 0 && job.Schedule != "" {
+		out["no_retry"] = job.NoRetry
+	}
 	if job.Warm {
 		out["warm"] = true
 	}

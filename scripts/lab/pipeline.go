@@ -25,7 +25,9 @@ type PipelineOptions struct {
 	Host     string  // of the sandbox; "" = Hub
 	From, To int     // years; 0 = 2016, 2018
 	Scale    float64 // of the real number of strikes, up to 1; 0 = 0.001
+	Objects  string  // files in Google Cloud Storage to take instead of the sandbox's tables, such as tiles-{chunk}.csv; see Put
 	PartSize string  // of uploads to S3; "" = 5MiB, S3's smallest
+	Parallel int     // parts at a time; 0 = 4
 }
 
 func (o PipelineOptions) complete() PipelineOptions {
@@ -42,6 +44,9 @@ func (o PipelineOptions) complete() PipelineOptions {
 	}
 	if o.Scale == 0 {
 		o.Scale = 0.001
+	}
+	if o.Parallel == 0 {
+		o.Parallel = 4
 	}
 	return o
 }
@@ -97,8 +102,10 @@ func (l *Lab) NewPipeline(ctx context.Context, store *Metastore, options Pipelin
 
 func (p *Pipeline) program() string { return filepath.Join(p.bin, "duoetl") }
 
-// LakeDir is where the sandbox keeps what is in S3, as files.
-func (p *Pipeline) LakeDir() string { return filepath.Join(p.dir, "cloud", "s3") }
+// LakeDir is where the sandbox keeps what the pipeline has in S3, as files.
+func (p *Pipeline) LakeDir() string {
+	return filepath.Join(p.dir, "cloud", "s3", "objects", lakeBucket, p.Options.Name)
+}
 
 func (p *Pipeline) startSandbox(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
@@ -142,15 +149,22 @@ func readiness(log []byte, into *sandboxes) error {
 // Configure writes duoetl's configuration for each host, as the options are now. Each has a folder for work of its own, as
 // machines do. A duoetl that runs has read the old one.
 func (p *Pipeline) Configure() error {
+	var errs []error
 	for host := range p.lab.hosts {
-		text, err := yaml.Marshal(p.config(host))
-		if err != nil {
-			return fmt.Errorf("encode configuration of duoetl: %w", err)
-		}
-		next := p.ConfigPath(host) + ".new"
-		if err := errors.Join(os.WriteFile(next, text, 0o644), os.Rename(next, p.ConfigPath(host))); err != nil {
-			return fmt.Errorf("write configuration of duoetl: %w", err)
-		}
+		errs = append(errs, p.ConfigureHost(host))
+	}
+	return errors.Join(errs...)
+}
+
+// ConfigureHost is Configure for one host; that of Hub is for Run.
+func (p *Pipeline) ConfigureHost(host string) error {
+	text, err := yaml.Marshal(p.config(host))
+	if err != nil {
+		return fmt.Errorf("encode configuration of duoetl: %w", err)
+	}
+	next := p.ConfigPath(host) + ".new"
+	if err := errors.Join(os.WriteFile(next, text, 0o644), os.Rename(next, p.ConfigPath(host))); err != nil {
+		return fmt.Errorf("write configuration of duoetl: %w", err)
 	}
 	return nil
 }
@@ -160,12 +174,15 @@ func (p *Pipeline) ConfigPath(host string) string { return filepath.Join(p.dir, 
 
 func (p *Pipeline) config(host string) map[string]any {
 	o := p.Options
+	source := map[string]any{"synthetic": true, "window": map[string]any{"from": o.From, "to": o.To}}
+	if o.Objects != "" {
+		source["kind"], source["objects"] = "gcs", o.Name+"/"+o.Objects
+	} else {
+		source["kind"], source["project"], source["endpoint"] = "bigquery", "lab", p.cloud.BigQuery
+		source["table"] = "bigquery-public-data.noaa_lightning.lightning_%d"
+	}
 	return map[string]any{
-		"pipeline": o.Name,
-		"source": map[string]any{
-			"kind": "bigquery", "project": "lab", "table": "bigquery-public-data.noaa_lightning.lightning_%d", "endpoint": p.cloud.BigQuery,
-			"synthetic": true, "window": map[string]any{"from": o.From, "to": o.To},
-		},
+		"pipeline": o.Name, "source": source, "transfer": map[string]any{"parallel": o.Parallel},
 		"stages": map[string]any{
 			"gcs": map[string]any{"bucket": stagingBucket, "prefix": o.Name, "endpoint": p.cloud.GCS},
 			"s3": map[string]any{
@@ -182,11 +199,12 @@ func (p *Pipeline) keys() map[string]string {
 	return map[string]string{"LAKE_ACCESS_KEY": p.cloud.AccessKey, "LAKE_SECRET_KEY": p.cloud.SecretKey}
 }
 
-// Job is the job that runs the pipeline; its name in the cluster has to be etl. Follow and Schedule are the caller's.
+// Job is the job that runs the pipeline; its name in the cluster has to be etl. Follow and Schedule are the caller's. A slot whose
+// data have to be looked at (exit code 3) is not tried again.
 func (p *Pipeline) Job() Job {
 	return Job{
 		Kind: "command", Command: []string{p.program(), "run", "-o", "json", "--config", p.ConfigPath("{node}")},
-		Env: p.keys(), Group: p.Options.Group, Database: p.Options.Database,
+		Env: p.keys(), Group: p.Options.Group, Database: p.Options.Database, NoRetry: []int{3},
 	}
 }
 
