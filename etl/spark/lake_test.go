@@ -175,3 +175,18 @@ func (w *lake) engine(c spark.Config) *spark.Engine {
 	w.t.Cleanup(e.Close)
 	return e
 }
+
+// damaged is a file with one byte of its first page changed.
+func (w *lake) damaged(in input) input {
+	w.t.Helper()
+	content, err := os.ReadFile(in.file)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	content[len(content)/3] ^= 1
+	path := filepath.Join(w.t.TempDir(), "damaged.parquet")
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		w.t.Fatal(err)
+	}
+	return w.put(path, "2018")
+}

@@ -194,7 +194,7 @@ func (s *session) read() {
 	for in.Scan() {
 		var a answer
 		if err := json.Unmarshal(in.Bytes(), &a); err != nil {
-			return
+			a = answer{Stopped: true, Error: fmt.Sprintf("not an answer: %.100q", in.Text())}
 		}
 		s.answers <- a
 	}
