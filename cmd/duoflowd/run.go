@@ -220,7 +220,7 @@ func checkRights(ctx context.Context, name string, job *airflowctl.Job, logger *
 		}
 	}
 	if len(missing) > 0 {
-		return &exitError{exitUnsafe, fmt.Errorf("jobs.%s: the fence would not work: %w", name, errors.Join(missing...))}
+		return &exitError{exitUnsafe, fmt.Errorf("jobs.%s: its database lacks what the fence or the job needs: %w", name, errors.Join(missing...))}
 	}
 	return nil
 }
