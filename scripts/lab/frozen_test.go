@@ -49,6 +49,25 @@ func (s *etlStage) parts() {
 	s.standby(old.Node)
 }
 
+// switchover asks duoetl to end in the middle of a step: it does at once, and the other node goes on.
+func (s *etlStage) switchover() {
+	s.next("switchover")
+	p := point{name: "switched over", fault: lab.SandboxFault{Server: "s3", Call: "GetObject", Name: "/raw/" + middle}}
+	reached := s.hold(p)
+	must(s.t, s.Configure())
+	s.await("the point is reached", reached)
+	old, asked := s.active, time.Now()
+	mustCtl(s.ctx, s.t, s.c, "switchover", "--job", "scheduler", "--yes")
+	s.moved(old)
+	s.release(p)
+	s.finished(s.active.Epoch)
+	took := time.Since(asked)
+	s.check(p.name)
+	s.redone(p, old)
+	s.t.Logf("%s from the request to the end", took.Round(time.Millisecond))
+	s.standby(old.Node)
+}
+
 // frozenHost stands still in the middle of a step, is replaced, and wakes up with the answer in its socket. Daemon and duoetl
 // find out at the same time that they are over; whichever is first, nothing is written.
 func (s *etlStage) frozenHost() {

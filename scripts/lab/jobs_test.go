@@ -6,11 +6,14 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
+	duoflowv1 "github.com/duoflow/duoflow/proto/duoflow/v1"
 	"github.com/duoflow/duoflow/scripts/commitorder"
 	"github.com/duoflow/duoflow/scripts/lab"
 	"github.com/duoflow/duoflow/scripts/pg"
@@ -20,7 +23,8 @@ import (
 const (
 	period = 2 * time.Second
 	ticker = `note() { psql -qXc "INSERT INTO ran (slot, epoch, what) VALUES ('$DUOFLOW_SLOT', $DUOFLOW_EPOCH, '$1')"; }
-note begun && sleep 1.2 && note over`
+say() { echo "$1" >"$DUOFLOW_STATUS_FILE.new" && mv "$DUOFLOW_STATUS_FILE.new" "$DUOFLOW_STATUS_FILE"; }
+say begun && note begun && sleep 1.2 && note over && say over`
 )
 
 // TestScheduledJobIsResumed kills the active host in the middle of a run. The slot is run again by the next epoch, no slot is
@@ -46,6 +50,9 @@ func TestScheduledJobIsResumed(t *testing.T) {
 	must(t, err)
 	eventuallyWithin(t, time.Minute, "two slots are done", func() bool { return number(ctx, t, conn, `SELECT count(*) FROM duoflow.run WHERE state = 'done'`) >= 2 })
 
+	shows(ctx, t, c, "tick", "what a run says, and its schedule", func(s *duoflowv1.JobOnNode) bool {
+		return s.GetNode() == first.Node && slices.Contains([]string{"begun", "over"}, s.GetStatus()) && s.StatusAgeMs != nil && strings.Contains(s.GetSchedule(), "slot 20")
+	})
 	// The slot that has begun and is not over, seen as soon as it begins.
 	var slot time.Time
 	eventuallyWithin(t, time.Minute, "a slot begins", func() bool {
@@ -85,6 +92,66 @@ func TestScheduledJobIsResumed(t *testing.T) {
 		}
 	}
 	noneMissing(ctx, t, conn)
+}
+
+// shows waits until every node, the witness too, shows of a job what is wanted of one node's line.
+func shows(ctx context.Context, t *testing.T, c *lab.Cluster, job, what string, want func(*duoflowv1.JobOnNode) bool) {
+	t.Helper()
+	for asked := range c.Nodes {
+		eventuallyWithin(t, time.Minute, asked+" shows "+what, func() bool {
+			status, err := c.Status(ctx, asked)
+			must(t, err)
+			for _, j := range status.GetJobs() {
+				if j.GetName() == job && slices.ContainsFunc(j.GetNodes(), want) {
+					return true
+				}
+			}
+			return false
+		})
+	}
+}
+
+// TestScheduledJobThatFails: a run that another try may mend is tried again, more and more seldom and not for ever at once; one
+// that failed for good leaves the job where it is until the next slot.
+func TestScheduledJobThatFails(t *testing.T) {
+	l := up(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	store, err := l.StartMetastore(ctx, nil)
+	must(t, err)
+	conn := connect(ctx, t, store.Admin())
+	job := func(code string) lab.Job {
+		return lab.Job{Kind: "command", Command: []string{"sh", "-c", "exit " + code}, Schedule: "@yearly", NoRetry: []int{3}, Group: "group" + code}
+	}
+	c, err := l.NewCluster(ctx, store, lab.ClusterOptions{Jobs: map[string]lab.Job{"partial": job("5"), "gate": job("3")}})
+	must(t, err)
+	for _, name := range []string{"partial", "gate"} { // overdue since the first of January
+		_, err = conn.Exec(ctx, `INSERT INTO duoflow.run (job, slot, epoch, node, state) VALUES ($1, now() - interval '500 days', 0, 'a', 'seen')`, name)
+		must(t, err)
+	}
+	must(t, c.Start())
+	gate, err := c.AwaitActive(ctx, "gate", 0)
+	must(t, err)
+	failed := func(name string) int {
+		return number(ctx, t, conn, `SELECT count(*) FROM duoflow.run WHERE job = $1 AND state = 'failed'`, name)
+	}
+	// The second try comes at once, the others after pauses of 1, 2, 4 s and so on.
+	eventuallyWithin(t, time.Minute, "the partial run is tried four times", func() bool { return failed("partial") >= 4 })
+	var pause float64
+	must(t, conn.QueryRow(ctx, `SELECT extract(epoch FROM max(began) - min(began)) FROM duoflow.run WHERE job = 'partial' AND state = 'failed'`).Scan(&pause))
+	if pause < 2.5 {
+		t.Errorf("four tries within %.1f s", pause)
+	}
+	eventuallyWithin(t, time.Minute, "the job waits for its next try as an active one", func() bool {
+		active, err := c.AwaitActive(ctx, "partial", 4)
+		return err == nil && active.Epoch >= 5
+	})
+	now, err := c.AwaitActive(ctx, "gate", 0)
+	must(t, err)
+	if now != gate || failed("gate") != 1 {
+		t.Errorf("the job that failed for good is at %+v, was at %+v; %d tries", now, gate, failed("gate"))
+	}
+	t.Logf("four tries within %.1f s", pause)
 }
 
 // noneMissing wants every slot between the first and the last but those that came due while an earlier one ran.

@@ -246,6 +246,7 @@ func TestPipelineFailsOver(t *testing.T) {
 	for i, p := range points() {
 		s.run(t, p.name, func() { s.failover(fmt.Sprintf("run_%d", i), p) })
 	}
+	s.run(t, "switchover", s.switchover)
 	s.run(t, "parts", s.parts)
 	s.run(t, "frozen host", s.frozenHost)
 	s.run(t, "frozen program", s.frozenProgram)
