@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/duoflow/duoflow/etl/tile"
 	"github.com/duoflow/duoflow/etl/warehouse"
 )
@@ -68,26 +70,47 @@ func (p *Pipeline) Plan(ctx context.Context, s Selection) (Plan, error) {
 	if last := p.config.Source.Window.RefreshLast; last > 0 && len(s.Chunks) == 0 && !s.Force {
 		settled = max(0, len(chunks)-last)
 	}
+	looks := make([]Planned, len(chunks))
+	group, looking := errgroup.WithContext(ctx)
+	group.SetLimit(looksAtOnce)
 	for i, chunk := range chunks {
 		if i < settled && p.settled(chunk, k) {
-			plan.add(Planned{Chunk: chunk, State: ChunkUnchanged, Why: "published; refresh_last leaves it", Rows: k.held[chunk].Rows,
-				source: origin{synthetic: k.held[chunk].Synthetic}})
+			looks[i] = Planned{Chunk: chunk, State: ChunkUnchanged, Why: "published; refresh_last leaves it", Rows: k.held[chunk].Rows,
+				source: origin{synthetic: k.held[chunk].Synthetic}}
 			continue
 		}
-		planned, err := p.look(ctx, chunk, k)
-		if err != nil && ctx.Err() == nil && blames(err) {
-			planned.State, planned.Why, planned.failure, err = ChunkUnknown, err.Error(), err, nil
-		}
-		if err != nil {
-			return Plan{}, fmt.Errorf("plan %s: %w", chunk, err)
-		}
-		if s.Force && planned.State == ChunkUnchanged {
-			planned.State, planned.Why = ChunkStale, "forced"
-		}
-		plan.add(planned)
+		group.Go(func() (err error) {
+			looks[i], err = p.plan(looking, chunk, s, k)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return Plan{}, err
+	}
+	for _, one := range looks {
+		plan.add(one)
 	}
 	plan.Estimate = k.estimate(plan.Work)
 	return plan, nil
+}
+
+// looksAtOnce is how many chunks are looked at beside each other. Each look is two calls over the network, and a run that is
+// resumed writes nothing before all have been: 34 years one after the other would be many seconds of a failover.
+const looksAtOnce = 8
+
+// plan looks at one chunk. An error is of all chunks.
+func (p *Pipeline) plan(ctx context.Context, chunk tile.Chunk, s Selection, k known) (Planned, error) {
+	planned, err := p.look(ctx, chunk, k)
+	if err != nil && ctx.Err() == nil && blames(err) {
+		planned.State, planned.Why, planned.failure, err = ChunkUnknown, err.Error(), err, nil
+	}
+	if err != nil {
+		return planned, fmt.Errorf("plan %s: %w", chunk, err)
+	}
+	if s.Force && planned.State == ChunkUnchanged {
+		planned.State, planned.Why = ChunkStale, "forced"
+	}
+	return planned, nil
 }
 
 func (p *Plan) add(one Planned) {
