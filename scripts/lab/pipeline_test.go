@@ -283,6 +283,9 @@ func (s *etlStage) failover(name string, p point) {
 	must(s.t, s.Configure())
 	s.await("the point is reached", reached)
 	s.settle()
+	if len(s.resumed) == 0 { // once is enough
+		s.shown()
+	}
 	old := s.active
 	must(s.t, s.c.Nodes[old.Node].Kill(s.ctx))
 	killed := time.Now()
@@ -294,6 +297,15 @@ func (s *etlStage) failover(name string, p point) {
 	s.redone(p, old)
 	s.t.Logf("resumed %s after the grant; %s from the kill to the end", s.resumed[len(s.resumed)-1], took.Round(time.Millisecond))
 	s.standby(old.Node)
+}
+
+// shown wants every node to show how far the run is.
+func (s *etlStage) shown() {
+	s.t.Helper()
+	shows(s.ctx, s.t, s.c, "etl", "how far the run is", func(on *duoflowv1.JobOnNode) bool {
+		far := fmt.Sprintf(" of %d chunks, ", chunksOfRun)
+		return on.GetNode() == s.active.Node && strings.Contains(on.GetStatus(), far) && strings.Contains(on.GetSchedule(), " runs since ")
+	})
 }
 
 // settle waits until the other chunks have come as far as they can, so that as much as possible is under way.
