@@ -9,8 +9,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/duoflow/duoflow/etl"
 	"github.com/duoflow/duoflow/etl/sandbox"
@@ -19,12 +21,13 @@ import (
 // The tests of this file kill duoetl in the middle of a piece of work, while a server holds it there or, in the engine, when it is
 // seen within the call. What was half done must be found, or thrown away, but never be done in part or twice.
 
-// hold is a fault that holds the first call it matches until release is called.
+// hold is a fault that holds the first call it matches, or so many of them, until release is called or the test ends.
 func (s *stage) hold(f sandbox.Fault) (held func() bool, release func()) {
 	gate := make(chan struct{})
 	f.Times, f.Do = max(1, f.Times), func() { <-gate }
 	hits := s.faults.Add(f)
-	release = func() { close(gate) }
+	release = sync.OnceFunc(func() { close(gate) })
+	s.t.Cleanup(release)
 	return func() bool { return hits() >= f.Times }, release
 }
 
@@ -59,8 +62,7 @@ func TestKilledWhileAServerWorks(t *testing.T) {
 			s, pipeline := theStage(t), fresh(one.name)
 			s.configure(pipeline)
 			one.fault.Name = "/lake/" + pipeline + "/" + one.fault.Name
-			held, release := s.hold(one.fault)
-			defer release()
+			held, _ := s.hold(one.fault)
 			r := s.begin(s.command(pipeline, 1, "run"))
 			s.untilRunning(r, "the call", held)
 			s.kill(r)
@@ -86,7 +88,8 @@ func TestKilledWithinTheJob(t *testing.T) {
 	adopted := make(chan struct{})
 	go func() { // while the other node waits for the job
 		defer close(adopted)
-		s.until("a second insert of the job", func() bool { return inserts() >= 2 })
+		for deadline := time.Now().Add(time.Minute); inserts() < 2 && time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		}
 		release()
 	}()
 	s.resumed(pipeline)
@@ -119,8 +122,7 @@ func TestKilledWithinTheUpload(t *testing.T) {
 		t.Fatalf("an undisturbed run sends %d parts, want %d", undisturbed(), streams*parts)
 	}
 
-	held, release := s.hold(sandbox.Fault{Server: sandbox.S3, Call: "UploadPart", Name: "/lake/" + pipeline + "/raw/", Skip: streams, Times: streams})
-	defer release()
+	held, _ := s.hold(sandbox.Fault{Server: sandbox.S3, Call: "UploadPart", Name: "/lake/" + pipeline + "/raw/", Skip: streams, Times: streams})
 	sent, begun, listed := count(pipeline, "UploadPart"), count(pipeline, "CreateMultipartUpload"), count(pipeline, "ListParts")
 	r := s.begin(s.command(pipeline, 1, "run"))
 	s.untilRunning(r, "both streams send a part", held)
