@@ -1,11 +1,8 @@
 package etl_test
 
 import (
-	"context"
 	"strings"
 	"testing"
-
-	"github.com/jackc/pgx/v5"
 
 	"github.com/duoflow/duoflow/etl"
 	"github.com/duoflow/duoflow/etl/sandbox"
@@ -13,22 +10,13 @@ import (
 
 // These tests are the rows of "bad input" in DESIGN.md in which the target database is not as it was.
 
+// admin runs statements in which {} is the pipeline.
 func (s *scene) admin(sql string) {
 	s.t.Helper()
-	if err := s.tryAdmin(sql); err != nil {
-		s.t.Fatalf("%s: %v", sql, err)
-	}
+	s.exec(s.named(sql))
 }
 
-func (s *scene) tryAdmin(sql string) error {
-	conn, err := pgx.Connect(s.t.Context(), s.server.Superuser())
-	if err != nil {
-		return err
-	}
-	defer conn.Close(context.Background())
-	_, err = conn.Exec(s.t.Context(), strings.ReplaceAll(sql, "{}", s.pipeline), pgx.QueryExecModeSimpleProtocol)
-	return err
-}
+func (s *scene) named(sql string) string { return strings.ReplaceAll(sql, "{}", s.pipeline) }
 
 // TestTableChangedUnderUs changes a table between init and the load, and again during a run, when the file has been fetched: the
 // run ends, says what has changed, and nothing was loaded. Mended, and set up again, the next one loads.
@@ -67,7 +55,7 @@ func TestTableChangedUnderUs(t *testing.T) {
 
 			s.put(s.name, zip(t, ncei(tiles(300))))
 			hits := w.faults.Add(sandbox.Fault{Server: sandbox.S3, Call: "GetObject", Name: "/" + name + "/raw/", Times: 1, Do: func() {
-				if err := s.tryAdmin(one.change); err != nil {
+				if err := s.tryExec(s.named(one.change)); err != nil {
 					t.Error(err)
 				}
 			}})
@@ -94,7 +82,7 @@ func (s *scene) stopped(step string, words ...string) {
 	}
 	row := s.ledger("2018", step)
 	for _, word := range append(words, "the tables were changed", "columns have to be restored by hand") {
-		word = strings.ReplaceAll(word, "{}", s.pipeline)
+		word = s.named(word)
 		if !strings.Contains(err.Error(), word) {
 			s.t.Errorf("the message lacks %q: %v", word, err)
 		}

@@ -3,29 +3,62 @@ package etl_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"go.uber.org/goleak"
 
 	"github.com/duoflow/duoflow/etl"
 	"github.com/duoflow/duoflow/etl/sandbox"
+	"github.com/duoflow/duoflow/etl/sandbox/sandboxtest"
 	"github.com/duoflow/duoflow/etl/synth"
 	"github.com/duoflow/duoflow/scripts/pg"
 )
+
+// server is the Postgres of all tests but those that fill its disk; each world has a database of its own there.
+var (
+	server    *pg.Server
+	databases atomic.Int64
+)
+
+func TestMain(m *testing.M) { os.Exit(testMain(m)) }
+
+func testMain(m *testing.M) int {
+	own, err := pg.Start(context.Background(), pg.Options{})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	server = own
+	code := m.Run()
+	if err := errors.Join(stopServer(own), goleak.Find(sandboxtest.Leftovers()...)); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
+}
+
+func stopServer(s *pg.Server) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	return s.Stop(ctx)
+}
 
 // world is everything that a pipeline talks to: servers for real, and an environment.
 type world struct {
 	t      *testing.T
 	cloud  *sandbox.Sandbox
 	faults *sandbox.Faults
-	server *pg.Server
+	dsn    string // of the database, as its administrator
 	env    map[string]string
-	log    *bytes.Buffer
 }
 
 const (
@@ -35,49 +68,41 @@ const (
 
 func newWorld(t *testing.T, tables []sandbox.Table) *world {
 	t.Helper()
-	w := &world{t: t, faults: &sandbox.Faults{}, log: &bytes.Buffer{}}
-	var err error
-	w.server, err = pg.Start(t.Context(), pg.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-		defer cancel()
-		if err := w.server.Stop(ctx); err != nil {
-			t.Error(err)
-		}
+	return newWorldOn(t, server, tables)
+}
+
+func newWorldOn(t *testing.T, server *pg.Server, tables []sandbox.Table) *world {
+	t.Helper()
+	w := &world{t: t, faults: &sandbox.Faults{}, dsn: server.Superuser()}
+	name := fmt.Sprintf("world%d", databases.Add(1))
+	w.exec("CREATE DATABASE " + name)
+	w.dsn = strings.Replace(w.dsn, "/postgres?", "/"+name+"?", 1)
+	w.cloud = sandboxtest.Start(t, sandbox.Config{
+		S3Buckets: []string{lakeBucket}, GCSBuckets: []string{stagingBucket}, Tables: tables, Faults: w.faults, ShardRows: 20_000,
 	})
-	w.cloud, err = sandbox.New(sandbox.Config{
-		Dir: t.TempDir(), S3Buckets: []string{lakeBucket}, GCSBuckets: []string{stagingBucket}, Tables: tables, Faults: w.faults, ShardRows: 20_000,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.runCloud()
+	http.DefaultClient.CloseIdleConnections() // of the sandbox's own look whether it answers
+	t.Cleanup(http.DefaultClient.CloseIdleConnections)
 	ends := w.cloud.Endpoints()
-	w.env = map[string]string{"TEST_KEY": ends.AccessKey, "TEST_SECRET": ends.SecretKey, "TEST_DSN": w.server.Superuser()}
+	w.env = map[string]string{"TEST_KEY": ends.AccessKey, "TEST_SECRET": ends.SecretKey, "TEST_DSN": w.dsn}
 	return w
 }
 
-func (w *world) runCloud() {
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- w.cloud.Run(ctx) }()
-	w.t.Cleanup(func() {
-		stop()
-		http.DefaultClient.CloseIdleConnections() // of the sandbox's own look whether it answers
-		if err := <-ended; err != nil {
-			w.t.Error(err)
-		}
-		http.DefaultClient.CloseIdleConnections()
-	})
-	select {
-	case <-w.cloud.Ready():
-	case err := <-ended:
-		ended <- nil
-		w.t.Fatal(err)
+// exec runs statements as the database's administrator.
+func (w *world) exec(sql string) {
+	w.t.Helper()
+	if err := w.tryExec(sql); err != nil {
+		w.t.Fatalf("%s: %v", sql, err)
 	}
+}
+
+func (w *world) tryExec(sql string) error {
+	conn, err := pgx.Connect(w.t.Context(), w.dsn)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.Background())
+	_, err = conn.Exec(w.t.Context(), sql, pgx.QueryExecModeSimpleProtocol)
+	return err
 }
 
 // config is the text of a configuration; source and more are YAML lines of their own.
@@ -142,7 +167,7 @@ func (w *world) put(name string, content []byte) {
 // query reads one value.
 func query[T any](w *world, sql string, args ...any) T {
 	w.t.Helper()
-	conn, err := pgx.Connect(w.t.Context(), w.server.Superuser())
+	conn, err := pgx.Connect(w.t.Context(), w.dsn)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/duoflow/duoflow/etl"
 	"github.com/duoflow/duoflow/etl/tile"
+	"github.com/duoflow/duoflow/scripts/pg"
 )
 
 // This test mounts a file system, so it needs root: go test -tags mounts -run Mount ./etl
@@ -42,7 +43,16 @@ func mountSmall(t *testing.T, size int) string {
 // TestMountOutOfSpace: the disk under a table is full. What was loaded stays, the error says so, and with room the next run loads.
 func TestMountOutOfSpace(t *testing.T) {
 	dir := mountSmall(t, 2)
-	w := newWorld(t, nil) // after the mount, so that the server is stopped before
+	own, err := pg.Start(t.Context(), pg.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { // before the mount goes
+		if err := stopServer(own); err != nil {
+			t.Error(err)
+		}
+	})
+	w := newWorldOn(t, own, nil)
 	s := w.scene(t, "small", packedName, "")
 	s.put(s.name, zip(t, ncei(tiles(1000))))
 	before := s.good(etl.Selection{})

@@ -6,22 +6,11 @@ import (
 	"strings"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"github.com/duoflow/duoflow/etl"
 	"github.com/duoflow/duoflow/etl/sandbox"
 	"github.com/duoflow/duoflow/etl/synth"
 	"github.com/duoflow/duoflow/etl/tile"
 )
-
-func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m,
-		// Of the sandbox's libraries: one is started once a process, the other sees that its pool is gone within ten seconds.
-		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
-		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"),
-		goleak.IgnoreAnyFunction("go.opencensus.io/stats/view.(*worker).start"),
-	)
-}
 
 const scale = 0.01
 
