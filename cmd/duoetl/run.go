@@ -108,7 +108,14 @@ func writePlan(w io.Writer, plan etl.Plan) {
 		g.Add(string(c.Chunk), c.State, c.Why, amount(float64(c.Bytes)), amount(float64(c.Rows)))
 	}
 	g.Write(w)
-	fmt.Fprintf(w, "%d of %d chunks to do, %s bytes, about %s%s\n", plan.Work, len(plan.Chunks), amount(float64(plan.Bytes)), grid.Took(plan.Estimate), badge(plan.Synthetic))
+	bytes, about := "", ""
+	if plan.Bytes > 0 {
+		bytes = ", " + amount(float64(plan.Bytes)) + " bytes"
+	}
+	if plan.Estimate > 0 {
+		about = ", about " + grid.Took(plan.Estimate)
+	}
+	fmt.Fprintf(w, "%d of %d chunks to do%s%s%s\n", plan.Work, len(plan.Chunks), bytes, about, badge(plan.Synthetic))
 }
 
 func badge(synthetic bool) string {
