@@ -32,7 +32,8 @@ const (
 	nameTemp   = "temporary"
 )
 
-// lay writes the files of a run. No secret is in any of them.
+// lay writes the files of a run, for this user's eyes only. Of the secrets the cluster's is in them, because Spark takes it from
+// nowhere else; those of S3 are not.
 func (c Config) lay(dir, host string, i install) error {
 	for _, file := range []struct{ name, text string }{
 		{nameJob, jobPy}, {nameLog4j, log4j}, {nameConf, spell(c.properties(dir, host, i))},
@@ -82,6 +83,9 @@ func (c Config) properties(dir, host string, i install) []string {
 	if c.Secret != "" || !c.remote() { // with a local master Spark makes up a secret of its own
 		all = append(all, "spark.authenticate=true", "spark.network.crypto.enabled=true")
 	}
+	if c.Secret != "" {
+		all = append(all, "spark.authenticate.secret="+c.Secret)
+	}
 	return append(all, c.Settings...)
 }
 
@@ -126,9 +130,6 @@ func (c Config) environment(dir string, i install) []string {
 		if value := c.Env(name); value != "" {
 			out = append(out, name+"="+value)
 		}
-	}
-	if c.Secret != "" {
-		out = append(out, "_SPARK_AUTH_SECRET="+c.Secret)
 	}
 	return out
 }

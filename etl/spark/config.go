@@ -127,6 +127,7 @@ func (c Config) check() error {
 	refuse(c.Memory < leastMemory, "memory: %d bytes, at least %d", c.Memory, leastMemory)
 	refuse(c.Partitions < 1 || c.Partitions > mostParts, "partitions: %d is not within 1..%d", c.Partitions, mostParts)
 	refuse(c.Wait < 0, "wait: %v is negative", c.Wait)
+	refuse(strings.ContainsAny(c.Secret, "\r\n"), "secret: more than one line")
 	refuse((c.S3.AccessKey == "") != (c.S3.SecretKey == ""), "access key and secret key: give both or none")
 	for _, s := range c.Settings {
 		key, _, _ := strings.Cut(s, "=")

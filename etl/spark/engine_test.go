@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 	case role != "":
 		submit(role)
 	}
-	goleak.VerifyTestMain(m)
+	os.Exit(m.Run())
 }
 
 // submit does as spark-submit with job.py does, up to where the role says.
@@ -157,6 +157,7 @@ func TestASparkThatEnds(t *testing.T) {
 			}
 			e.Close()
 			e.Close()
+			goleak.VerifyNone(t, goleak.IgnoreTopFunction("testing.(*T).Run"))
 			nothingIsLeft(t, c.Dir)
 		})
 	}
@@ -212,6 +213,7 @@ func TestCancelledWhileItWorks(t *testing.T) {
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
+	goleak.VerifyNone(t)
 	nothingIsLeft(t, c.Dir)
 }
 
