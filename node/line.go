@@ -22,9 +22,9 @@ func (l line) clean() line {
 
 // ageEvery is how often the age of a line is said anew, for those who did not hear it the first time. A beat that is not
 // the one before has to be decoded.
-const ageEvery = time.Second
+const ageEvery = 5 * time.Second
 
-// saying is the line of a job of this host as its beats carry it: the same, with the same age, for a second.
+// saying is the line of a job of this host as its beats carry it: the same, with the same age, for some seconds.
 type saying struct {
 	line line
 	of   airflowctl.Line

@@ -12,8 +12,8 @@ import (
 	duoflowv1 "github.com/duoflow/duoflow/proto/duoflow/v1"
 )
 
-// TestSayingIsTheSameForASecond, so that beats that say it are too; and what is new is said at once.
-func TestSayingIsTheSameForASecond(t *testing.T) {
+// TestSayingIsTheSameForAWhile, so that beats that say it are too; and what is new is said at once.
+func TestSayingIsTheSameForAWhile(t *testing.T) {
 	var s saying
 	now := control.Instant(time.Hour)
 	long := airflowctl.Line{Text: "loading", At: time.Now().Add(-time.Minute)}
@@ -22,7 +22,7 @@ func TestSayingIsTheSameForASecond(t *testing.T) {
 		t.Errorf("said %+v, want the line with its age of a minute", first)
 	}
 	if again := s.at(long, "", now.Add(ageEvery-1)); again != first {
-		t.Errorf("within a second: %+v, want %+v", again, first)
+		t.Errorf("a little later: %+v, want %+v", again, first)
 	}
 	fresh := s.at(airflowctl.Line{Text: "loaded", At: time.Now()}, "", now.Add(time.Millisecond))
 	if fresh.Text != "loaded" || fresh.Age > 30*time.Second {
@@ -31,11 +31,11 @@ func TestSayingIsTheSameForASecond(t *testing.T) {
 	if back := s.at(long, "", now.Add(2*time.Millisecond)); back.Age < first.Age {
 		t.Errorf("the other again: %+v, want an age of at least %s", back, first.Age)
 	}
-	older := s.at(long, "", now.Add(3*time.Second))
+	older := s.at(long, "", now.Add(3*ageEvery))
 	if older == first || older.Age < first.Age {
-		t.Errorf("after a second: %+v, want its age anew", older)
+		t.Errorf("after a while: %+v, want its age anew", older)
 	}
-	if got := s.at(long, "next slot", now.Add(3*time.Second)); got.Slots != "next slot" || got.Text != long.Text {
+	if got := s.at(long, "next slot", now.Add(3*ageEvery)); got.Slots != "next slot" || got.Text != long.Text {
 		t.Errorf("something new of the schedule: %+v", got)
 	}
 	if got := s.at(airflowctl.Line{}, "next slot", now); got != (line{Slots: "next slot"}) {
