@@ -5,7 +5,7 @@
 #
 # Both install what is missing, start every service they need in a folder and on ports of their own, and clean up.
 
-.PHONY: help demo test build lint chaos steady idle versus bench bench-readme bench-parallel test-pg setup gen fmt clean
+.PHONY: help demo test build lint chaos steady idle versus bench bench-readme bench-parallel test-pg dash setup gen fmt clean
 .DEFAULT_GOAL := help
 
 GO_FLAGS := -trimpath -ldflags '-X main.version=$(shell git describe --tags --always --dirty 2>/dev/null || echo devel)'
@@ -17,6 +17,7 @@ PARALLEL ?= 1
 PARTS    ?= stub,airflow
 PG       ?=
 FROM     ?= bench.json
+LISTEN   ?= 127.0.0.1:8050
 
 help: ## say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -80,6 +81,10 @@ bench-parallel: ## does it change the figures when two stub laboratories go side
 test-pg: ## the fence on PostgreSQL 14 to 18, and behind PgBouncer
 	@scripts/setup services
 	@$(SUDO) scripts/test-pg
+
+dash: ## the lightning dashboard of the database that PGSERVICE or DATABASE_URL names; LISTEN=127.0.0.1:8050; SYNTHETIC=0.01: of one made up
+	@scripts/setup $(if $(SYNTHETIC),go services) dash
+	@exec .cache/dash/bin/python $(if $(SYNTHETIC),etl/dash/tests/world.py --scale $(SYNTHETIC) --dashboard $(LISTEN),etl/dash/app.py --listen $(LISTEN))
 
 setup: ## install what is missing, and nothing else
 	@scripts/setup all
