@@ -97,6 +97,9 @@ func (c *Cluster) makeTLS(ctx context.Context) error {
 	return c.mustCtl(ctx, nil, args...)
 }
 
+// Metastore is the one that it was made with.
+func (c *Cluster) Metastore() *Metastore { return c.store }
+
 // prepareMetastore makes the fence, once for each group of jobs in each database. A fencer that is known from another database
 // keeps its password.
 func (c *Cluster) prepareMetastore(ctx context.Context) error {

@@ -14,11 +14,17 @@ import (
 	"github.com/duoflow/duoflow/scripts/lab"
 )
 
-// talker is a writer with a lot to say: 16 KiB for each row, so that a pipe is full after four.
+// talker is a writer with a lot to say: 16 KiB for each row, so that a pipe is full after four, and a small disk soon.
 const talker = `line=$(printf '%016384d' 0)
 while :; do
   psql -qXc "INSERT INTO work (node, epoch) VALUES ('$DUOFLOW_NODE', $DUOFLOW_EPOCH)" || exit
   echo "$line"
+  sleep 0.02
+done`
+
+// quiet writes rows and says nothing.
+const quiet = `while :; do
+  psql -qXc "INSERT INTO work (node, epoch) VALUES ('$DUOFLOW_NODE', $DUOFLOW_EPOCH)" || exit
   sleep 0.02
 done`
 
@@ -82,6 +88,7 @@ type scene struct {
 	ctx  context.Context
 	c    *lab.Cluster
 	conn *pgx.Conn
+	root *pgx.Conn // the superuser's
 	web  *http.Client
 	up   map[string]*supervised
 
@@ -89,8 +96,8 @@ type scene struct {
 	standby string
 }
 
-// newScene brings the nodes up with disks that put makes, and waits until t leads the log and the job runs.
-func newScene(t *testing.T, put func(*testing.T, *lab.Node) *disk) (*scene, map[string]*disk) {
+// newScene brings the nodes up with disks that put makes, and waits until t leads the log and the job, a script, runs.
+func newScene(t *testing.T, put func(*testing.T, *lab.Node) *disk, job string) (*scene, map[string]*disk) {
 	t.Helper()
 	l := up(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
@@ -98,7 +105,8 @@ func newScene(t *testing.T, put func(*testing.T, *lab.Node) *disk) (*scene, map[
 	s := &scene{t: t, ctx: ctx, up: map[string]*supervised{}}
 	side := shell("exec sleep 1000000")
 	side.Group = "side"
-	s.c, s.conn = prepared(ctx, t, l, lab.ClusterOptions{Jobs: map[string]lab.Job{"scheduler": shell(talker), "side": side}})
+	s.c, s.conn = prepared(ctx, t, l, lab.ClusterOptions{Jobs: map[string]lab.Job{"scheduler": shell(job), "side": side}})
+	s.root = connect(ctx, t, s.c.Metastore().Admin())
 	t.Cleanup(func() {
 		for name, n := range s.c.Nodes {
 			if text, err := os.ReadFile(n.LogPath()); err == nil && t.Failed() {
@@ -209,95 +217,159 @@ func (s *scene) ends(name string, texts ...string) time.Time {
 	return at
 }
 
-// stir makes every node write, without touching the job: the job beside it is moved.
+// stir makes every node write, without touching the job: the job beside it is moved. Where it may not be moved to, somebody
+// takes its fence by hand, and its holder has to take it back.
 func (s *scene) stir() {
 	s.t.Helper()
 	status, err := s.c.Status(s.ctx)
 	must(s.t, err)
 	for _, job := range status.GetJobs() {
-		if job.GetName() == "side" && job.GetHolder() != "" {
-			// Whoever ends in the middle of it may not be able to answer.
-			_, _, err := s.c.Ctl(s.ctx, "switchover", "--job", "side", "--to", other(job.GetHolder()), "--yes")
+		if job.GetName() != "side" || job.GetHolder() == "" {
+			continue
+		}
+		// Whoever ends in the middle of it may not be able to answer.
+		_, code, err := s.c.Ctl(s.ctx, "switchover", "--job", "side", "--to", other(job.GetHolder()), "--yes")
+		must(s.t, err)
+		if code != 0 {
+			_, err = s.root.Exec(s.ctx, `UPDATE duoflow.fence SET epoch = epoch + 1, token = md5(random()::text) WHERE job = 'side'`)
 			must(s.t, err)
+			must(s.t, lab.Pause(s.ctx, 200*time.Millisecond))
 		}
 	}
 }
 
-// TestFailedDisk: full, and read-only, under the raft leader and under the active node. A daemon whose log cannot be
+// unfit is why a node may not have the job, as the others see it; it may not answer itself.
+func (s *scene) unfit(name string) string {
+	s.t.Helper()
+	status, err := s.c.Status(s.ctx)
+	must(s.t, err)
+	for _, job := range status.GetJobs() {
+		for _, on := range job.GetNodes() {
+			if job.GetName() == "scheduler" && on.GetNode() == name {
+				return on.GetIneligibleReason()
+			}
+		}
+	}
+	return "is not in the status"
+}
+
+// failure is one way in which a disk takes no writes.
+type failure struct {
+	name  string
+	put   func(*testing.T, *lab.Node) *disk
+	fail  func(*disk) (mend func())
+	texts []string // of a daemon that ends on it
+}
+
+var failures = []failure{
+	{"full", smallDisk, (*disk).fill, []string{"no space left on device", "free space"}},
+	{"read-only", realDisk, func(d *disk) func() { d.breakIt(); return d.mend }, []string{"read-only file system", "mount it writable"}},
+}
+
+// TestFailedDisk: full, and read-only, under the raft leader, the active node and the standby. A daemon whose log cannot be
 // written ends and says what to do; the others go on within a second; the daemon comes back unaided when the disk does.
 func TestFailedDisk(t *testing.T) {
-	for _, kind := range []struct {
-		name  string
-		put   func(*testing.T, *lab.Node) *disk
-		fail  func(*disk) (mend func())
-		texts []string
-	}{
-		{
-			"full", smallDisk, (*disk).fill, []string{"no space left on device", "free space"},
-		},
-		{
-			"read-only", realDisk,
-			func(d *disk) func() { d.breakIt(); return d.mend }, []string{"read-only file system", "mount it writable"},
-		},
-	} {
-		t.Run(kind.name+" leader", func(t *testing.T) {
-			s, disks := newScene(t, kind.put)
-			mend := kind.fail(disks["t"])
-			var led time.Time
-			ended := s.ends("t", kind.texts...)
-			for led.IsZero() {
-				must(t, s.ctx.Err())
-				if s.leads("a") || s.leads("b") {
-					led = time.Now()
-				}
-			}
-			t.Logf("a new leader was seen %s after the old one had ended", led.Sub(ended))
-			if took := led.Sub(ended); took > movesWithin {
-				t.Errorf("no leader for %s", took)
-			}
-			s.stays("without the leader", 3*time.Second)
-			s.move()
-			mend()
-			eventuallyWithin(t, time.Minute, "the node is back", func() bool {
-				value, ok := s.metric("t", "duoflow_quorum")
-				return ok && value == 1
-			})
-			s.stir()
-			s.stays("with all three", 2*time.Second)
-			if value, ok := s.metric("t", "duoflow_quorum"); !ok || value != 1 {
-				t.Error("the mended node has ended again")
-			}
-		})
-		t.Run(kind.name+" active", func(t *testing.T) {
-			s, disks := newScene(t, kind.put)
-			name := s.active.Node
-			mend := kind.fail(disks[name])
-			s.stays("on the failed disk", 3*time.Second)
-			if lost, ok := s.metric(name, `duoflow_job_output_lost_lines{job="scheduler"}`); !ok || lost == 0 {
-				t.Errorf("%v lines of output are counted as lost", lost)
-			}
-			s.ends(name, kind.texts...)
-			gap := s.moved()
-			t.Logf("nothing was committed for %s", gap)
-			if gap > movesWithin {
-				t.Errorf("nothing was committed for %s", gap)
-			}
-			mend()
-			eventuallyWithin(t, time.Minute, "the node may run the job again", func() bool {
-				_, code, err := s.c.Ctl(s.ctx, "switchover", "--job", "scheduler", "--to", name, "--yes")
-				must(t, err)
-				return code == 0
-			})
-			s.moved()
-			s.stays("on the mended disk", 2*time.Second)
-		})
+	for _, f := range failures {
+		t.Run(f.name+" leader", f.underLeader)
+		t.Run(f.name+" active", f.underActive)
+		t.Run(f.name+" standby", f.underStandby)
 	}
+}
+
+func (f failure) underLeader(t *testing.T) {
+	s, disks := newScene(t, f.put, quiet)
+	mend := f.fail(disks["t"])
+	var led time.Time
+	ended := s.ends("t", f.texts...)
+	for led.IsZero() {
+		must(t, s.ctx.Err())
+		if s.leads("a") || s.leads("b") {
+			led = time.Now()
+		}
+	}
+	t.Logf("a new leader was seen %s after the old one had ended", led.Sub(ended))
+	if took := led.Sub(ended); took > movesWithin {
+		t.Errorf("no leader for %s", took)
+	}
+	s.stays("without the leader", 3*time.Second)
+	s.move()
+	mend()
+	eventuallyWithin(t, time.Minute, "the node is back", func() bool {
+		value, ok := s.metric("t", "duoflow_quorum")
+		return ok && value == 1
+	})
+	s.stir()
+	s.stays("with all three", 2*time.Second)
+	if value, ok := s.metric("t", "duoflow_quorum"); !ok || value != 1 {
+		t.Error("the mended node has ended again")
+	}
+}
+
+func (f failure) underActive(t *testing.T) {
+	s, disks := newScene(t, f.put, talker)
+	name := s.active.Node
+	mend := f.fail(disks[name])
+	s.stays("on the failed disk", 3*time.Second)
+	if lost, ok := s.metric(name, `duoflow_job_output_lost_lines{job="scheduler"}`); !ok || lost == 0 {
+		t.Errorf("%v lines of output are counted as lost", lost)
+	}
+	s.ends(name, f.texts...)
+	gap := s.moved()
+	t.Logf("nothing was committed for %s", gap)
+	if gap > movesWithin {
+		t.Errorf("nothing was committed for %s", gap)
+	}
+	mend()
+	eventuallyWithin(t, time.Minute, "the node may run the job again", func() bool {
+		_, code, err := s.c.Ctl(s.ctx, "switchover", "--job", "scheduler", "--to", name, "--yes")
+		must(t, err)
+		return code == 0
+	})
+	s.moved()
+	s.stays("on the mended disk", 2*time.Second)
+}
+
+// underStandby: it has nothing to write yet, and is not given the job to end on that.
+func (f failure) underStandby(t *testing.T) {
+	const reason = "has a disk that takes no writes"
+	s, disks := newScene(t, f.put, quiet)
+	name := s.standby
+	eventuallyWithin(t, time.Minute, "the log is quiet", func() bool {
+		before, err := s.c.Status(s.ctx)
+		must(t, err)
+		must(t, lab.Pause(s.ctx, time.Second))
+		after, err := s.c.Status(s.ctx)
+		must(t, err)
+		return before.GetTerm() == after.GetTerm() && before.GetCommit() == after.GetCommit()
+	})
+	mend := f.fail(disks[name])
+	eventuallyWithin(t, time.Minute, "the standby says that its disk takes no writes", func() bool { return s.unfit(name) == reason })
+	out, code, err := s.c.Ctl(s.ctx, "switchover", "--job", "scheduler", "--to", name, "--yes")
+	must(t, err)
+	if code == 0 || !strings.Contains(out, reason) {
+		t.Errorf("it may have the job: %d %s", code, out)
+	}
+	s.stays("beside a failed standby", 2*time.Second)
+	if _, ended := s.up[name].ended(); ended {
+		t.Error("the daemon has ended before there was anything to write") // so that the reason was another
+	}
+	s.ends(name, f.texts...)
+	mend()
+	why := ""
+	defer func() {
+		if t.Failed() {
+			t.Logf("at the end %s %s", name, why)
+		}
+	}()
+	eventuallyWithin(t, time.Minute, "it is eligible again", func() bool { why = s.unfit(name); return why == "" })
+	s.move()
+	s.stays("on the mended disk", 2*time.Second)
 }
 
 // TestFrozenDisk: a disk that does not answer for five seconds. The job on it does not notice, whatever it prints; under
 // the raft leader the leadership moves and the job stays; either recovers unaided.
 func TestFrozenDisk(t *testing.T) {
-	s, disks := newScene(t, realDisk)
+	s, disks := newScene(t, realDisk, talker)
 	t.Run("active", func(t *testing.T) {
 		s.t = t
 		thaw := disks[s.active.Node].freeze()
