@@ -129,7 +129,22 @@ func newScene(t *testing.T, put func(*testing.T, *lab.Node) *disk, job string) (
 	s.standby = other(s.active.Node)
 	awaitRow(ctx, t, s.conn, s.active)
 	awaitLeader(ctx, t, s.c, "t")
+	s.settle()
 	return s, disks
+}
+
+// settle waits until nobody has had anything to write for a second: of a disk that fails in the middle of a hand-over its
+// daemon hears at once.
+func (s *scene) settle() {
+	s.t.Helper()
+	eventuallyWithin(s.t, time.Minute, "the log is quiet", func() bool {
+		before, err := s.c.Status(s.ctx)
+		must(s.t, err)
+		must(s.t, lab.Pause(s.ctx, time.Second))
+		after, err := s.c.Status(s.ctx)
+		must(s.t, err)
+		return before.GetTerm() == after.GetTerm() && before.GetCommit() == after.GetCommit()
+	})
 }
 
 // leads tells whether a node leads the log, by its own word; false when it does not answer.
@@ -334,14 +349,6 @@ func (f failure) underStandby(t *testing.T) {
 	const reason = "has a disk that takes no writes"
 	s, disks := newScene(t, f.put, quiet)
 	name := s.standby
-	eventuallyWithin(t, time.Minute, "the log is quiet", func() bool {
-		before, err := s.c.Status(s.ctx)
-		must(t, err)
-		must(t, lab.Pause(s.ctx, time.Second))
-		after, err := s.c.Status(s.ctx)
-		must(t, err)
-		return before.GetTerm() == after.GetTerm() && before.GetCommit() == after.GetCommit()
-	})
 	mend := f.fail(disks[name])
 	eventuallyWithin(t, time.Minute, "the standby says that its disk takes no writes", func() bool { return s.unfit(name) == reason })
 	out, code, err := s.c.Ctl(s.ctx, "switchover", "--job", "scheduler", "--to", name, "--yes")
