@@ -143,6 +143,7 @@ func TestASparkThatEnds(t *testing.T) {
 		{"halves", nil, "not 4", 1},
 	} {
 		t.Run(one.role, func(t *testing.T) {
+			already := goleak.IgnoreCurrent()
 			c, starts := acting(t, one.role)
 			e, err := New(c)
 			if err != nil {
@@ -157,7 +158,7 @@ func TestASparkThatEnds(t *testing.T) {
 			}
 			e.Close()
 			e.Close()
-			goleak.VerifyNone(t, goleak.IgnoreTopFunction("testing.(*T).Run"))
+			goleak.VerifyNone(t, already)
 			nothingIsLeft(t, c.Dir)
 		})
 	}
@@ -194,6 +195,7 @@ func living(t *testing.T, dir string) []int {
 }
 
 func TestCancelledWhileItWorks(t *testing.T) {
+	already := goleak.IgnoreCurrent()
 	c, _ := acting(t, "hangs")
 	e, err := New(c)
 	if err != nil {
@@ -213,7 +215,7 @@ func TestCancelledWhileItWorks(t *testing.T) {
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
-	goleak.VerifyNone(t)
+	goleak.VerifyNone(t, already)
 	nothingIsLeft(t, c.Dir)
 }
 

@@ -25,7 +25,7 @@ import (
 
 // lake is an S3 server with tiles in it.
 type lake struct {
-	t      *testing.T
+	t      testing.TB
 	faults *sandbox.Faults
 	cloud  *sandbox.Sandbox
 	store  *objects.Store
@@ -33,7 +33,7 @@ type lake struct {
 
 const secretKey = "very-secret-key"
 
-func newLake(t *testing.T) *lake {
+func newLake(t testing.TB) *lake {
 	t.Helper()
 	w := &lake{t: t, faults: &sandbox.Faults{}}
 	var err error
@@ -71,6 +71,13 @@ type input struct{ file, url string }
 // inputs are two files of a chunk: the canonical one, and one with its rows shuffled.
 func (w *lake) inputs(chunk tile.Chunk, scale float64) []input {
 	w.t.Helper()
+	canonical, table := w.canonical(chunk, scale)
+	return []input{w.put(canonical, string(chunk)), w.put(w.shuffled(table), string(chunk))}
+}
+
+// canonical is a file of a chunk, and what is in it.
+func (w *lake) canonical(chunk tile.Chunk, scale float64) (string, *tile.Table) {
+	w.t.Helper()
 	var table tile.Table
 	if _, err := synth.Generate(w.t.Context(), synth.Spec{Year: chunk.Year(), Scale: scale}, func(r tile.Row) error { table.Append(r); return nil }); err != nil {
 		w.t.Fatal(err)
@@ -87,7 +94,7 @@ func (w *lake) inputs(chunk tile.Chunk, scale float64) []input {
 	if err := f.Close(); err != nil {
 		w.t.Fatal(err)
 	}
-	return []input{w.put(canonical, string(chunk)), w.put(w.shuffled(&table), string(chunk))}
+	return canonical, &table
 }
 
 func (w *lake) put(file, chunk string) input {
