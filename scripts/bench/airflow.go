@@ -186,7 +186,7 @@ func (t *theatre) setUp(ctx context.Context) error {
 	if t.system == native {
 		t.side = takeover.NewNative(t.world, places...)
 	} else {
-		t.managed, err = takeover.NewManaged(ctx, t.world, t.system == warm)
+		t.managed, err = takeover.NewManaged(ctx, t.world, t.system == warm, nil)
 		t.side = t.managed
 	}
 	if err == nil {

@@ -34,6 +34,10 @@ func (s *stage) killActive(ctx context.Context) (account, error) {
 	if err != nil {
 		return account{}, err
 	}
+	return s.kill(ctx, victim)
+}
+
+func (s *stage) kill(ctx context.Context, victim takeover.Target) (account, error) {
 	s.say("SIGKILL to everything on host %s, active under epoch %d", victim.Host.Name, victim.Epoch)
 	at := time.Now()
 	if err := victim.Host.Kill(ctx); err != nil {

@@ -17,6 +17,7 @@ import (
 type figures struct {
 	SetUp     time.Duration
 	Takeovers []account
+	Pipeline  *passage
 	// Runs are the DAG runs, Unfinished those of them that did not succeed.
 	Runs, Unfinished int
 	Tasks            lab.Beats
@@ -61,7 +62,7 @@ func (f *figures) wrong() string {
 	case f.Order.Epochs != len(f.Takeovers)+1:
 		return fmt.Sprintf("%d epochs wrote, want one more than the %d takeovers", f.Order.Epochs, len(f.Takeovers))
 	}
-	return ""
+	return f.Pipeline.wrong()
 }
 
 func (f *figures) write(out io.Writer) error {
@@ -94,7 +95,10 @@ commits of the schedulers, by %d epochs            %9d
 commits of an old epoch after a newer one's first   %6d
 `, f.SetUp.Round(100*time.Millisecond), len(f.Takeovers), len(kills), ms(kills[len(kills)/2]),
 		f.Runs-f.Unfinished, f.Runs, f.Tasks.Tasks, f.Tasks.Twice, f.Order.Epochs, f.Order.Rows, f.Order.Stale)
-	return err
+	if err != nil {
+		return err
+	}
+	return f.Pipeline.write(out)
 }
 
 func (t account) took(name string) time.Duration {

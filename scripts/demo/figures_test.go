@@ -15,6 +15,10 @@ func sound() *figures {
 		Takeovers: []account{{Fault: "SIGKILL", From: "a", To: "b", Epoch: 2, FirstQueued: 700 * time.Millisecond}},
 		Runs:      2, Tasks: lab.Beats{Rows: 64, Tasks: 64},
 		Order: commitorder.Verdict{Rows: 100, Epochs: 2},
+		Pipeline: &passage{
+			From: "a", To: "b", Before: 3, After: 4, Resumed: 650 * time.Millisecond,
+			Loaded: lab.Totals{Rows: 10, Strikes: 30}, Made: lab.Totals{Rows: 10, Strikes: 30},
+		},
 	}
 }
 
@@ -24,13 +28,20 @@ func TestEveryFigureCanBeWrong(t *testing.T) {
 		t.Fatalf("sound figures: %s", wrong)
 	}
 	for name, spoil := range map[string]func(*figures){
-		"a task ran twice":       func(f *figures) { f.Tasks.Twice = 1 },
-		"a run did not succeed":  func(f *figures) { f.Unfinished = 1 },
-		"no task ran":            func(f *figures) { f.Tasks = lab.Beats{} },
-		"nothing was committed":  func(f *figures) { f.Order.Rows = 0 },
-		"an old epoch committed": func(f *figures) { f.Order.Stale = 1 },
-		"two under one epoch":    func(f *figures) { f.Order.Shared = 1 },
-		"an epoch never wrote":   func(f *figures) { f.Order.Epochs = 1 },
+		"a task ran twice":        func(f *figures) { f.Tasks.Twice = 1 },
+		"a run did not succeed":   func(f *figures) { f.Unfinished = 1 },
+		"no task ran":             func(f *figures) { f.Tasks = lab.Beats{} },
+		"nothing was committed":   func(f *figures) { f.Order.Rows = 0 },
+		"an old epoch committed":  func(f *figures) { f.Order.Stale = 1 },
+		"two under one epoch":     func(f *figures) { f.Order.Shared = 1 },
+		"an epoch never wrote":    func(f *figures) { f.Order.Epochs = 1 },
+		"no pipeline":             func(f *figures) { f.Pipeline = nil },
+		"killed before it began":  func(f *figures) { f.Pipeline.Before, f.Pipeline.After = 0, 7 },
+		"killed when it was over": func(f *figures) { f.Pipeline.Before, f.Pipeline.After = 7, 0 },
+		"a year is missing":       func(f *figures) { f.Pipeline.After-- },
+		"a strike is missing":     func(f *figures) { f.Pipeline.Loaded.Strikes-- },
+		"a tile too many":         func(f *figures) { f.Pipeline.Loaded.Rows++ },
+		"it did not move":         func(f *figures) { f.Pipeline.To = "a" },
 	} {
 		f := sound()
 		spoil(f)
@@ -45,7 +56,7 @@ func TestTable(t *testing.T) {
 	if err := sound().write(&out); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"fault to first task queued", "700 ms", "tasks run twice", "commits of an old epoch"} {
+	for _, want := range []string{"fault to first task queued", "700 ms", "tasks run twice", "commits of an old epoch", "650 ms", "3, 4", "30, 30"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("table lacks %q:\n%s", want, out.String())
 		}

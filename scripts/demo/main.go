@@ -1,6 +1,7 @@
 // Command demo sets up Postgres, RabbitMQ, Airflow and three duoflow nodes on this machine, lets a real DAG run, kills
-// and freezes the host of the active scheduler, and shows phase by phase how its work goes on. Data and tasks are
-// synthetic; everything else is the real thing.
+// and freezes the host of the active scheduler, and shows phase by phase how its work goes on; and how the lightning pipeline
+// does that is killed with it. Data and tasks are synthetic, BigQuery, Cloud Storage and S3 are emulated; everything else is
+// the real thing.
 package main
 
 import (
@@ -86,14 +87,18 @@ func perform(ctx context.Context, o options, out io.Writer) (*figures, error) {
 	if err := s.settle(ctx); err != nil {
 		return nil, err
 	}
-	for range o.kills {
-		t, err := s.killActive(ctx)
-		if err != nil {
+	t, passage, err := s.killInTheMiddle(ctx)
+	if err != nil {
+		return nil, err
+	}
+	f.Takeovers, f.Pipeline = append(f.Takeovers, t), passage
+	for range o.kills - 1 {
+		if t, err = s.killActive(ctx); err != nil {
 			return nil, err
 		}
 		f.Takeovers = append(f.Takeovers, t)
 	}
-	t, err := s.freezeActive(ctx)
+	t, err = s.freezeActive(ctx)
 	if err != nil {
 		return nil, err
 	}

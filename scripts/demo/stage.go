@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -22,9 +23,13 @@ const (
 
 // stage is everything the demo has set up.
 type stage struct {
-	out     io.Writer
-	world   *takeover.World
-	managed *takeover.Managed
+	out      io.Writer
+	world    *takeover.World
+	managed  *takeover.Managed
+	pipeline *pipeline
+
+	line   string // of the pipeline, as last shown
+	lineAt time.Time
 
 	mu   sync.Mutex
 	runs []string
@@ -54,9 +59,15 @@ func (s *stage) build(ctx context.Context) error {
 	if !s.world.Lab.Net.Real() {
 		s.say("network namespaces cannot be made here: the hosts are loopback addresses of this machine")
 	}
+	if err := s.newPipeline(ctx); err != nil {
+		return err
+	}
 	s.say("starting three duoflow nodes")
-	s.managed, err = takeover.NewManaged(ctx, s.world, true)
-	return err
+	s.managed, err = takeover.NewManaged(ctx, s.world, true, map[string]lab.Job{etlJob: s.pipeline.job()})
+	if err != nil {
+		return err
+	}
+	return s.pipeline.open(ctx)
 }
 
 // progress is a slog.Handler that passes the lab's messages on, each with what it took.
@@ -85,7 +96,7 @@ func (s *stage) close() {
 	if s.world == nil {
 		return
 	}
-	if err := s.world.Close(); err != nil {
+	if err := errors.Join(s.pipeline.close(), s.world.Close()); err != nil {
 		s.say("%v", err)
 	}
 }

@@ -18,7 +18,7 @@ type Phase struct {
 	Took time.Duration
 }
 
-// Phases asks the cluster for its own account of an epoch's beginning, and waits for it.
+// Phases asks the cluster for its own account of the beginning of an epoch of the scheduler, and waits for it.
 func (m *Managed) Phases(ctx context.Context, epoch uint64) ([]Phase, error) {
 	for {
 		text, code, err := m.Cluster.Ctl(ctx, "history", "-o", "json")
@@ -43,7 +43,7 @@ func (m *Managed) Phases(ctx context.Context, epoch uint64) ([]Phase, error) {
 
 func phasesOf(history *duoflowv1.HistoryResponse, epoch uint64) []Phase {
 	for _, e := range history.GetEntries() {
-		if e.GetEpoch() != epoch || e.GetKind() != "grant" {
+		if e.GetJob() != Job || e.GetEpoch() != epoch || e.GetKind() != "grant" {
 			continue
 		}
 		var out []Phase

@@ -3,6 +3,7 @@ package takeover
 import (
 	"context"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"time"
 
@@ -116,13 +117,14 @@ type Managed struct {
 // Job is the name of the job that duoflow keeps running.
 const Job = "scheduler"
 
-// NewManaged sets a cluster up and starts nothing; warm keeps an imported scheduler process waiting on the standby.
-func NewManaged(ctx context.Context, w *World, warm bool) (*Managed, error) {
+// NewManaged sets a cluster up and starts nothing; warm keeps an imported scheduler process waiting on the standby. The cluster
+// also has the jobs of beside, which may be nil.
+func NewManaged(ctx context.Context, w *World, warm bool, beside map[string]lab.Job) (*Managed, error) {
 	scheduler := w.Airflow.SchedulerJob()
 	scheduler.Warm = warm
-	cluster, err := w.Lab.NewCluster(ctx, w.Airflow.Store(), lab.ClusterOptions{
-		Jobs: map[string]lab.Job{Job: scheduler}, Env: w.Airflow.SchedulerEnv(),
-	})
+	jobs := map[string]lab.Job{Job: scheduler}
+	maps.Copy(jobs, beside)
+	cluster, err := w.Lab.NewCluster(ctx, w.Airflow.Store(), lab.ClusterOptions{Jobs: jobs, Env: w.Airflow.SchedulerEnv()})
 	if err != nil {
 		return nil, err
 	}
@@ -172,12 +174,17 @@ func (m *Managed) AwaitStandby(ctx context.Context) (lab.Active, error) {
 
 func (m *Managed) standbyReady(ctx context.Context, active lab.Active) bool {
 	status, err := m.Cluster.Status(ctx)
-	if err != nil || len(status.GetJobs()) == 0 || status.GetJobs()[0].GetEpoch() != active.Epoch {
+	if err != nil {
 		return false
 	}
-	for _, on := range status.GetJobs()[0].GetNodes() {
-		if on.GetNode() != active.Node && on.GetEligible() && (on.GetWarmReady() || !m.warm) {
-			return true
+	for _, job := range status.GetJobs() {
+		if job.GetName() != Job || job.GetEpoch() != active.Epoch {
+			continue
+		}
+		for _, on := range job.GetNodes() {
+			if on.GetNode() != active.Node && on.GetEligible() && (on.GetWarmReady() || !m.warm) {
+				return true
+			}
 		}
 	}
 	return false

@@ -43,7 +43,7 @@ func sideOf(ctx context.Context, name string, p *progress) (*world, takeover.Sid
 	if name != duoflow {
 		return w, takeover.NewNative(w.World, hosts...), nil
 	}
-	managed, err := takeover.NewManaged(ctx, w.World, true)
+	managed, err := takeover.NewManaged(ctx, w.World, true, nil)
 	if err != nil {
 		return nil, nil, errors.Join(err, w.Close())
 	}
