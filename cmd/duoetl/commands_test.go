@@ -51,9 +51,9 @@ func TestCommandsOverAWholeLife(t *testing.T) {
 		t.Fatal(err)
 	}
 	holds(string(said), "2 chunks done, ", " rows, ", "SYNTHETIC")
-	holds(call(etl.ExitOK, "run"), "nothing new: 2 chunks are up to date")
+	holds(call(etl.ExitOK, "run"), "nothing new: 2 chunks up to date")
 	holds(call(etl.ExitOK, "run", "--force", "--chunk", "2018"), "1 done")
-	holds(call(etl.ExitOK, "backfill", "--from", "2017", "--to", "2017"), "nothing new: 1 chunks")
+	holds(call(etl.ExitOK, "backfill", "--from", "2017", "--to", "2017"), "nothing new: 1 chunk up")
 
 	var status etl.Status
 	if err := json.Unmarshal([]byte(call(etl.ExitOK, "status", "-o", "json")), &status); err != nil {

@@ -85,7 +85,7 @@ func TestExitCodesOfARun(t *testing.T) {
 			}
 			s.exits(s.command(pipeline, 1, "run"), one.code, one.words...)
 			if one.code == etl.ExitOK {
-				s.exits(s.command(pipeline, 1, "run"), etl.ExitOK, "nothing new: 2 chunks are up to date")
+				s.exits(s.command(pipeline, 1, "run"), etl.ExitOK, "nothing new: 2 chunks up to date")
 			}
 			for i := range one.chunks {
 				s.put(pipeline, fmt.Sprintf("tiles-%d.csv.gz", 2016+i), goodYear(2016+i, 100))

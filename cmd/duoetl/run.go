@@ -116,6 +116,9 @@ func writePlan(w io.Writer, plan etl.Plan) {
 		about = ", about " + grid.Took(plan.Estimate)
 	}
 	fmt.Fprintf(w, "%d of %d chunks to do%s%s%s\n", plan.Work, len(plan.Chunks), bytes, about, badge(plan.Synthetic))
+	if plan.Engines.Advice != "" {
+		fmt.Fprintln(w, plan.Engines.Advice)
+	}
 }
 
 func badge(synthetic bool) string {
@@ -220,7 +223,7 @@ func (a *app) run(ctx context.Context, s etl.Selection) error {
 
 func writeReport(w io.Writer, r etl.Report) {
 	if r.Unchanged == len(r.Chunks) {
-		fmt.Fprintf(w, "nothing new: %d chunks are up to date (%s)%s\n", r.Unchanged, grid.Took(r.Took), badge(r.Synthetic))
+		fmt.Fprintf(w, "nothing new: %s up to date (%s)%s\n", chunks(r.Unchanged), grid.Took(r.Took), badge(r.Synthetic))
 		return
 	}
 	g := grid.Grid{Head: []string{"Chunk", "State", "Rows", "Strikes", "Quarantined", "Steps done", "Error"}}

@@ -58,7 +58,7 @@ func progressLine(p etl.Progress) string {
 		return "making the plan"
 	}
 	finished := p.Done + p.Failed + p.Unchanged
-	facts := []string{fmt.Sprintf("%d of %d chunks", finished, p.Chunks), fmt.Sprintf("%d %%", 100*finished/p.Chunks)}
+	facts := []string{fmt.Sprintf("%d of %s", finished, chunks(p.Chunks)), fmt.Sprintf("%d %%", 100*finished/p.Chunks)}
 	if p.Failed > 0 {
 		facts = append(facts, fmt.Sprintf("%d failed", p.Failed))
 	}
@@ -95,12 +95,12 @@ func endLine(r etl.Report, err error) string {
 			rows += c.Rows
 		}
 	}
-	facts := []string{fmt.Sprintf("%d chunks done", r.Done)}
+	facts := []string{chunks(r.Done) + " done"}
 	switch {
 	case len(r.Chunks) == 0:
 		facts = []string{"nothing done"}
 	case r.Unchanged == len(r.Chunks):
-		facts = []string{fmt.Sprintf("nothing new, %d chunks up to date", r.Unchanged)}
+		facts = []string{"nothing new, " + chunks(r.Unchanged) + " up to date"}
 	case r.Unchanged > 0:
 		facts = append(facts, fmt.Sprintf("%d up to date", r.Unchanged))
 	}
@@ -118,4 +118,12 @@ func endLine(r etl.Report, err error) string {
 		line += ": " + err.Error()
 	}
 	return line
+}
+
+// chunks counts them in words.
+func chunks(n int) string {
+	if n == 1 {
+		return "1 chunk"
+	}
+	return fmt.Sprintf("%d chunks", n)
 }

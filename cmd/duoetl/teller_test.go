@@ -46,11 +46,11 @@ func TestEndLine(t *testing.T) {
 	}{
 		{etl.Report{Chunks: []*etl.ChunkReport{done, done}, Done: 2, Took: 8200 * time.Millisecond}, nil, "2 chunks done, 4.1 M rows, 8.2 s"},
 		{etl.Report{Chunks: []*etl.ChunkReport{done, {State: etl.ChunkUnchanged, Rows: 9}}, Done: 1, Unchanged: 1, Took: time.Second, Synthetic: true}, nil,
-			"1 chunks done, 1 up to date, 2.0 M rows, 1.0 s" + badge(true)},
+			"1 chunk done, 1 up to date, 2.0 M rows, 1.0 s" + badge(true)},
 		{etl.Report{Chunks: []*etl.ChunkReport{{State: etl.ChunkUnchanged}}, Unchanged: 1, Took: 120 * time.Millisecond}, nil,
-			"nothing new, 1 chunks up to date, 120 ms"},
+			"nothing new, 1 chunk up to date, 120 ms"},
 		{etl.Report{Chunks: []*etl.ChunkReport{done, {State: etl.ChunkFailed}}, Done: 1, Failed: 1, Took: time.Second}, errors.New("chunk 2019: bad"),
-			"1 chunks done, 1 failed, 2.0 M rows, 1.0 s: chunk 2019: bad"},
+			"1 chunk done, 1 failed, 2.0 M rows, 1.0 s: chunk 2019: bad"},
 		{etl.Report{}, errors.New("tables are missing"), "nothing done: tables are missing"},
 	} {
 		if got := endLine(tt.report, tt.err); got != tt.want {
