@@ -38,6 +38,7 @@ type Plan struct {
 	Bytes     int64         `json:"bytes"`    // of their source, where it is known
 	Estimate  time.Duration `json:"estimate"` // ns; 0 = unknown. From what the ledger says chunks took
 	Synthetic bool          `json:"synthetic"`
+	Engines   Engines       `json:"engines"`
 
 	known known
 }
@@ -91,6 +92,7 @@ func (p *Pipeline) Plan(ctx context.Context, s Selection) (Plan, error) {
 		plan.add(one)
 	}
 	plan.Estimate = k.estimate(plan.Work)
+	plan.Engines = plan.engines(p.config.Engine.Threads)
 	return plan, nil
 }
 
