@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sys
+from html import escape as html_text
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -34,7 +35,7 @@ INDEX = """<!DOCTYPE html>
 <title>{%title%}</title>
 {%favicon%}
 {%css%}
-<link rel="preload" as="script" href="PLOTLY">
+<script async src="PLOTLY"></script>
 </head>
 <body>
 <noscript>This page draws its figures with JavaScript. Without it, the numbers are at csv/daily.csv?year=2016 and the like.</noscript>
@@ -190,9 +191,31 @@ def secure(app: Dash) -> None:
         return response
 
 
+class Page(Dash):
+    """Dash whose first paint has the numbers in words, before any script has run."""
+
+    data: Data
+    prefix: str
+
+    def interpolate_index(self, *_: Any, **parts: Any) -> str:
+        """Put them where Dash says Loading."""
+        told = "".join(f"<p>{html_text(line)}</p>" for line in first_words(self.data, parse(flask.request.args)))
+        parts["app_entry"] = parts["app_entry"].replace("Loading...", told)
+        return str(super().interpolate_index(**parts))  # type: ignore[no-untyped-call]
+
+
+def first_words(data: Data, state: State) -> list[str]:
+    """Say what the figures will show."""
+    coverage, notice = known(data)
+    if coverage is None:
+        return ["Lightning strikes", notice.words if notice else ""]
+    shown = [panels.panel(name, data, state, "") for name in PANELS]
+    return [f"Lightning strikes {coverage.first}-{coverage.last}", words.badge(coverage), *(f"{one.heading}. {one.caption}" for one in shown)]
+
+
 def build(data: Data, prefix: str = "/") -> Dash:
     """Make the application; it asks the database nothing before somebody looks."""
-    app = Dash(
+    app = Page(
         "lightning",
         title="Lightning strikes",
         update_title="",
@@ -204,6 +227,7 @@ def build(data: Data, prefix: str = "/") -> Dash:
         suppress_callback_exceptions=True,  # else every index carries the layout a second time
         enable_mcp=False,
     )
+    app.data, app.prefix = data, prefix
     app.layout = lambda: serve_layout(data, prefix)
     add_callbacks(app, data, prefix)
     add_routes(app, data, prefix)

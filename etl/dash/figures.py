@@ -230,6 +230,7 @@ def month_map(found: Map, scale: str, *, synthetic: bool) -> Figure:
     lats, lons, strikes = grid(found)
     z = [[math.log10(v) if v and scale == "log" else v for v in row] for row in strikes]
     top = max((c.strikes for c in found.cells), default=1)
+    low = lightest([c.strikes for c in found.cells]) if scale == "log" else 0
     heat = {
         "type": "heatmap",
         "x": lons,
@@ -238,9 +239,9 @@ def month_map(found: Map, scale: str, *, synthetic: bool) -> Figure:
         "customdata": strikes,
         "hoverongaps": False,
         "colorscale": CIVIDIS,
-        "zmin": 0,
-        "zmax": math.log10(max(top, 2)) if scale == "log" else top,
-        "colorbar": bar(top, scale),
+        "zmin": math.log10(low) if low else 0,
+        "zmax": math.log10(max(top, 2 * low)) if low else top,
+        "colorbar": bar(low, top),
         "hovertemplate": "%{y:.2f}, %{x:.2f}<br><b>%{customdata:,} strikes</b><extra></extra>",
     }
     lines = [outline("states", "#829ab1", 0.6), outline("land", "#334e68", 0.9)]
@@ -277,13 +278,20 @@ def grid(found: Map) -> tuple[list[float], list[float], list[list[int | None]]]:
     return [round((south + i * step) / 10 + middle, 2) for i in range(rows)], [round((west + i * step) / 10 + middle, 2) for i in range(columns)], strikes
 
 
-def bar(top: int, scale: str) -> dict[str, Any]:
-    """Return the map's scale; with a logarithm the ticks are strikes and not powers."""
+def lightest(strikes: list[int]) -> int:
+    """Choose where a logarithmic scale of colours begins: the power of ten below nearly all cells. The few below it are as light as it."""
+    ordered = sorted(strikes)
+    return int(10 ** math.floor(math.log10(ordered[len(ordered) // 20]))) if ordered else 1
+
+
+def bar(low: int, top: int) -> dict[str, Any]:
+    """Return the map's scale, linear when low is 0; with a logarithm the ticks are strikes and not powers."""
     common: dict[str, Any] = {"thickness": 12, "outlinewidth": 0, "tickfont": {"size": 11}, "title": {"text": "strikes<br>a cell", "font": {"size": 11}}}
-    if scale == "linear":
+    if not low:
         return common | {"tickformat": "~s"}
-    ticks = [n * 10**e for e in range(7) for n in (1, 3) if n * 10**e <= max(top, 2)]
-    return common | {"tickvals": [math.log10(t) for t in ticks], "ticktext": [f"{t:,}" for t in ticks]}
+    ticks = [n * 10**e for e in range(7) for n in (1, 3) if low <= n * 10**e <= max(top, 2 * low)]
+    texts = [f"≤{t:,}" if t == low > 1 else f"{t:,}" for t in ticks]
+    return common | {"tickvals": [math.log10(t) for t in ticks], "ticktext": texts}
 
 
 def outline(name: str, colour: str, width: float) -> dict[str, Any]:

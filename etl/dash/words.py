@@ -42,7 +42,7 @@ def daily(days: list[Day]) -> str:
     if not known:
         return f"Nothing is known of this year: {days[0].state}."
     most = max(known, key=lambda day: known[day])
-    text = f"{sum(known.values()):,} strikes on {len(known)} of {len(days)} days; most on {day_words(most)}: {known[most]:,}."
+    text = f"{sum(known.values()):,} strikes on {len(known)} days; most {known[most]:,} on {most.day} {most:%b}."
     gaps = runs(days)
     if not gaps:
         return text

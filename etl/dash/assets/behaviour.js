@@ -5,6 +5,8 @@
   const DEFAULTS = { year: 2016, month: 7, day: 7, scale: "linear" };
   const LIMITS = { month: [1, 12], day: [1, 31] };
   const POLL_MS = 3000;
+  const PNG_PX = 1000;
+  const TITLE_PX = 40;
   const SAME_MOVE_MS = 800; // several steps of one control within this time are one step back
   let lastWrite = 0;
   let lastChoice = "";
@@ -158,10 +160,11 @@
     const graph = document.querySelector(`#${name} .js-plotly-plot`);
     const heading = document.getElementById(`${name}-heading`).textContent;
     const layout = { ...graph.layout, title: { text: `Lightning strikes. ${heading}`, x: 0.01, font: { size: 15 } } };
-    layout.margin = { ...layout.margin, t: 60 };
-    const [width, height] = name === "coverage" ? [1400, 320] : [1200, 600];
+    layout.margin = { ...layout.margin, t: layout.margin.t + TITLE_PX };
+    const { width, height } = graph.getBoundingClientRect(); // as it is seen, with what was zoomed
+    const size = { width: PNG_PX, height: Math.round((PNG_PX * height) / width) + TITLE_PX };
     const filename = "lightning-" + heading.toLowerCase().replace(/[^a-z0-9]+/g, "-");
-    window.Plotly.downloadImage({ data: graph.data, layout }, { format: "png", width, height, scale: 2, filename });
+    window.Plotly.downloadImage({ data: graph.data, layout }, { format: "png", ...size, scale: 2, filename });
     return keep();
   }
 

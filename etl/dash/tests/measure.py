@@ -91,7 +91,7 @@ def main() -> None:
         stops = [ended(one) for one in runner.started]
         browser.close()
     print(f"{'ms':<42}{'p50':>8}{'p90':>8}{'max':>8}   n={len(rows)}, load {os.getloadavg()[0]:.1f}")
-    for column, name in enumerate(("first paint (words)", "all five figures drawn, empty cache", "another year, until all are redrawn")):
+    for column, name in enumerate(("first paint: the numbers, in words", "all five figures drawn, empty cache", "another year, until all are redrawn")):
         print(told(name, [row[column] for row in rows]))
     print(told("the same, right after the server's start", first))
     print(told("SIGTERM until the process is gone", stops))

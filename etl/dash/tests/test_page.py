@@ -64,6 +64,16 @@ def test_the_first_look_costs_no_question(watched: Watched, dashboard: Dashboard
     assert [u for u in watched.asked if "_dash-update-component" in u] == []
 
 
+def test_the_first_paint_has_the_numbers(watched: Watched, dashboard: Dashboard) -> None:
+    """Before any script has run, the words are there."""
+    watched.page.route("**/*.js*", lambda route: route.abort())
+    watched.page.goto(f"{dashboard.url}?year=2018&month=6")
+    text = watched.text("body")
+    watched.complaints.clear()  # of the scripts that were withheld
+    for part in ("Lightning strikes 1987-2020", "synthetic data", "Each day of 2018.", "No data: 19-22 Jun, 18-19 Sep, 1-2 Dec.", "Map of June 2018."):
+        assert part in text
+
+
 def test_a_browser_that_tells_no_referrer(watched: Watched, dashboard: Dashboard) -> None:
     """The page still shows what its address says."""
     bare = {"referer": ""}
@@ -170,14 +180,14 @@ def test_tables_equal_sql(watched: Watched, dashboard: Dashboard, filled: World)
 def test_images_are_made_by_the_browser(watched: Watched, dashboard: Dashboard, artefacts: Path) -> None:
     """Every figure can be kept as a PNG, with its heading in it."""
     watched.open(f"{dashboard.url}?year=2018&month=8")
-    for name, size in [("daily", (2400, 1200)), ("map", (2400, 1200)), ("coverage", (2800, 640))]:
+    for name in ("daily", "map", "coverage"):
         with watched.page.expect_download() as started:
             watched.page.click(f"#{name}-png")
         kept = artefacts / f"download-{name}.png"
         started.value.save_as(kept)
         content = kept.read_bytes()
         assert content.startswith(b"\x89PNG\r\n")
-        assert struct.unpack(">II", content[16:24]) == size
+        assert struct.unpack(">I", content[16:20]) == (2000,)
         assert started.value.suggested_filename.startswith("lightning-")
 
 

@@ -77,6 +77,12 @@ def test_an_era_begins_at_the_first_whole_month() -> None:
     assert [figures.era_lines(eras, month, years)[0][0]["x0"] for month in (1, 11, 12)] == [2018.5, 2018.5, 2017.5]
 
 
+@pytest.mark.parametrize(("values", "want"), [([1] * 50, 1), ([250] * 96 + [3] * 4, 100), ([3] * 6 + [250] * 94, 1), ([7], 1), ([], 1)])
+def test_colours_begin_where_the_cells_are(values: list[int], want: int) -> None:
+    """A logarithmic map is not all dark."""
+    assert figures.lightest(values) == want
+
+
 def test_a_map_without_cells_is_empty() -> None:
     """Have no grid for nothing."""
     assert figures.grid(queries.Map([], 0)) == ([], [], [])
