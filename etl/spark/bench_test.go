@@ -30,6 +30,7 @@ type work struct {
 	files  [][]string
 	urls   [][]string
 	rows   int64
+	hashes []string // of the first engine's results
 }
 
 // pipeline is years one after the other, as the pipeline has them.
@@ -63,7 +64,7 @@ func (w *lake) heap(years int) work {
 
 // BenchmarkEngines measures both engines over 1, 5 and 34 years of real size, year by year and as one chunk: the time by the
 // clock of all chunks, of Spark also of its start; the processors' time, of Spark with that of the S3 server, which is in this
-// process. DuckDB reads files that are here.
+// process. DuckDB reads files that are here. Both must come to the same bytes.
 func BenchmarkEngines(b *testing.B) {
 	w := newLake(b)
 	for _, years := range []int{1, 5, 34} {
@@ -107,15 +108,22 @@ func (w *lake) small() input {
 	return w.put(file, "small")
 }
 
-func (w work) run(b *testing.B, e aggregate.Engine, inputs [][]string) {
+// run adds all chunks up. The second engine's results must be the first one's.
+func (w *work) run(b *testing.B, e aggregate.Engine, inputs [][]string) {
 	b.Helper()
 	began, slowest := time.Now(), time.Duration(0)
 	for i, chunk := range w.chunks {
 		one := time.Now()
-		if _, err := e.Aggregate(b.Context(), aggregate.Job{Chunk: chunk, Inputs: inputs[i], Dir: b.TempDir()}); err != nil {
+		r, err := e.Aggregate(b.Context(), aggregate.Job{Chunk: chunk, Inputs: inputs[i], Dir: b.TempDir()})
+		if err != nil {
 			b.Fatal(err)
 		}
 		slowest = max(slowest, time.Since(one))
+		if len(w.hashes) <= i {
+			w.hashes = append(w.hashes, r.Hash())
+		} else if w.hashes[i] != r.Hash() {
+			b.Errorf("%s: other sums than the first engine's", chunk)
+		}
 	}
 	took := time.Since(began).Seconds()
 	b.ReportMetric(took, "work-s")
