@@ -33,22 +33,18 @@ engine.spark says. The exit code is 1 if something differs.`,
 				}
 			}
 			return a.looking(cmd.Context(), func(pipeline *etl.Pipeline) error {
-				runs, differ := []etl.EngineRun{}, 0
-				err := pipeline.DiffEngines(cmd.Context(), s, partitions, func(r etl.EngineRun) {
-					if runs = append(runs, r); r.Difference != "" {
-						differ++
-					}
-				})
+				runs := []etl.EngineRun{}
+				err := pipeline.DiffEngines(cmd.Context(), s, partitions, func(r etl.EngineRun) { runs = append(runs, r) })
 				if err != nil && len(runs) == 0 {
 					return err
 				}
-				if printed := a.print(runs, func(w io.Writer) { writeEngineRuns(w, runs, differ) }); printed != nil {
+				if printed := a.print(runs, func(w io.Writer) { writeEngineRuns(w, runs) }); printed != nil {
 					return printed
 				}
-				if err == nil && differ > 0 {
-					return fmt.Errorf("%d of %d results differ from DuckDB's", differ, len(runs))
+				if err != nil {
+					return err
 				}
-				return err
+				return differing(runs)
 			})
 		},
 	}
@@ -57,7 +53,21 @@ engine.spark says. The exit code is 1 if something differs.`,
 	return cmd
 }
 
-func writeEngineRuns(w io.Writer, runs []etl.EngineRun, differ int) {
+// differing is an error if a result is not DuckDB's.
+func differing(runs []etl.EngineRun) error {
+	differ := 0
+	for _, r := range runs {
+		if r.Difference != "" {
+			differ++
+		}
+	}
+	if differ > 0 {
+		return fmt.Errorf("%d of %d results differ from DuckDB's", differ, len(runs))
+	}
+	return nil
+}
+
+func writeEngineRuns(w io.Writer, runs []etl.EngineRun) {
 	g := grid.Grid{Head: []string{"Chunk", "Engine", "Input", "Parts", "Rows", "sha256", "Took", "Difference"}}
 	for _, r := range runs {
 		parts := grid.Dash
@@ -67,7 +77,7 @@ func writeEngineRuns(w io.Writer, runs []etl.EngineRun, differ int) {
 		g.Add(string(r.Chunk), r.Engine, r.Input, parts, fmt.Sprint(r.Rows), r.Hash[:16], grid.Took(r.Took), grid.OrDash(r.Difference))
 	}
 	g.Write(w)
-	if differ == 0 {
+	if differing(runs) == nil {
 		fmt.Fprintf(w, "%d results, the same to the byte for each chunk\n", len(runs))
 	}
 }
