@@ -5,7 +5,7 @@
 #
 # Both install what is missing, start every service they need in a folder and on ports of their own, and clean up.
 
-.PHONY: help demo test build lint chaos steady idle versus bench bench-readme bench-parallel test-pg dash setup gen fmt clean
+.PHONY: help demo test build lint chaos steady idle versus bench bench-readme bench-parallel bench-etl test-pg dash setup gen fmt clean
 .DEFAULT_GOAL := help
 
 GO_FLAGS := -trimpath -ldflags '-X main.version=$(shell git describe --tags --always --dirty 2>/dev/null || echo devel)'
@@ -16,6 +16,8 @@ LABS     ?= 1
 PARALLEL ?= 1
 PARTS    ?= stub,airflow
 PG       ?=
+YEARS    ?= 34
+ETL_OUT  ?= scripts/benchetl/results/benchetl.json
 FROM     ?= bench.json
 LISTEN   ?= 127.0.0.1:8050
 
@@ -77,6 +79,12 @@ bench-parallel: ## does it change the figures when two stub laboratories go side
 	@$(SUDO) bin/bench -parts stub -faults kill-host,power-loss -runs 10 -out .run/bench-one.json >/dev/null
 	@$(SUDO) bin/bench -parts stub -faults kill-host,power-loss -runs 10 -parallel 2 -out .run/bench-two.json >/dev/null
 	@bin/bench -from .run/bench-one.json -beside .run/bench-two.json
+
+# Results and figures in the README are of all years; of fewer, they go to .run.
+bench-etl: ## the lightning pipeline over YEARS (34) of synthetic tiles of real size, its parts beside DuckDB, polars, pandas, psycopg, rclone and gcsfs (about ten minutes)
+	@scripts/setup go services peers
+	@mkdir -p bin .run && go build -o bin/ ./cmd/duoetl ./cmd/duosandbox ./scripts/benchetl/part ./scripts/benchetl
+	@$(SUDO) bin/benchetl -years $(YEARS) $(if $(filter 34,$(YEARS)),-out $(ETL_OUT) -readme README.md,-out .run/benchetl.json)
 
 test-pg: ## the fence on PostgreSQL 14 to 18, and behind PgBouncer
 	@scripts/setup services

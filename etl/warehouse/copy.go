@@ -84,6 +84,19 @@ const (
 	copyTrailer = "\xff\xff"
 )
 
+// CellCopy spells a frame of cells as Load sends it: in is what COPY (FORMAT binary) reads into a table of those columns. An
+// error if a value does not fit.
+func CellCopy(cells aggregate.Frame) (in io.Reader, columns string, err error) {
+	all, err := columnsOf(cells, cellKinds()...)
+	if err != nil {
+		return nil, "", fmt.Errorf("copy cells: %w", err)
+	}
+	return newCopyReader(all), declare(all), nil
+}
+
+// cellKinds are the types of a cell's columns.
+func cellKinds() []kind { return []kind{smallint, smallint, smallint, smallint, integer, integer} }
+
 // copyReader spells columns as that file, a piece at a time, without an allocation for a row.
 type copyReader struct {
 	columns []copyColumn

@@ -97,7 +97,7 @@ func (l *loading) stage() error {
 	}{
 		{"day", ", synthetic", whereDay, r.Day, []kind{date, bigint, integer}},
 		{"month", ", synthetic", whereMonth, r.Month, []kind{smallint, smallint, smallint, bigint, integer}},
-		{"cell_month", "", whereMonth, r.Cell, []kind{smallint, smallint, smallint, smallint, integer, integer}},
+		{"cell_month", "", whereMonth, r.Cell, cellKinds()},
 	} {
 		columns, err := columnsOf(s.frame, s.kinds...)
 		if err != nil {

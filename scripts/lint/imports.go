@@ -46,6 +46,7 @@ var rooms = []struct {
 	{"cmd/duoctl", []string{"cmd/grid", "proto/...", "airflowctl/fence"}}, // fence: `metastore init` and `doctor` run before any daemon
 	{"cmd/duoetl", []string{"cmd/grid", "etl/..."}},
 	{"cmd/duosandbox", []string{"etl/..."}},
+	{"scripts/benchetl/part", []string{"etl/..."}},        // does parts of the pipeline by themselves
 	{"scripts/...", []string{"scripts/...", "proto/..."}}, // tools use the product as users do: binaries, files, gRPC
 }
 
