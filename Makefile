@@ -81,10 +81,10 @@ bench-parallel: ## does it change the figures when two stub laboratories go side
 	@bin/bench -from .run/bench-one.json -beside .run/bench-two.json
 
 # Results and figures in the README are of all years; of fewer, they go to .run.
-bench-etl: ## the lightning pipeline over YEARS (34) of synthetic tiles of real size, its parts beside DuckDB, polars, pandas, psycopg, rclone and gcsfs (about ten minutes)
+bench-etl: ## the lightning pipeline over YEARS (34) of synthetic tiles of real size, its parts beside DuckDB, polars, pandas, psycopg, rclone and gcsfs (five to ten minutes)
 	@scripts/setup go services peers
 	@mkdir -p bin .run && go build -o bin/ ./cmd/duoetl ./cmd/duosandbox ./scripts/benchetl/part ./scripts/benchetl
-	@$(SUDO) bin/benchetl -years $(YEARS) $(if $(filter 34,$(YEARS)),-out $(ETL_OUT) -readme README.md,-out .run/benchetl.json)
+	@$(SUDO) bin/benchetl -years $(YEARS) -runs 5 -long 3 $(if $(filter 34,$(YEARS)),-out $(ETL_OUT) -readme README.md,-out .run/benchetl.json)
 
 test-pg: ## the fence on PostgreSQL 14 to 18, and behind PgBouncer
 	@scripts/setup services

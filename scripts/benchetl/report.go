@@ -202,7 +202,7 @@ func (r *Report) scaled(c Cell) float64 {
 
 func (r *Report) table(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(w, "part\twork\tsystem\tn\tseconds p50\tmax\trate\tof one core\tpeak memory\tduoetl to it")
+	fmt.Fprintln(w, "part\twork\tsystem\tn\tseconds p50\tmax\trate\ta second of its processor time\tpeak memory\tduoetl to it")
 	for _, c := range r.cells() {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%.2f\t%.2f\t%s\t%s\t%s\t%s\n", c.Part, c.Work, c.System, c.N, c.P50, c.Max, c.rate(c.Rate), c.rate(c.PerCore), mebibytes(c.Peak), c.ratio())
 	}
