@@ -259,7 +259,7 @@ func (r *scheduler) stopHung(t *testing.T) string {
 // localTasksRunAgain: the tasks of a LocalExecutor are processes of the scheduler's tree. When its main process is killed
 // alone, Airflow lets them go on; we do not.
 func (r *scheduler) localTasksRunAgain(t *testing.T) {
-	const seconds = 4
+	const seconds = 12 // longer than a slow machine needs to begin the second task after the first
 	seen := &events{}
 	local := newJob(t, airflowctl.Config{
 		Node: "a", Kind: airflowctl.Airflow, Python: r.stack.Python(), FenceDSN: r.dsn["a"], Observer: seen,
@@ -288,7 +288,7 @@ func (r *scheduler) localTasksRunAgain(t *testing.T) {
 	}
 	must(t, local.Stop(t.Context(), r.epoch, 0))
 	r.next(t, local, "a")
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	state, err := r.stack.AwaitRun(ctx, "local")
 	if err != nil || state != "success" {
