@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/duoflow/duoflow/scripts/figures"
 	"github.com/duoflow/duoflow/scripts/program"
 )
 
@@ -221,7 +222,7 @@ func commit(ctx context.Context) string {
 
 func (o options) show(r *Report, stdout io.Writer) error {
 	if o.plot != "" {
-		if err := replace(o.plot, []byte(plot(r))); err != nil {
+		if err := figures.Replace(o.plot, []byte(plot(r))); err != nil {
 			return err
 		}
 	}

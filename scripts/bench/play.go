@@ -5,14 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/duoflow/duoflow/scripts/figures"
 	"github.com/duoflow/duoflow/scripts/lab"
 )
 
@@ -336,12 +335,7 @@ func (p *player) watch(ctx context.Context) (time.Time, error) {
 
 // load is the machine's load average over one minute; below 0 when it is not known.
 func load() float64 {
-	text, err := os.ReadFile("/proc/loadavg")
-	if err != nil {
-		return -1
-	}
-	first, _, _ := strings.Cut(string(text), " ")
-	value, err := strconv.ParseFloat(first, 64)
+	value, err := figures.Load()
 	if err != nil {
 		return -1
 	}

@@ -1,40 +1,21 @@
 package main
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
-	"os"
 	"strings"
+
+	"github.com/duoflow/duoflow/scripts/figures"
 )
 
-// The block of figures in README.md lies between these lines. It is never edited by hand.
 const (
 	blockBegin = "<!-- bench:begin; written by `make bench-readme` from scripts/bench/results/bench.json -->\n"
 	blockEnd   = "<!-- bench:end -->\n"
 )
 
-// rewrite puts the figures into the marked block of a file.
-func (r *Report) rewrite(path string) error {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return fmt.Errorf("read %s: %w", path, err)
-	}
-	next, err := withBlock(text, r.block())
-	if err != nil {
-		return fmt.Errorf("write figures into %s: %w", path, err)
-	}
-	return replace(path, next)
-}
+var marked = figures.Block{Begin: blockBegin, End: blockEnd}
 
-func withBlock(text []byte, block string) ([]byte, error) {
-	before, rest, begins := bytes.Cut(text, []byte(blockBegin))
-	_, after, ends := bytes.Cut(rest, []byte(blockEnd))
-	if !begins || !ends {
-		return nil, errors.New("the block's two marks are not there")
-	}
-	return bytes.Join([][]byte{before, []byte(blockBegin), []byte(block), []byte(blockEnd), after}, nil), nil
-}
+// rewrite puts the figures into the marked block of a file.
+func (r *Report) rewrite(path string) error { return marked.Rewrite(path, r.block()) }
 
 // block is what the README says of the benchmark.
 func (r *Report) block() string {

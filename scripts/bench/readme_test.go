@@ -58,7 +58,7 @@ func TestREADME(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	next, err := withBlock(text, report.block())
+	next, err := marked.Put(text, report.block())
 	if err != nil || string(next) != string(text) {
 		t.Errorf("README.md has other figures than results/bench.json; run make bench-readme FROM=scripts/bench/results/bench.json: %v", err)
 	}

@@ -5,11 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/duoflow/duoflow/scripts/figures"
 )
 
 // Report is a whole benchmark: every single run, so that whatever is said of them can be computed again.
@@ -119,18 +120,7 @@ func (r *Report) write(path string) error {
 	for _, first := range []string{"Fault", "System", "Name", "Started", "Plan"} {
 		text = bytes.ReplaceAll(text, []byte(`{"`+first+`":`), []byte("\n"+`{"`+first+`":`)) // in a text the quotes would be \"
 	}
-	return replace(path, append(bytes.TrimPrefix(text, []byte("\n")), '\n'))
-}
-
-func replace(path string, text []byte) error {
-	next := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".new")
-	if err := os.WriteFile(next, text, 0o644); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	if err := os.Rename(next, path); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	return nil
+	return figures.Replace(path, append(bytes.TrimPrefix(text, []byte("\n")), '\n'))
 }
 
 // readReports reads one report, or several separated by commas as one.

@@ -8,10 +8,11 @@ import (
 	"os"
 	"os/exec"
 	"runtime/debug"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/duoflow/duoflow/scripts/figures"
 )
 
 // task is one process that is measured.
@@ -33,7 +34,7 @@ type answer struct {
 // measure runs a process and notes it; output is what it has printed.
 func (s *stage) measure(ctx context.Context, t task) (output []byte, err error) {
 	run := t.run
-	if run.Load, err = loadAverage(); err != nil {
+	if run.Load, err = figures.Load(); err != nil {
 		return nil, err
 	}
 	c := exec.CommandContext(ctx, t.args[0], t.args[1:]...)
@@ -105,18 +106,4 @@ func (s *stage) note(run Run) error {
 func tail(log []byte) string {
 	lines := strings.Split(strings.TrimSpace(string(log)), "\n")
 	return strings.Join(lines[max(0, len(lines)-3):], " | ")
-}
-
-// loadAverage is that of the last minute.
-func loadAverage() (float64, error) {
-	text, err := os.ReadFile("/proc/loadavg")
-	if err != nil {
-		return 0, fmt.Errorf("read load average: %w", err)
-	}
-	first, _, _ := strings.Cut(string(text), " ")
-	load, err := strconv.ParseFloat(first, 64)
-	if err != nil {
-		return 0, fmt.Errorf("read load average: %w", err)
-	}
-	return load, nil
 }

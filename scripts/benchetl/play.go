@@ -99,8 +99,11 @@ func (s *stage) newest(n int) []string { return s.files[max(0, len(s.files)-n):]
 func (s *stage) playIngest(ctx context.Context) error {
 	one := []string{"GOMAXPROCS=1"}
 	for range s.options.runs {
-		for work, command := range map[string][]string{workParse: {"bin/part", "parse"}, workOneCore: {"bin/part", "ingest", s.dir}} {
-			t := task{run: Run{Part: partIngest, Work: work, System: ours}, env: one, args: append(command, s.newest(few)...)}
+		for _, w := range []struct {
+			work string
+			args []string
+		}{{workParse, []string{"bin/part", "parse"}}, {workOneCore, []string{"bin/part", "ingest", s.dir}}} {
+			t := task{run: Run{Part: partIngest, Work: w.work, System: ours}, env: one, args: append(w.args, s.newest(few)...)}
 			if _, err := s.measure(ctx, t); err != nil {
 				return err
 			}

@@ -1,34 +1,23 @@
 package main
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
+
+	"github.com/duoflow/duoflow/scripts/figures"
 )
 
-// The block of figures in README.md lies between these lines. It is never edited by hand.
 const (
 	blockBegin = "<!-- bench-etl:begin; written by `make bench-etl` from scripts/benchetl/results/benchetl.json -->\n"
 	blockEnd   = "<!-- bench-etl:end -->\n"
 )
 
+var marked = figures.Block{Begin: blockBegin, End: blockEnd}
+
 // rewrite puts the figures into the marked block of a file.
-func (r *Report) rewrite(path string) error {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return fmt.Errorf("read %s: %w", path, err)
-	}
-	before, rest, begins := bytes.Cut(text, []byte(blockBegin))
-	_, after, ends := bytes.Cut(rest, []byte(blockEnd))
-	if !begins || !ends {
-		return fmt.Errorf("write figures into %s: %w", path, errors.New("the block's two marks are not there"))
-	}
-	return replace(path, bytes.Join([][]byte{before, []byte(blockBegin), []byte(r.block()), []byte(blockEnd), after}, nil))
-}
+func (r *Report) rewrite(path string) error { return marked.Rewrite(path, r.block()) }
 
 // block is what the README says of the benchmark.
 func (r *Report) block() string {

@@ -5,14 +5,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/duoflow/duoflow/scripts/figures"
 )
 
 // Parts of the benchmark, in the order in which they are played.
@@ -99,18 +99,7 @@ func (r *Report) write(path string) error {
 	if err != nil {
 		return fmt.Errorf("encode report: %w", err)
 	}
-	return replace(path, append(text, '\n'))
-}
-
-func replace(path string, text []byte) error {
-	next := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".new")
-	if err := os.WriteFile(next, text, 0o644); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	if err := os.Rename(next, path); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	return nil
+	return figures.Replace(path, append(text, '\n'))
 }
 
 // Cell is all runs of one system at one work.

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-func figures() *Report {
+func sample() *Report {
 	r := &Report{Years: goalYears, Rows: 90e6, Packed: 360e6, Versions: map[string]string{"duckdb": "duckdb 1"}}
 	r.Runs = []Run{
 		{Part: partCopy, Work: workStream, System: ours, Seconds: 2, Bytes: 300e6, Peak: 10 << 20, Load: 0.5},
@@ -26,7 +26,7 @@ func figures() *Report {
 }
 
 func TestCells(t *testing.T) {
-	cells := figures().cells()
+	cells := sample().cells()
 	var got []string
 	for _, c := range cells {
 		got = append(got, c.Part+" "+c.System)
@@ -41,10 +41,10 @@ func TestCells(t *testing.T) {
 	if ratio := cells[2].Ratio; math.Abs(ratio-3.75) > 1e-9 {
 		t.Errorf("pandas: %v", ratio)
 	}
-	if whole := figures().scaled(cells[2]); whole != 150 {
+	if whole := sample().scaled(cells[2]); whole != 150 {
 		t.Errorf("pandas over all years: %v", whole)
 	}
-	if whole := figures().scaled(c); whole != 0 {
+	if whole := sample().scaled(c); whole != 0 {
 		t.Errorf("what did all years is not scaled: %v", whole)
 	}
 	if empty := (&Report{}).cell(partLoad, workHeap, ours); empty.N != 0 || empty.Rate != 0 {
@@ -54,7 +54,7 @@ func TestCells(t *testing.T) {
 
 func TestGoals(t *testing.T) {
 	held := map[string]bool{}
-	r := figures()
+	r := sample()
 	for _, g := range r.goals() {
 		held[g.name] = g.held
 	}
@@ -75,7 +75,7 @@ func TestGoals(t *testing.T) {
 
 func TestPartsThatAreNotMeasuredAreKept(t *testing.T) {
 	next := &Report{}
-	next.keep(figures(), []string{partIngest, partCopy})
+	next.keep(sample(), []string{partIngest, partCopy})
 	if n := len(next.Runs); n != 3 || next.Versions["duckdb"] == "" {
 		t.Errorf("%d runs, %v", n, next.Versions)
 	}
@@ -131,7 +131,7 @@ func TestBlock(t *testing.T) {
 	if err := os.WriteFile(file, []byte("before\n"+blockBegin+"old\n"+blockEnd+"after\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := figures().rewrite(file); err != nil {
+	if err := sample().rewrite(file); err != nil {
 		t.Fatal(err)
 	}
 	text, err := os.ReadFile(file)
@@ -149,7 +149,7 @@ func TestBlock(t *testing.T) {
 	if err := os.WriteFile(file, []byte("no marks\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if figures().rewrite(file) == nil {
+	if sample().rewrite(file) == nil {
 		t.Error("a file without marks is written")
 	}
 }
@@ -159,5 +159,24 @@ func TestUsage(t *testing.T) {
 		if code := run(t.Context(), args, io.Discard, io.Discard); code != 2 {
 			t.Errorf("%v: exit code %d", args, code)
 		}
+	}
+}
+
+// TestREADME: the README's figures are those of the committed report.
+func TestREADME(t *testing.T) {
+	report, err := readReport("results/benchetl.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	next, err := marked.Put(text, report.block())
+	if err != nil || !bytes.Equal(next, text) {
+		t.Errorf("README.md has other figures than results/benchetl.json; run bin/benchetl -from scripts/benchetl/results/benchetl.json -readme README.md: %v", err)
+	}
+	if len(report.Broken) > 0 {
+		t.Errorf("results differ: %q", report.Broken)
 	}
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/duoflow/duoflow/scripts/figures"
 	"github.com/duoflow/duoflow/scripts/pg"
 )
 
@@ -113,10 +114,10 @@ func (s *stage) makeYear(ctx context.Context, year int, file, note string) error
 	if err != nil {
 		return fmt.Errorf("make tiles: %w", err)
 	}
-	if err := replace(file, withoutComment(text)); err != nil {
+	if err := figures.Replace(file, withoutComment(text)); err != nil {
 		return err
 	}
-	return replace(note, totals)
+	return figures.Replace(note, totals)
 }
 
 // withoutComment drops the comment in the header of a packed file, which DuckDB's reader does not know. That the tiles are
