@@ -57,7 +57,7 @@ func writeStatus(w io.Writer, s etl.Status) {
 func kind(c etl.ChunkStatus) string {
 	switch {
 	case !c.Loaded:
-		return "-"
+		return grid.Dash
 	case c.Synthetic:
 		return "SYNTHETIC"
 	}

@@ -17,25 +17,37 @@ const (
 
 // follow shows the progress of a run until the function that it hands back is called, which waits for the last look.
 func (a *app) follow(m *etl.Meter) (stop func()) {
-	done := make(chan struct{})
-	every, show := lineEvery, a.line
+	period, show := lineEvery, a.line
 	if a.screen != nil {
-		every, show = drawEvery, func(p etl.Progress) {
+		period, show = drawEvery, func(p etl.Progress) {
 			if p.Chunks > 0 { // else the plan is not made yet
 				a.screen.draw(drawing(p))
 			}
 		}
 	}
+	look := func() { show(m.Snapshot()) }
+	ended := every(period, look)
+	return func() {
+		ended()
+		look()
+		if a.screen != nil {
+			a.screen.leave()
+		}
+	}
+}
+
+// every calls f once a period, until the function that it hands back is called, which waits for the last call.
+func every(period time.Duration, f func()) (stop func()) {
+	done := make(chan struct{})
 	var group sync.WaitGroup
 	group.Go(func() {
-		ticker := time.NewTicker(every)
+		ticker := time.NewTicker(period)
 		defer ticker.Stop()
 		for {
 			select {
 			case <-ticker.C:
-				show(m.Snapshot())
+				f()
 			case <-done:
-				show(m.Snapshot())
 				return
 			}
 		}
@@ -43,9 +55,6 @@ func (a *app) follow(m *etl.Meter) (stop func()) {
 	return func() {
 		close(done)
 		group.Wait()
-		if a.screen != nil {
-			a.screen.leave()
-		}
 	}
 }
 

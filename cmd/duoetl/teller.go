@@ -2,12 +2,11 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/duoflow/duoflow/cmd/grid"
+	"github.com/duoflow/duoflow/cmd/statusline"
 	"github.com/duoflow/duoflow/etl"
 )
 
@@ -23,32 +22,12 @@ func (a *app) tell(m *etl.Meter) (ended func(etl.Report, error)) {
 	if path == "" {
 		return func(etl.Report, error) {}
 	}
-	say(path, progressLine(m.Snapshot()))
-	done := make(chan struct{})
-	var group sync.WaitGroup
-	group.Go(func() {
-		ticker := time.NewTicker(tellEvery)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-ticker.C:
-				say(path, progressLine(m.Snapshot()))
-			case <-done:
-				return
-			}
-		}
-	})
+	say := func() { statusline.Put(path, progressLine(m.Snapshot())) }
+	say()
+	stop := every(tellEvery, say)
 	return func(r etl.Report, err error) {
-		close(done)
-		group.Wait()
-		say(path, endLine(r, err))
-	}
-}
-
-// say replaces the line as a whole. One that cannot be written is lost: a run is not to fail for it.
-func say(path, line string) {
-	if err := os.WriteFile(path+".new", []byte(line+"\n"), 0o600); err == nil {
-		_ = os.Rename(path+".new", path)
+		stop()
+		statusline.Put(path, endLine(r, err))
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/duoflow/duoflow/airflowctl"
 	"github.com/duoflow/duoflow/airflowctl/schedule"
+	"github.com/duoflow/duoflow/cmd/statusline"
 )
 
 // errQuiet ends the program without a word: the command's own last line is to be the last one.
@@ -45,7 +46,7 @@ func scheduled() *cobra.Command {
 			_ = os.Unsetenv(airflowctl.ScheduleVariable) // not the command's affair; fails for malformed names only
 			runner, err := schedule.New(schedule.Config{
 				Schedule: slots, Command: args, NoRetry: noRetry, Ledger: table, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
-				Tell: func(line string) { put(told, line) },
+				Tell: func(line string) { statusline.Put(told, line) },
 			})
 			if err != nil {
 				return &exitError{exitUsage, err}
@@ -56,16 +57,6 @@ func scheduled() *cobra.Command {
 	c.Flags().StringVar(&text, "schedule", "", "when to run the command")
 	c.Flags().IntSliceVar(&noRetry, "no-retry", nil, "exit code with which a run has failed for good; repeatable")
 	return c
-}
-
-// put replaces a file as a whole. What cannot be written is lost: it is for people, and the runs go on.
-func put(path, line string) {
-	if path == "" {
-		return
-	}
-	if err := os.WriteFile(path+".new", []byte(line+"\n"), 0o600); err == nil {
-		_ = os.Rename(path+".new", path)
-	}
 }
 
 // scheduledExit gives the program the exit code of the command.

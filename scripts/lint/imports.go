@@ -41,10 +41,11 @@ var rooms = []struct {
 	{"etl/synth", []string{"etl/tile"}},
 	{"etl/sandbox", []string{"etl/tile", "etl/nldn", "etl/synth"}}, // nldn: tables from given files
 	{"etl/...", []string{"etl/..."}},
-	{"cmd/duoflowd", []string{"node/...", "raftstore", "gossip", "airflowctl/...", "proto/..."}}, // composition root
+	{"cmd/duoflowd", []string{"cmd/statusline", "node/...", "raftstore", "gossip", "airflowctl/...", "proto/..."}}, // composition root
 	{"cmd/grid", nil},
+	{"cmd/statusline", nil},
 	{"cmd/duoctl", []string{"cmd/grid", "proto/...", "airflowctl/fence"}}, // fence: `metastore init` and `doctor` run before any daemon
-	{"cmd/duoetl", []string{"cmd/grid", "etl/..."}},
+	{"cmd/duoetl", []string{"cmd/grid", "cmd/statusline", "etl/..."}},
 	{"cmd/duosandbox", []string{"etl/..."}},
 	{"scripts/benchetl/part", []string{"etl/..."}},        // does parts of the pipeline by themselves
 	{"scripts/...", []string{"scripts/...", "proto/..."}}, // tools use the product as users do: binaries, files, gRPC
