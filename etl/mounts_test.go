@@ -3,46 +3,19 @@
 package etl_test
 
 import (
-	"fmt"
-	"os"
-	"os/exec"
-	"os/user"
 	"testing"
 
 	"github.com/duoflow/duoflow/etl"
 	"github.com/duoflow/duoflow/etl/tile"
 	"github.com/duoflow/duoflow/scripts/pg"
+	"github.com/duoflow/duoflow/scripts/pg/pgtest"
 )
 
 // This test mounts a file system, so it needs root: go test -tags mounts -run Mount ./etl
 
-// mountSmall mounts so many MiB for the server's user.
-func mountSmall(t *testing.T, size int) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "duoflow-small-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.Remove(dir) })
-	postgres, err := user.Lookup("postgres")
-	if err != nil {
-		t.Fatal(err)
-	}
-	options := fmt.Sprintf("size=%dm,mode=0700,uid=%s,gid=%s", size, postgres.Uid, postgres.Gid)
-	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", options, "tmpfs", dir).CombinedOutput(); err != nil {
-		t.Fatalf("mount: %v: %s", err, out)
-	}
-	t.Cleanup(func() {
-		if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil {
-			t.Errorf("umount: %v: %s", err, out)
-		}
-	})
-	return dir
-}
-
 // TestMountOutOfSpace: the disk under a table is full. What was loaded stays, the error says so, and with room the next run loads.
 func TestMountOutOfSpace(t *testing.T) {
-	dir := mountSmall(t, 2)
+	dir := pgtest.SmallDisk(t, 2)
 	own, err := pg.Start(t.Context(), pg.Options{})
 	if err != nil {
 		t.Fatal(err)

@@ -3,45 +3,19 @@
 package warehouse_test
 
 import (
-	"os"
-	"os/exec"
-	"os/user"
 	"strings"
 	"testing"
 
 	"github.com/duoflow/duoflow/etl/warehouse"
+	"github.com/duoflow/duoflow/scripts/pg/pgtest"
 )
 
 // These tests mount a file system, so they need root: go test -tags mounts -run Mount ./etl/warehouse
 
-// mountSmall mounts 2 MiB for the server's user.
-func mountSmall(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "duoflow-small-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.Remove(dir) })
-	postgres, err := user.Lookup("postgres")
-	if err != nil {
-		t.Fatal(err)
-	}
-	options := "size=2m,mode=0700,uid=" + postgres.Uid + ",gid=" + postgres.Gid
-	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", options, "tmpfs", dir).CombinedOutput(); err != nil {
-		t.Fatalf("mount: %v: %s", err, out)
-	}
-	t.Cleanup(func() {
-		if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil {
-			t.Errorf("umount: %v: %s", err, out)
-		}
-	})
-	return dir
-}
-
 // A real disk that is full, under the table and under what is copied aside: the error says so, what was loaded is as before,
 // and when there is space the same load succeeds.
 func TestMountServerOutOfSpace(t *testing.T) {
-	dir := mountSmall(t)
+	dir := pgtest.SmallDisk(t, 2)
 	own := newServer(t) // after the mount, so that it is stopped before
 	for name, way := range map[string]struct{ fill, empty string }{
 		"table":   {"ALTER TABLE lightning.cell_month SET TABLESPACE small", "ALTER TABLE lightning.cell_month SET TABLESPACE pg_default"},

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
+	"os/user"
 	"testing"
 	"time"
 
@@ -34,4 +36,29 @@ func Main(m *testing.M, server **pg.Server, options pg.Options) int {
 		return 1
 	}
 	return code
+}
+
+// SmallDisk mounts a file system of so many MiB that belongs to the servers' user, until the test is over; it wants root. A
+// server that uses it has to be ended before, so it is to be started after.
+func SmallDisk(t testing.TB, size int) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/tmp", "duoflow-small-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.Remove(dir) }) // still mounted: told below
+	postgres, err := user.Lookup("postgres")
+	if err != nil {
+		t.Fatal(err)
+	}
+	options := fmt.Sprintf("size=%dm,mode=0700,uid=%s,gid=%s", size, postgres.Uid, postgres.Gid)
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", options, "tmpfs", dir).CombinedOutput(); err != nil {
+		t.Fatalf("mount: %v: %s", err, out)
+	}
+	t.Cleanup(func() {
+		if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil {
+			t.Errorf("umount: %v: %s", err, out)
+		}
+	})
+	return dir
 }
