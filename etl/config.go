@@ -210,8 +210,8 @@ func (c *Config) check(p *Problems) {
 	}
 	want("pipeline", plainName.MatchString(c.Pipeline), "%q: small letters, digits and _ only, at most 63", c.Pipeline)
 	want("pipeline", c.Pipeline != "duoflow" && c.Pipeline != "public" && c.Pipeline != c.Load.Schema, "the tables want a schema of their own, not %q", c.Pipeline)
-	want("driver", c.Driver != DriverAirflow, "airflow is not in this version yet; use builtin")
-	want("driver", c.Driver == DriverBuiltin, "%q is unknown; there is builtin", c.Driver)
+	err := checkDriver(c.Driver)
+	want("driver", err == nil, "%v", err)
 	c.Engine.check(c, want)
 	c.Source.check(want)
 	c.Source.Window.check(want)

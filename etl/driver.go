@@ -12,9 +12,6 @@ const (
 	DriverAirflow = "airflow" // its place: a DAG of the same steps, triggered with a run id that is always the same, and followed
 )
 
-// ErrDriver: there is no such driver in this version.
-var ErrDriver = errors.New("no such driver")
-
 // Driver brings chunks through the steps. Whichever it is, the steps are those of this package, and the ledger says how far
 // they are.
 type Driver interface {
@@ -24,11 +21,19 @@ type Driver interface {
 
 // driver is the one that the configuration names.
 func (p *Pipeline) driver() (Driver, error) {
-	switch p.config.Driver {
-	case DriverBuiltin:
-		return builtin{p}, nil
-	case DriverAirflow:
-		return nil, fmt.Errorf("%w: airflow is not in this version yet; use builtin", ErrDriver)
+	if err := checkDriver(p.config.Driver); err != nil {
+		return nil, fmt.Errorf("driver: %w", err)
 	}
-	return nil, fmt.Errorf("%w: %q; there is builtin", ErrDriver, p.config.Driver)
+	return builtin{p}, nil
+}
+
+// checkDriver says what is wrong with a kind of driver.
+func checkDriver(kind string) error {
+	switch kind {
+	case DriverBuiltin:
+		return nil
+	case DriverAirflow:
+		return errors.New("airflow is not in this version yet; use builtin")
+	}
+	return fmt.Errorf("%q is unknown; there is builtin", kind)
 }

@@ -208,7 +208,7 @@ func (s *session) died(what string) error {
 // ask has a chunk added up, and says how far it is. The result is in the request's file.
 func (s *session) ask(ctx context.Context, r request, note func(string)) error {
 	s.asked++
-	r.ID, r.Out = s.asked, filepath.Join(s.dir, fmt.Sprintf("%d.columns", s.asked))
+	r.ID, r.Out = s.asked, s.file()
 	text, err := json.Marshal(r)
 	if err != nil {
 		return fmt.Errorf("ask spark: %w", err)
