@@ -201,6 +201,20 @@ def band(year: int, colour: str = FAINT) -> dict[str, Any]:
     return upright("rect", year - 0.5, year + 0.5, fillcolor=colour, line={"width": 0})
 
 
+def era_label(era: Era, x: float, text: str, *, xanchor: str, color: str) -> dict[str, Any]:
+    """Name an era above a chart, with its first day and its means on hovering."""
+    return label(
+        text,
+        xref="x",
+        x=x,
+        y=1,
+        xanchor=xanchor,
+        yanchor="bottom",
+        hovertext=f"from {era.first}: {era.name}",
+        font={"size": 10, "color": color},
+    )
+
+
 def era_lines(eras: list[Era], month: int, years: list[int]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Mark where the network changed: sums on both sides are not the same measure. Only changes within the data are known."""
     shapes, notes = [], []
@@ -210,18 +224,7 @@ def era_lines(eras: list[Era], month: int, years: list[int]) -> tuple[list[dict[
             continue
         x = first - 0.5
         shapes.append(upright("line", x, x, line={"color": MUTED, "width": 1, "dash": "dash"}))
-        notes.append(
-            label(
-                f"era {era.number}",
-                xref="x",
-                x=x,
-                y=1,
-                xanchor="center",
-                yanchor="bottom",
-                hovertext=f"from {era.first}: {era.name}",
-                font={"size": 10, "color": MUTED},
-            )
-        )
+        notes.append(era_label(era, x, f"era {era.number}", xanchor="center", color=MUTED))
     return shapes, notes
 
 
@@ -386,18 +389,7 @@ def era_bands(eras: list[Era], years: list[int]) -> tuple[list[dict[str, Any]], 
         x = era.first.year - 0.5 + (era.first.timetuple().tm_yday - 1) / 366
         if index and years[0] - 0.5 < x:
             shapes.append(upright("line", x, x, line={"color": INK, "width": 1.5}) | {"y1": 1.12, "layer": "above"})
-        notes.append(
-            label(
-                f"<b>era {era.number}</b>",
-                xref="x",
-                x=x,
-                y=1,
-                xanchor="left",
-                yanchor="bottom",
-                hovertext=f"from {era.first}: {era.name}",
-                font={"size": 10, "color": INK},
-            )
-        )
+        notes.append(era_label(era, x, f"<b>era {era.number}</b>", xanchor="left", color=INK))
     return shapes, notes
 
 
