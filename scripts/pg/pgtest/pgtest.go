@@ -42,7 +42,7 @@ func Main(m *testing.M, server **pg.Server, options pg.Options) int {
 // server that uses it has to be ended before, so it is to be started after.
 func SmallDisk(t testing.TB, size int) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "duoflow-small-")
+	dir, err := os.MkdirTemp("/tmp", "duoflow-small-") //nolint:usetesting // into the test's own the servers' user cannot go
 	if err != nil {
 		t.Fatal(err)
 	}
