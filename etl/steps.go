@@ -47,7 +47,7 @@ func (r *run) steps() []step {
 		{StepExtract, r.findExtract, r.extract},
 		{StepCopy, r.findCopy, r.copy},
 		{StepIngest, r.findIngest, r.ingest},
-		{StepAggregate, r.loaded, r.aggregate},
+		{StepAggregate, r.findSums, r.aggregate},
 		{StepLoad, r.loaded, r.load},
 		{StepPublish, never, r.publish},
 	}
@@ -63,7 +63,7 @@ func (r *run) take(ctx context.Context, w *work, s step) error {
 	if err != nil || found {
 		return err
 	}
-	if r.selection.Only != "" && r.selection.Only != s.name && s.name != StepAggregate {
+	if r.selection.Only != "" && r.selection.Only != s.name {
 		return fmt.Errorf("%w: %s of %s", ErrNotDone, s.name, w.chunk)
 	}
 	if err := r.p.target.Note(ctx, e); err != nil {
@@ -192,18 +192,6 @@ func (r *run) loaded(_ context.Context, w *work, e *warehouse.Entry) (bool, erro
 		w.report.Rows, w.report.Strikes, w.report.Quarantined, w.report.Hash = held.Rows, held.Strikes, w.summary.Report.Quarantined, held.Hash
 	}
 	return same, nil
-}
-
-func (r *run) aggregate(ctx context.Context, w *work, e *warehouse.Entry) (err error) {
-	if w.result, err = r.sumUp(ctx, w); err != nil {
-		return err
-	}
-	if w.result.Totals != w.summary.Totals {
-		return fmt.Errorf("%w: the engine counts %+v, the parser %+v", ErrQuality, w.result.Totals, w.summary.Totals)
-	}
-	e.Rows, e.Strikes, e.Hash = w.result.Totals.Rows, w.result.Totals.Strikes, w.result.Hash()
-	r.p.meter.moved(StepAggregate, 0, e.Rows)
-	return nil
 }
 
 func (r *run) load(ctx context.Context, w *work, e *warehouse.Entry) error {
