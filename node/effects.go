@@ -40,7 +40,7 @@ func (n *Node) carryOut(parts context.Context, s *seat, e control.Effect) {
 		s.abandon()
 		before := s.out
 		n.do(parts, s, e, func(ctx context.Context) error {
-			<-before
+			n.machine.Wait(before)
 			return s.hosted.Stop(ctx, uint64(e.Epoch), e.Grace)
 		})
 	case control.Surrender:
@@ -54,7 +54,7 @@ func (n *Node) carryOut(parts context.Context, s *seat, e control.Effect) {
 func (n *Node) do(ctx context.Context, s *seat, e control.Effect, run func(context.Context) error) {
 	returned := make(chan struct{})
 	s.out = returned
-	n.work.Go(func() {
+	n.machine.Go(func() {
 		defer close(returned)
 		err := run(ctx)
 		if ctx.Err() != nil {
@@ -79,8 +79,8 @@ func (n *Node) claimed(
 func (n *Node) aside(
 	ctx context.Context, s *seat, e control.Effect, run func(context.Context, fence.Claim) error,
 ) {
-	n.work.Go(func() {
-		ctx, cancel := context.WithTimeout(ctx, proposeWithin)
+	n.machine.Go(func() {
+		ctx, cancel := n.machine.Within(ctx, proposeWithin)
 		defer cancel()
 		if err := run(ctx, n.claim(e.Epoch)); err != nil {
 			n.logger.Warn("effect not done", "job", s.name, "effect", e.Kind, "epoch", e.Epoch, "err", err)
@@ -108,14 +108,14 @@ func outcome(err error) control.Outcome {
 // proposeFor puts what a machine decided to the log and answers it. How long a grant took to be agreed on is a phase
 // of the takeover that only this node can measure.
 func (n *Node) proposeFor(parts context.Context, s *seat, c lease.Command) {
-	began := bootNow()
+	began := n.machine.Boot()
 	n.propose(parts, c, func(err error) {
 		if c.Release != nil {
 			return // the machine's own, and it looks at the log
 		}
-		took := bootNow().Since(began)
+		took := n.machine.Boot().Since(began)
 		if err != nil {
-			pause(parts, proposeAgainAfter)
+			n.machine.Pause(parts, proposeAgainAfter)
 		}
 		n.wire.mail.post(s.name, control.Proposed{})
 		if g := c.Grant; g != nil && n.wire.ledger.job(s.name).HeldBy(g.Node, g.Token) {
@@ -125,20 +125,11 @@ func (n *Node) proposeFor(parts context.Context, s *seat, c lease.Command) {
 	})
 }
 
-func pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
-}
-
 // propose puts a command to the log with this host's wall clock, for people to read, and calls then when it ended.
 func (n *Node) propose(ctx context.Context, c lease.Command, then func(error)) {
-	stamp(&c, time.Now().UnixMilli())
-	n.work.Go(func() {
-		ctx, cancel := context.WithTimeout(ctx, proposeWithin)
+	stamp(&c, n.machine.Wall().UnixMilli())
+	n.machine.Go(func() {
+		ctx, cancel := n.machine.Within(ctx, proposeWithin)
 		defer cancel()
 		err := n.log.Propose(ctx, c.Encode())
 		if err != nil {

@@ -8,40 +8,81 @@ import (
 	"github.com/duoflow/duoflow/node/lease"
 )
 
-// loop owns the machines. It ends when parts ends, or in order after quit. An error is one of the clock's.
-func (n *Node) loop(parts context.Context, quit <-chan struct{}, p *pulse) error {
-	n.step(parts, bootNow(), letter{input: control.Begin{}})
+// Loop owns the machines of a node. Node.Run turns it; a simulator that is the node's Machine turns it by itself. One
+// goroutine uses it.
+type Loop struct {
+	n     *Node
+	parts context.Context
+	// deadline is when a node that is leaving waits no longer for its jobs; 0 = it is not leaving.
+	deadline control.Instant
+}
+
+// Loop returns the node's loop, for who does not call Run. What it has carried out ends with parts.
+func (n *Node) Loop(parts context.Context) *Loop { return &Loop{n: n, parts: parts} }
+
+// run turns the loop until parts ends, or in order after quit. An error is one of the clock's.
+func (l *Loop) run(quit <-chan struct{}, p *pulse) error {
+	l.Begin()
 	if err := p.after(0); err != nil {
 		return err
 	}
-	deadline := control.Instant(0)
 	for {
 		select {
-		case <-parts.Done():
+		case <-l.parts.Done():
 			return nil
 		case <-quit:
 			quit = nil
-			deadline = bootNow().Add(leaveWithin)
-			n.logger.Info("leaving: jobs are asked to end")
-			n.step(parts, bootNow(), letter{input: control.Quit{}})
-			n.sendBeat(bootNow())
-		case <-n.wire.mail.rings:
-			now := bootNow()
-			n.deliver(parts, now)
-			n.setHurry(now)
+			l.Quit()
+		case <-l.Mail():
+			l.Deliver()
 		case <-p.rings:
-			now := bootNow()
-			n.tick(parts, now)
-			n.setHurry(now)
-			if err := p.after(n.untilTick(now)); err != nil {
+			if err := p.after(l.Tick()); err != nil {
 				return err
 			}
 		}
-		if deadline != 0 && (n.left() || bootNow() > deadline) {
-			n.sendBeat(bootNow())
+		if l.Left() {
 			return nil
 		}
 	}
+}
+
+// Begin is the first thing to be called.
+func (l *Loop) Begin() { l.n.step(l.parts, l.n.machine.Boot(), letter{input: control.Begin{}}) }
+
+// Mail rings when there is something to Deliver.
+func (l *Loop) Mail() <-chan struct{} { return l.n.wire.mail.rings }
+
+// Deliver takes in what has come.
+func (l *Loop) Deliver() {
+	now := l.n.machine.Boot()
+	l.n.deliver(l.parts, now)
+	l.n.setHurry(now)
+}
+
+// Tick lets time pass, and returns after how much more of it to be called again. The first call is due at once.
+func (l *Loop) Tick() time.Duration {
+	now := l.n.machine.Boot()
+	l.n.tick(l.parts, now)
+	l.n.setHurry(now)
+	return l.n.untilTick(now)
+}
+
+// Quit has the jobs end in order.
+func (l *Loop) Quit() {
+	now := l.n.machine.Boot()
+	l.deadline = now.Add(leaveWithin)
+	l.n.logger.Info("leaving: jobs are asked to end")
+	l.n.step(l.parts, now, letter{input: control.Quit{}})
+	l.n.sendBeat(l.n.machine.Boot())
+}
+
+// Left reports whether a node that was told to quit is done, or has waited long enough. It is asked after every turn.
+func (l *Loop) Left() bool {
+	if l.deadline == 0 || (!l.n.left() && l.n.machine.Boot() <= l.deadline) {
+		return false
+	}
+	l.n.sendBeat(l.n.machine.Boot())
+	return true
 }
 
 // deliver takes in what has come. Beats alone are no news for the surfaces: those see them at the next tick.
@@ -62,7 +103,7 @@ func (n *Node) tick(parts context.Context, now control.Instant) {
 	n.log.Tick(n.ticksDue(now))
 	n.step(parts, now, letter{input: control.Tick{}})
 	if now >= n.beatAt {
-		n.beatAt = now.Add(nextBeat(time.Now(), beatEvery))
+		n.beatAt = now.Add(nextBeat(n.machine.Wall(), beatEvery))
 		n.sendBeat(now)
 	}
 	n.paint(now)
@@ -151,7 +192,7 @@ const configureEvery = time.Second
 
 // configure has the cluster agree on the members and jobs of our configuration file, when it has not yet.
 func (n *Node) configure(parts context.Context) {
-	n.configureAt = bootNow().Add(configureEvery)
+	n.configureAt = n.machine.Boot().Add(configureEvery)
 	nodes, jobs := n.cfg.members(), n.cfg.jobNames()
 	if !n.wire.ledger.lacks(nodes, jobs) {
 		return

@@ -89,7 +89,7 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 		out <- prometheus.MustNewConstMetric(refuseDesc, prometheus.CounterValue, float64(r.Count), string(r.Reason))
 	}
 	for id, at := range p.heard {
-		send(beatDesc, bootNow().Since(at).Seconds(), string(id))
+		send(beatDesc, n.machine.Boot().Since(at).Seconds(), string(id))
 	}
 	for _, s := range n.seats {
 		g.collectJob(s, p, send)

@@ -34,14 +34,17 @@ type Parts struct {
 	// node is late. It is called from one goroutine. nil: nobody wants to know.
 	Hurry func(on bool)
 
-	jobs map[lease.JobName]hostedJob
+	// Jobs are this host's; a witness has none.
+	Jobs map[lease.JobName]HostedJob
+	// Machine is what the node runs on; nil: this computer.
+	Machine Machine
 }
 
-// WithJobs adds the jobs of this host; a witness has none.
+// WithJobs adds the jobs of this host.
 func (p Parts) WithJobs(jobs map[lease.JobName]*airflowctl.Job) Parts {
-	p.jobs = make(map[lease.JobName]hostedJob, len(jobs))
+	p.Jobs = make(map[lease.JobName]HostedJob, len(jobs))
 	for name, job := range jobs {
-		p.jobs[name] = job
+		p.Jobs[name] = job
 	}
 	return p
 }
@@ -58,6 +61,7 @@ type Node struct {
 	logger  *slog.Logger
 	metrics *metrics
 	hurry   func(on bool)
+	machine Machine
 
 	// Owned by the loop.
 	seats   []*seat
@@ -73,9 +77,6 @@ type Node struct {
 	// configureAt is when a leader next compares the log's members with the configuration's.
 	configureAt control.Instant
 
-	// work joins the goroutines that carry out effects.
-	work sync.WaitGroup
-
 	// picture is what the surfaces show; written by the loop, read by anyone.
 	mu      sync.Mutex
 	picture picture
@@ -88,7 +89,7 @@ type seat struct {
 	machine *control.Machine
 	granter *control.Granter
 	// hosted is nil on a witness.
-	hosted hostedJob
+	hosted HostedJob
 	// takeover ends the steps of a takeover when the machine gives it up.
 	takeover context.Context
 	abandon  context.CancelFunc
@@ -119,13 +120,16 @@ func New(p Parts) (*Node, error) {
 	n := &Node{
 		cfg: p.Config, self: lease.NodeID(p.Config.Node), version: p.Version, token: p.Token,
 		wire: p.Wire, log: p.Log, gossip: p.Gossip, logger: logger.With("node", p.Config.Node),
-		heard: newHearing(), hurry: p.Hurry,
+		heard: newHearing(), hurry: p.Hurry, machine: p.Machine,
+	}
+	if n.machine == nil {
+		n.machine = &computer{}
 	}
 	if n.hurry == nil {
 		n.hurry = func(bool) {}
 	}
 	for _, name := range p.Config.jobNames() {
-		s, err := n.newSeat(name, p.jobs[name])
+		s, err := n.newSeat(name, p.Jobs[name])
 		if err != nil {
 			return nil, err
 		}
@@ -135,7 +139,7 @@ func New(p Parts) (*Node, error) {
 	return n, nil
 }
 
-func (n *Node) newSeat(name lease.JobName, hosted hostedJob) (*seat, error) {
+func (n *Node) newSeat(name lease.JobName, hosted HostedJob) (*seat, error) {
 	if hosted == nil && !n.cfg.Witness {
 		return nil, fmt.Errorf("node: job %s has nothing to run it", name)
 	}
@@ -182,9 +186,9 @@ func (n *Node) Run(ctx context.Context) error {
 			start("job "+string(s.name), s.hosted.Run)
 		}
 	}
-	stopParts(n.loop(parts, ctx.Done(), clock))
+	stopParts(n.Loop(parts).run(ctx.Done(), clock))
 	joined.Wait()
-	n.work.Wait()
+	n.machine.Join()
 	if cause := context.Cause(parts); cause != nil && !errors.Is(cause, context.Canceled) {
 		return cause
 	}

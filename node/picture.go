@@ -78,5 +78,5 @@ func (n *Node) electionTimeout() time.Duration {
 
 // quorum reports whether this node was in touch with a majority and a leader within the last election timeout.
 func (n *Node) quorum(p picture) bool {
-	return p.quorumAt != 0 && bootNow().Since(p.quorumAt) <= n.electionTimeout()
+	return p.quorumAt != 0 && n.machine.Boot().Since(p.quorumAt) <= n.electionTimeout()
 }

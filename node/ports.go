@@ -28,10 +28,10 @@ type membership interface {
 	Members() []gossip.Member
 }
 
-// hostedJob is one job as this host can run it; airflowctl.Job in production. Every method returns
+// HostedJob is one job as this host can run it; airflowctl.Job in production. Every method returns
 // airflowctl.ErrSuperseded or airflowctl.ErrRefused, wrapped, when trying again is pointless; nil means done. Each
 // is safe to repeat with the same arguments.
-type hostedJob interface {
+type HostedJob interface {
 	Run(ctx context.Context) error
 	Clear(ctx context.Context) error
 	Take(ctx context.Context, claim fence.Claim) error
@@ -45,4 +45,4 @@ type hostedJob interface {
 	Status() airflowctl.Status
 }
 
-var _ hostedJob = (*airflowctl.Job)(nil)
+var _ HostedJob = (*airflowctl.Job)(nil)

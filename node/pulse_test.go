@@ -67,7 +67,7 @@ func idleNode(t *testing.T, profile string) *Node {
 	cfg.Detection = profile
 	wire := NewWire(cfg, nil)
 	n, err := New(Parts{Config: cfg, Token: lifeA, Wire: wire, Log: &soleLog{wire: wire}, Gossip: alone{},
-		jobs: map[lease.JobName]hostedJob{"scheduler": &stubJob{}}})
+		Jobs: map[lease.JobName]HostedJob{"scheduler": &stubJob{}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -173,7 +173,7 @@ type daemon struct {
 	node       *Node
 	log        *soleLog
 	jobs       map[lease.JobName]*stubJob
-	hosted     map[lease.JobName]hostedJob
+	hosted     map[lease.JobName]HostedJob
 	replicated replicatedLog
 	quit       context.CancelFunc
 	// ended yields what Run returned.
@@ -198,7 +198,7 @@ func start(t *testing.T, cfg Config, prepare func(*daemon)) *daemon {
 	d := &daemon{
 		t: t, log: &soleLog{wire: wire, fail: make(chan error, 1)}, jobs: map[lease.JobName]*stubJob{}, ended: make(chan error, 1),
 	}
-	hosted := map[lease.JobName]hostedJob{}
+	hosted := map[lease.JobName]HostedJob{}
 	d.hosted, d.replicated = hosted, d.log
 	for _, name := range cfg.jobNames() {
 		d.jobs[name] = &stubJob{events: wire.Job(name)}
@@ -209,7 +209,7 @@ func start(t *testing.T, cfg Config, prepare func(*daemon)) *daemon {
 	if prepare != nil {
 		prepare(d)
 	}
-	n, err := New(Parts{Config: cfg, Version: "test", Token: NewToken(), Wire: wire, Log: d.replicated, Gossip: alone{}, jobs: hosted})
+	n, err := New(Parts{Config: cfg, Version: "test", Token: NewToken(), Wire: wire, Log: d.replicated, Gossip: alone{}, Jobs: hosted})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -409,7 +409,7 @@ func TestNewWantsItsParts(t *testing.T) {
 	wire := NewWire(cfg, nil)
 	good := func() Parts {
 		return Parts{Config: cfg, Token: lifeA, Wire: wire, Log: &soleLog{wire: wire}, Gossip: alone{},
-			jobs: map[lease.JobName]hostedJob{"scheduler": &stubJob{}}}
+			Jobs: map[lease.JobName]HostedJob{"scheduler": &stubJob{}}}
 	}
 	if _, err := New(good()); err != nil {
 		t.Errorf("all parts: %v", err)
@@ -419,7 +419,7 @@ func TestNewWantsItsParts(t *testing.T) {
 		"no log":    func(p *Parts) { p.Log = nil },
 		"no gossip": func(p *Parts) { p.Gossip = nil },
 		"no token":  func(p *Parts) { p.Token = "" },
-		"no job":    func(p *Parts) { p.jobs = nil },
+		"no job":    func(p *Parts) { p.Jobs = nil },
 	} {
 		p := good()
 		spoil(&p)

@@ -42,7 +42,7 @@ func (n *Node) view(p picture) *duoflowv1.View {
 	}
 	v := &duoflowv1.View{Reason: "local view: no quorum"}
 	if p.quorumAt != 0 {
-		v.AgeMs = millis(bootNow().Since(p.quorumAt))
+		v.AgeMs = millis(n.machine.Boot().Since(p.quorumAt))
 	}
 	return v
 }
@@ -54,7 +54,7 @@ func (n *Node) nodeStatus(id lease.NodeID, p picture, raft raftstore.Status) *du
 		Connected: connected(raft, id),
 	}
 	if at, ok := p.heard[id]; ok {
-		age := millis(bootNow().Since(at))
+		age := millis(n.machine.Boot().Since(at))
 		status.LastBeatAgeMs = &age
 		status.Version = p.beats[id].Version
 		status.FsyncP99Ms = p.beats[id].Fsync.Seconds() * 1000
@@ -103,7 +103,7 @@ func (n *Node) jobStatus(s *seat, p picture) *duoflowv1.JobStatus {
 		status.Pending = &duoflowv1.PendingTransfer{Kind: moveKind(*job.Move), To: string(job.Move.To)}
 	}
 	for _, id := range n.cfg.nodeNames() {
-		status.Nodes = append(status.Nodes, jobOnNode(job, id, p))
+		status.Nodes = append(status.Nodes, jobOnNode(job, id, p, n.machine.Boot()))
 	}
 	if row := highestRow(s.name, p); row.Epoch > 0 {
 		status.Fence = &duoflowv1.FenceRow{Epoch: uint64(row.Epoch), Node: string(row.Node)}
@@ -124,7 +124,7 @@ func moveKind(m lease.Move) string {
 	return "switchover"
 }
 
-func jobOnNode(job lease.Job, id lease.NodeID, p picture) *duoflowv1.JobOnNode {
+func jobOnNode(job lease.Job, id lease.NodeID, p picture, now control.Instant) *duoflowv1.JobOnNode {
 	unfit := p.jobs[job.Name].unfit[id]
 	on := &duoflowv1.JobOnNode{Node: string(id), Eligible: unfit == "", IneligibleReason: unfit}
 	if d := p.jobs[job.Name].detection[id]; d.After > 0 {
@@ -138,7 +138,7 @@ func jobOnNode(job lease.Job, id lease.NodeID, p picture) *duoflowv1.JobOnNode {
 	if said.State != control.Witness {
 		on.Metastore = &duoflowv1.MetastoreStatus{Reachable: said.Healthy, Writable: said.Healthy}
 	}
-	l := p.line(job, id, bootNow())
+	l := p.line(job, id, now)
 	if l.Text != "" {
 		age := millis(l.Age)
 		on.Status, on.StatusAgeMs = l.Text, &age

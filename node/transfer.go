@@ -132,7 +132,7 @@ func (n *Node) ask(ctx context.Context, t transfer, before lease.Job) error {
 	if !n.quorum(n.snapshot()) {
 		return errNoQuorum
 	}
-	ctx, cancel := context.WithTimeout(ctx, proposeWithin)
+	ctx, cancel := n.machine.Within(ctx, proposeWithin)
 	defer cancel()
 	err := n.log.Propose(ctx, askFor(t, before).Encode())
 	if errors.Is(err, raftstore.ErrNoLeader) || errors.Is(err, context.DeadlineExceeded) {

@@ -10,7 +10,7 @@ func (n *Node) View() web.View {
 	p, raft := n.snapshot(), n.log.Status()
 	v := web.View{
 		Node: string(n.self), Witness: n.cfg.Witness, Quorum: n.quorum(p),
-		Leader: string(n.wire.names[raft.Leader]), Age: bootNow().Since(p.at),
+		Leader: string(n.wire.names[raft.Leader]), Age: n.machine.Boot().Since(p.at),
 	}
 	active := false
 	for _, s := range n.seats {
@@ -20,7 +20,7 @@ func (n *Node) View() web.View {
 		if n.cfg.Witness {
 			continue
 		}
-		said := p.line(job, job.Holder, bootNow())
+		said := p.line(job, job.Holder, n.machine.Boot())
 		v.Jobs = append(v.Jobs, web.JobView{
 			Name: string(s.name), State: string(seen.state), Active: seen.state == control.Active,
 			Epoch: uint64(job.Epoch), Holder: string(job.Holder),
