@@ -28,6 +28,8 @@ type PipelineOptions struct {
 	Objects  string  // files in Google Cloud Storage to take instead of the sandbox's tables, such as tiles-{chunk}.csv; see Put
 	PartSize string  // of uploads to S3; "" = 5MiB, S3's smallest
 	Parallel int     // parts at a time; 0 = 4
+
+	Engine map[string]any // as duoetl's configuration has it; nil = duoetl's own default
 }
 
 func (o PipelineOptions) complete() PipelineOptions {
@@ -181,7 +183,7 @@ func (p *Pipeline) config(host string) map[string]any {
 		source["kind"], source["project"], source["endpoint"] = "bigquery", "lab", p.cloud.BigQuery
 		source["table"] = "bigquery-public-data.noaa_lightning.lightning_%d"
 	}
-	return map[string]any{
+	config := map[string]any{
 		"pipeline": o.Name, "source": source, "transfer": map[string]any{"parallel": o.Parallel},
 		"stages": map[string]any{
 			"gcs": map[string]any{"bucket": stagingBucket, "prefix": o.Name, "endpoint": p.cloud.GCS},
@@ -193,6 +195,10 @@ func (p *Pipeline) config(host string) map[string]any {
 		},
 		"load": map[string]any{"group": o.Group, "schema": o.Name + "_views"},
 	}
+	if o.Engine != nil {
+		config["engine"] = o.Engine
+	}
+	return config
 }
 
 func (p *Pipeline) keys() map[string]string {
