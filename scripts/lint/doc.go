@@ -1,7 +1,7 @@
 // Package lint holds the rules of the house that a linter from the shelf does not know, as a Go test:
 //
 //	imports   who may import whom, inside the module and outside it
-//	pure      node/lease, node/control and raftstore/replica have no clock, randomness, goroutine, channel, map order or IO
+//	pure      node/lease, node/control, node/sim/metastore and raftstore/replica have no clock, randomness, goroutine, channel, map order or IO
 //	shape     at most 70 lines a function, 500 a file (600 a test file)
 //	docs      every package and every exported top-level name has a comment
 //	names     no package is called util, common, helpers, types and the like

@@ -29,7 +29,8 @@ var rooms = []struct {
 	// The admin service is spelled in messages of proto, and node answers it.
 	{"node", []string{"raftstore", "gossip", "airflowctl/...", "node/...", "proto/..."}},
 	// Whole nodes in one goroutine; the pure half of raftstore only.
-	{"node/sim", []string{"node", "node/control", "node/lease", "raftstore/replica"}},
+	{"node/sim", []string{"node", "node/control", "node/lease", "node/sim/metastore", "raftstore/replica"}},
+	{"node/sim/metastore", nil},
 	{"etl/tile", nil},
 	{"etl/nldn", []string{"etl/tile"}},
 	{"etl/columnar", []string{"etl/tile"}},

@@ -17,7 +17,7 @@ import (
 )
 
 // purePackages are the ones that the simulator runs: same inputs, same outputs, always.
-var purePackages = []string{"node/lease", "node/control", "raftstore/replica"}
+var purePackages = []string{"node/lease", "node/control", "node/sim/metastore", "raftstore/replica"}
 
 // pureImports is all that they may import besides this module (importRule has its own say there).
 var pureImports = []string{

@@ -1,0 +1,358 @@
+package metastore
+
+import "slices"
+
+// CreateRole is CREATE ROLE.
+type CreateRole struct{ Role Role }
+
+// AlterRole is ALTER ROLE. What is nil stays.
+type AlterRole struct {
+	Name     string
+	Login    *bool
+	Inherit  *bool
+	Password *string
+}
+
+// DropRole is DROP ROLE.
+type DropRole struct{ Name string }
+
+// GrantRole is GRANT group TO member, WITH what Membership says. On Postgres <= 15 Inherit and Set mean nothing.
+type GrantRole struct{ Membership Membership }
+
+// RevokeRole is REVOKE group FROM member. Value: bool, whether anything was revoked; that it was not is only a warning.
+type RevokeRole struct {
+	Group, Member string
+	Grantor       string // "" = the server chooses
+	AdminOnly     bool   // REVOKE ADMIN OPTION FOR
+	Cascade       bool
+}
+
+// touch makes a change of the catalog the transaction's own. Another's that is not ended is waited for; if it was committed after the
+// backend looked, the change fails.
+func (s *Server) touch(b *backend, key string, conflict Code) verdict {
+	if !s.acquire(b, "catalog/"+key, exclusive) {
+		return again
+	}
+	if s.touched[key] > b.seen {
+		return failed(conflict)
+	}
+	if !slices.Contains(b.tx.keys, key) {
+		b.tx.keys = append(b.tx.keys, key)
+	}
+	return onward
+}
+
+// look opens the catalog of roles: the backend sees what is committed, if the transaction has not opened it before.
+func (s *Server) look(b *backend) *catalog {
+	if !b.tx.knows("roles") {
+		b.tx.known = append(b.tx.known, "roles")
+		b.seen = s.visible
+	}
+	return s.cached(b)
+}
+
+func roleKey(oid OID) string { return "role/" + number(uint64(oid)) }
+
+func (s *Server) memberKey(m member) string {
+	key := "member/" + number(uint64(m.group)) + "/" + number(uint64(m.member))
+	if s.grantOptions() {
+		key += "/" + number(uint64(m.grantor))
+	}
+	return key
+}
+
+func (st CreateRole) units() []unit {
+	return []unit{st.check, func(s *Server, b *backend, r *run) verdict {
+		if v := s.touch(b, "name/"+st.Role.Name, CodeUnique); v != onward {
+			return v
+		}
+		made := role{oid: s.newOID(), Role: st.Role}
+		b.tx.edits = append(b.tx.edits, edit{role: &made})
+		if c := s.cached(b); s.grantOptions() && !c.superuser(b.own) {
+			m := member{group: made.oid, member: b.own, grantor: bootstrapOID, options: options{admin: true}}
+			b.tx.edits = append(b.tx.edits, edit{member: &m})
+		}
+		return onward
+	}}
+}
+
+func (st CreateRole) check(s *Server, b *backend, _ *run) verdict {
+	c := s.look(b)
+	me, _ := c.role(b.own)
+	switch _, found := c.named(st.Role.Name); {
+	case !me.Superuser && (!me.CreateRole || st.Role.Superuser):
+		return failed(CodeDenied)
+	case found:
+		return failed(CodeRoleExists)
+	}
+	return onward
+}
+
+// mayChange says whether the session may alter or drop a role.
+func (s *Server) mayChange(c *catalog, me, target OID) bool {
+	own, _ := c.role(me)
+	switch {
+	case own.Superuser:
+		return true
+	case c.superuser(target), !own.CreateRole:
+		return false
+	}
+	return !s.grantOptions() || c.adminOf(me, target, true)
+}
+
+func (st AlterRole) units() []unit {
+	return []unit{func(s *Server, b *backend, r *run) verdict {
+		c := s.look(b)
+		target, found := c.named(st.Name)
+		switch {
+		case !found:
+			return failed(CodeNoRole)
+		case !s.mayChange(c, b.own, target.oid) && !st.ownPassword(b, target.oid):
+			return failed(CodeDenied)
+		}
+		r.local = target
+		return onward
+	}, func(s *Server, b *backend, r *run) verdict {
+		target := r.local.(role)
+		if v := s.touch(b, roleKey(target.oid), CodeTupleConcurrent); v != onward {
+			return v
+		}
+		target.Role = st.changed(target.Role)
+		b.tx.edits = append(b.tx.edits, edit{role: &target})
+		return onward
+	}}
+}
+
+// ownPassword is what everybody may change.
+func (st AlterRole) ownPassword(b *backend, target OID) bool {
+	return st.Login == nil && st.Inherit == nil && st.Password != nil && b.own == target
+}
+
+func (st AlterRole) changed(r Role) Role {
+	if st.Login != nil {
+		r.Login = *st.Login
+	}
+	if st.Inherit != nil {
+		r.Inherit = *st.Inherit
+	}
+	if st.Password != nil {
+		r.Password = *st.Password
+	}
+	return r
+}
+
+// dropping is what DROP ROLE has to delete.
+type dropping struct {
+	role    role
+	members []member
+}
+
+func (st DropRole) units() []unit {
+	return []unit{st.check, func(s *Server, b *backend, r *run) verdict {
+		for _, m := range r.local.(dropping).members {
+			if v := s.touch(b, s.memberKey(m), CodeTupleConcurrent); v != onward {
+				return v
+			}
+		}
+		return onward
+	}, func(s *Server, b *backend, r *run) verdict {
+		gone := r.local.(dropping)
+		if v := s.touch(b, roleKey(gone.role.oid), CodeTupleConcurrent); v != onward {
+			return v
+		}
+		for _, m := range gone.members {
+			b.tx.edits = append(b.tx.edits, edit{member: &m, gone: true})
+		}
+		b.tx.edits = append(b.tx.edits, edit{role: &gone.role, gone: true})
+		b.tx.keys = append(b.tx.keys, "name/"+st.Name)
+		return onward
+	}}
+}
+
+func (st DropRole) check(s *Server, b *backend, r *run) verdict {
+	c := s.look(b)
+	me, _ := c.role(b.own)
+	target, found := c.named(st.Name)
+	switch {
+	case !me.Superuser && !me.CreateRole:
+		return failed(CodeDenied)
+	case !found:
+		return failed(CodeNoRole)
+	case target.oid == b.own, target.oid == b.user:
+		return failed(CodeInUse)
+	case !s.mayChange(c, b.own, target.oid):
+		return failed(CodeDenied)
+	}
+	gone := dropping{role: target}
+	for _, m := range c.members {
+		switch {
+		case m.group == target.oid, m.member == target.oid:
+			gone.members = append(gone.members, m)
+		case m.grantor == target.oid && s.grantOptions():
+			return failed(CodeDependent)
+		}
+	}
+	for _, t := range s.tables {
+		if slices.ContainsFunc(t.rights, func(r right) bool { return r.oid == target.oid }) {
+			return failed(CodeDependent)
+		}
+	}
+	r.local = gone
+	return onward
+}
+
+// grantor is in whose name the session grants or revokes.
+func (s *Server) grantor(c *catalog, me, group OID, asked string) (OID, Code) {
+	own, _ := c.role(me)
+	admin := own.Superuser || c.adminOf(me, group, s.grantOptions()) || !s.grantOptions() && own.CreateRole
+	if !admin || c.superuser(group) && !own.Superuser {
+		return 0, CodeDenied
+	}
+	if asked == "" && !s.grantOptions() {
+		return me, OK
+	}
+	if asked == "" {
+		best, found := c.bestAdmin(me, group)
+		if !found {
+			return 0, CodeDenied
+		}
+		return best, OK
+	}
+	return s.askedGrantor(c, me, group, asked)
+}
+
+func (s *Server) askedGrantor(c *catalog, me, group OID, asked string) (OID, Code) {
+	r, found := c.named(asked)
+	switch {
+	case !found:
+		return 0, CodeNoRole
+	case !s.grantOptions() && r.oid != me && !c.superuser(me):
+		return 0, CodeDenied
+	case !s.grantOptions():
+		return r.oid, OK
+	case !c.hasPrivs(me, r.oid, true), r.oid != bootstrapOID && !c.ownAdmin(r.oid, group):
+		return 0, CodeDenied
+	}
+	return r.oid, OK
+}
+
+// named looks up both roles of a GRANT or REVOKE and its grantor.
+func (s *Server) named(b *backend, group, of, grantor string) (member, Code) {
+	c := s.look(b)
+	g, found := c.named(group)
+	m, foundMember := c.named(of)
+	if !found || !foundMember {
+		return member{}, CodeNoRole
+	}
+	by, code := s.grantor(c, b.own, g.oid, grantor)
+	return member{group: g.oid, member: m.oid, grantor: by}, code
+}
+
+func (st GrantRole) units() []unit {
+	return []unit{func(s *Server, b *backend, r *run) verdict {
+		m, code := s.named(b, st.Membership.Group, st.Membership.Member, st.Membership.Grantor)
+		if code != OK {
+			return failed(code)
+		}
+		c := s.cached(b)
+		if slices.Contains(c.reach(m.group, byMember, true), m.member) {
+			return failed(CodeCircular)
+		}
+		m.options = st.Membership.options()
+		r.local = m
+		return onward
+	}, func(s *Server, b *backend, r *run) verdict { return s.giveMembership(b, r.local.(member)) }}
+}
+
+// giveMembership inserts the membership, or changes the one there is.
+func (s *Server) giveMembership(b *backend, m member) verdict {
+	old, there := s.cached(b).sameGrant(m, s.grantOptions())
+	if there && (s.grantOptions() && old.options == m.options || !s.grantOptions() && (old.admin || !m.admin)) {
+		return onward // a notice: it is a member already
+	}
+	conflict := CodeUnique
+	if there {
+		conflict = CodeTupleConcurrent
+	}
+	if v := s.touch(b, s.memberKey(m), conflict); v != onward {
+		return v
+	}
+	if there {
+		b.tx.edits = append(b.tx.edits, edit{member: &old, gone: true})
+	}
+	b.tx.edits = append(b.tx.edits, edit{member: &m})
+	return onward
+}
+
+// sameGrant finds the membership that a grant would meet: of the same grantor, or before Postgres 16 of any.
+func (c *catalog) sameGrant(m member, grantOptions bool) (member, bool) {
+	for _, o := range c.members {
+		if o.group == m.group && o.member == m.member && (!grantOptions || o.grantor == m.grantor) {
+			return o, true
+		}
+	}
+	return member{}, false
+}
+
+func (st RevokeRole) units() []unit {
+	return []unit{st.plan, func(s *Server, b *backend, r *run) verdict {
+		for _, e := range r.local.([]edit) {
+			if v := s.touch(b, s.memberKey(*e.member), CodeTupleConcurrent); v != onward {
+				return v
+			}
+		}
+		b.tx.edits = append(b.tx.edits, r.local.([]edit)...)
+		return onward
+	}}
+}
+
+// plan finds what the REVOKE changes.
+func (st RevokeRole) plan(s *Server, b *backend, r *run) verdict {
+	m, code := s.named(b, st.Group, st.Member, st.Grantor)
+	if code != OK {
+		return failed(code)
+	}
+	c := s.cached(b)
+	old, there := c.sameGrant(m, s.grantOptions())
+	r.value, r.local = there, []edit(nil)
+	if !there {
+		return onward // a warning
+	}
+	edits := []edit{{member: &old, gone: true}}
+	if st.AdminOnly {
+		kept := old
+		kept.admin = false
+		edits = []edit{{member: &kept}}
+	}
+	if s.grantOptions() && old.admin {
+		more, ok := dependents(c.apply(edits), old, st.Cascade)
+		if !ok {
+			return failed(CodeDependent)
+		}
+		edits = append(edits, more...)
+	}
+	r.local = edits
+	return onward
+}
+
+// dependents are the grants that nobody could have made any more once a membership with ADMIN OPTION is gone.
+func dependents(c *catalog, lost member, cascade bool) (edits []edit, ok bool) {
+	if c.ownAdmin(lost.member, lost.group) {
+		return nil, true // it has the option from another grantor
+	}
+	for _, m := range c.members {
+		if m.group != lost.group || m.grantor != lost.member {
+			continue
+		}
+		if !cascade {
+			return nil, false
+		}
+		gone := edit{member: &m, gone: true}
+		edits = append(edits, gone)
+		if m.admin {
+			more, _ := dependents(c.apply(edits), m, true)
+			edits = append(edits, more...)
+		}
+	}
+	return edits, true
+}
