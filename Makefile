@@ -17,7 +17,9 @@ PARALLEL ?= 1
 PARTS    ?= stub,airflow
 PG       ?=
 YEARS    ?= 34
-ETL_OUT  ?= scripts/benchetl/results/benchetl.json
+ENGINE   ?= duckdb
+ETL_OUT  ?= scripts/benchetl/results/$(if $(filter spark,$(ENGINE)),benchetl-spark,benchetl).json
+ETL_DOC  ?= $(if $(filter spark,$(ENGINE)),etl/spark/DESIGN.md,README.md)
 FROM     ?= bench.json
 LISTEN   ?= 127.0.0.1:8050
 
@@ -80,11 +82,12 @@ bench-parallel: ## does it change the figures when two stub laboratories go side
 	@$(SUDO) bin/bench -parts stub -faults kill-host,power-loss -runs 10 -parallel 2 -out .run/bench-two.json >/dev/null
 	@bin/bench -from .run/bench-one.json -beside .run/bench-two.json
 
-# Results and figures in the README are of all years; of fewer, they go to .run.
-bench-etl: ## the lightning pipeline over YEARS (34) of synthetic tiles of real size, its parts beside DuckDB, polars, pandas, psycopg, rclone and gcsfs (five to ten minutes)
-	@scripts/setup go services peers
+# Results and figures in the documents are of all years; of fewer, they go to .run.
+bench-etl: LONG = 3
+bench-etl: ## the lightning pipeline over YEARS (34) of synthetic tiles of real size, its parts beside DuckDB, polars, pandas, psycopg, rclone and gcsfs (five to ten minutes); ENGINE=spark: the whole with Spark and with DuckDB, LONG times each
+	@scripts/setup go services $(if $(filter spark,$(ENGINE)),spark,peers)
 	@mkdir -p bin .run && go build -o bin/ ./cmd/duoetl ./cmd/duosandbox ./scripts/benchetl/part ./scripts/benchetl
-	@$(SUDO) bin/benchetl -years $(YEARS) -runs 5 -long 3 $(if $(filter 34,$(YEARS)),-out $(ETL_OUT) -readme README.md,-out .run/benchetl.json)
+	@$(SUDO) bin/benchetl -years $(YEARS) -engine $(ENGINE) -runs 5 -long $(LONG) $(if $(filter 34,$(YEARS)),-out $(ETL_OUT) -readme $(ETL_DOC),-out .run/benchetl-$(ENGINE).json)
 
 test-pg: ## the fence on PostgreSQL 14 to 18, and behind PgBouncer
 	@scripts/setup services

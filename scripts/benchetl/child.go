@@ -22,6 +22,8 @@ type task struct {
 	args []string
 	// whole: the process says nothing of itself, what counts is the time from its start to its end.
 	whole bool
+	// tree: memory counts of all processes that it starts.
+	tree bool
 }
 
 // answer is the last line of a process that measures itself.
@@ -46,7 +48,16 @@ func (s *stage) measure(ctx context.Context, t task) (output []byte, err error) 
 	var out, log bytes.Buffer
 	c.Stdout, c.Stderr = &out, &log
 	run.At = time.Now().UTC()
-	if err := c.Run(); err != nil {
+	if err := c.Start(); err != nil {
+		return nil, fmt.Errorf("run %s of part %s: %w", run.System, run.Part, err)
+	}
+	watched := &watch{pid: c.Process.Pid}
+	if t.tree {
+		watched.begin()
+	}
+	err = c.Wait()
+	run.Tree = watched.end()
+	if err != nil {
 		return nil, fmt.Errorf("run %s of part %s: %w: %s", run.System, run.Part, err, tail(log.Bytes()))
 	}
 	run.Seconds = time.Since(run.At).Seconds()

@@ -25,9 +25,10 @@ Examples:
   make bench-etl YEARS=2
   bin/benchetl -years 34 -out scripts/benchetl/results/benchetl.json -readme README.md
   bin/benchetl -years 34 -parts load -out FILE      keeps what FILE has of other parts
+  make bench-etl ENGINE=spark YEARS=2               the whole pipeline with Spark beside DuckDB, and nothing else
 
-It wants bin/duoetl, bin/duosandbox, bin/part and the peers in .cache/benchetl, which make bench-etl makes. Tiles that are
-made are kept in .cache/tiles.
+It wants bin/duoetl, bin/duosandbox, bin/part and the peers in .cache/benchetl, or Spark in .cache/spark, which make bench-etl
+makes. Tiles that are made are kept in .cache/tiles.
 
 Exit codes: 0 measured; 1 results differ; 2 usage; 3 the run could not be carried out.
 
@@ -36,6 +37,7 @@ Exit codes: 0 measured; 1 results differ; 2 usage; 3 the run could not be carrie
 type options struct {
 	years, runs, long int
 	someParts, remark string
+	engine            string
 	parts             []string
 	out, readme, from string
 }
@@ -58,6 +60,7 @@ func (o *options) flags(set *flag.FlagSet) {
 	set.IntVar(&o.runs, "runs", 3, "runs of what takes seconds")
 	set.IntVar(&o.long, "long", 1, "runs of what goes over all years")
 	set.StringVar(&o.someParts, "parts", strings.Join(parts, ","), "what to measure")
+	set.StringVar(&o.engine, "engine", kindDuckDB, "spark: only the whole pipeline, with Spark and with DuckDB; -readme's block is another then")
 	set.StringVar(&o.remark, "remark", "", "what else is to be said of the machine, with the load average")
 	set.StringVar(&o.out, "out", "", "file for every single run, as JSON; empty: none; parts that are not measured now stay in it")
 	set.StringVar(&o.readme, "readme", "", "file in which the marked block gets the figures; empty: none")
@@ -71,7 +74,13 @@ func (o *options) check(rest []string) error {
 	if o.years < 1 || o.years > lastYear-firstYear+1 || min(o.runs, o.long) < 1 {
 		return fmt.Errorf("-years is within 1..%d, -runs and -long are at least 1", lastYear-firstYear+1)
 	}
+	if o.engine != kindDuckDB && o.engine != kindSpark {
+		return fmt.Errorf("-engine: %q is neither %s nor %s", o.engine, kindDuckDB, kindSpark)
+	}
 	o.parts = strings.Split(o.someParts, ",")
+	if o.engine == kindSpark {
+		o.parts = []string{partPipeline}
+	}
 	for _, p := range o.parts {
 		if !slices.Contains(parts, p) {
 			return fmt.Errorf("-parts: no part is called %q", p)
@@ -97,8 +106,10 @@ func (o *options) report(ctx context.Context, progress io.Writer) (*Report, erro
 		return readReport(o.from)
 	}
 	r := newReport(ctx, o.years)
-	r.Remark = o.remark
-	if old, err := readReport(o.out); err == nil && old.Years == o.years {
+	if r.Remark = o.remark; o.engine == kindSpark {
+		r.Engine = kindSpark
+	}
+	if old, err := readReport(o.out); err == nil && old.Years == o.years && old.Engine == r.Engine {
 		r.keep(old, o.parts)
 	} else if o.out != "" && err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err

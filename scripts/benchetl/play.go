@@ -27,35 +27,54 @@ func (s *stage) play(ctx context.Context) error {
 	return nil
 }
 
-// playPipeline runs duoetl as a job does, each time into tables and a bucket's folder of its own.
+// playPipeline runs duoetl as a job does, each time into tables and a bucket's folder of its own; with the one engine after the other
+// where they are compared.
 func (s *stage) playPipeline(ctx context.Context) error {
+	if s.options.engine == kindSpark {
+		if err := wantSpark(); err != nil {
+			return err
+		}
+		s.report.Versions[onSpark] = sparkVersion()
+	}
 	for n := range s.options.long {
-		name := fmt.Sprintf("bench_%d", n)
-		config := filepath.Join(s.dir, name+".yaml")
-		text := fmt.Sprintf(`pipeline: %[1]s
+		var names []string
+		for _, e := range s.options.engines() {
+			names = append(names, fmt.Sprintf("bench_%d_%s", n, e.kind))
+			if err := s.playEngine(ctx, names[len(names)-1], e); err != nil {
+				return err
+			}
+		}
+		for _, other := range names[1:] {
+			if err := s.sameTables(ctx, names[0], other); err != nil {
+				return err
+			}
+		}
+	}
+	return s.save()
+}
+
+func (s *stage) playEngine(ctx context.Context, name string, e engine) error {
+	config := filepath.Join(s.dir, name+".yaml")
+	text := fmt.Sprintf(`pipeline: %[1]s
 source: {kind: gcs, objects: "tiles/nldn-tiles-{chunk}.csv.gz", window: {from: %[2]d, to: %[3]d}, synthetic: true}
 stages:
   gcs: {bucket: staging, prefix: %[1]s, endpoint: %[4]q}
   s3: {bucket: lake, prefix: %[1]s, endpoint: %[5]q, access_key_env: AWS_ACCESS_KEY_ID, secret_key_env: AWS_SECRET_ACCESS_KEY}
   work: %[6]s
 load: {schema: %[1]s_views}
-`, name, lastYear-s.options.years+1, lastYear, s.cloud.GCS, s.cloud.S3, filepath.Join(s.dir, name))
-		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-			return fmt.Errorf("write configuration: %w", err)
-		}
-		if err := s.quiet(ctx, "bin/duoetl", "init", "--config", config); err != nil {
-			return err
-		}
-		if err := s.runPipeline(ctx, name, config); err != nil {
-			return err
-		}
+%[7]s`, name, lastYear-s.options.years+1, lastYear, s.cloud.GCS, s.cloud.S3, filepath.Join(s.dir, name), e.config())
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		return fmt.Errorf("write configuration: %w", err)
 	}
-	return nil
+	if err := s.quiet(ctx, "bin/duoetl", "init", "--config", config); err != nil {
+		return err
+	}
+	return s.runPipeline(ctx, name, config, e)
 }
 
-func (s *stage) runPipeline(ctx context.Context, name, config string) error {
-	run := Run{Part: partPipeline, Work: workWhole, System: ours, Rows: s.report.Rows}
-	out, err := s.measure(ctx, task{run: run, whole: true, args: []string{"bin/duoetl", "run", "-o", "json", "--config", config}})
+func (s *stage) runPipeline(ctx context.Context, name, config string, e engine) error {
+	run := Run{Part: partPipeline, Work: workWhole, System: e.system, Rows: s.report.Rows}
+	out, err := s.measure(ctx, task{run: run, whole: true, tree: true, args: []string{"bin/duoetl", "run", "-o", "json", "--config", config}})
 	if err != nil {
 		return err
 	}
@@ -77,7 +96,7 @@ func (s *stage) runPipeline(ctx context.Context, name, config string) error {
 			noted.Steps[step.Step] += step.Took.Seconds()
 		}
 	}
-	for _, table := range []string{"day", "month", "cell_month"} {
+	for _, table := range tables {
 		var rows, strikes int64
 		err := s.conn.QueryRow(ctx, "SELECT coalesce(sum(tiles), 0)::bigint, coalesce(sum(strikes), 0)::bigint FROM "+name+"."+table).Scan(&rows, &strikes)
 		if err != nil {
@@ -138,7 +157,7 @@ func (s *stage) playIngest(ctx context.Context) error {
 
 // sums reads the lines of a system's sums that are of the newest years, which all systems have.
 func (s *stage) sums(into map[string][]string, system, dir string) error {
-	for _, name := range []string{"day", "month", "cell_month"} {
+	for _, name := range tables {
 		text, err := os.ReadFile(filepath.Join(dir, name+".csv"))
 		if err != nil {
 			return fmt.Errorf("read sums: %w", err)

@@ -17,7 +17,12 @@ const (
 var marked = figures.Block{Begin: blockBegin, End: blockEnd}
 
 // rewrite puts the figures into the marked block of a file.
-func (r *Report) rewrite(path string) error { return marked.Rewrite(path, r.block()) }
+func (r *Report) rewrite(path string) error {
+	if r.Engine == kindSpark {
+		return markedSpark.Rewrite(path, r.sparkBlock())
+	}
+	return marked.Rewrite(path, r.block())
+}
 
 // block is what the README says of the benchmark.
 func (r *Report) block() string {

@@ -37,6 +37,7 @@ type Report struct {
 	Remark   string `json:",omitempty"` // on the load
 	Go       string
 	Postgres int
+	Engine   string `json:",omitempty"` // spark: the pipeline with both engines; empty in older reports
 	Years    int
 	Rows     int64 // tiles of those years, as the generator says
 	Strikes  int64
@@ -55,7 +56,8 @@ type Run struct {
 	Rows    int64   `json:",omitempty"`
 	Bytes   int64   `json:",omitempty"`
 	Peak    int64   // bytes resident at most, of this process alone
-	CPU     float64 // seconds of processors that it used
+	Tree    int64   `json:",omitempty"` // bytes resident at most, of it and all that it has started; looked at five times a second
+	CPU     float64 // seconds of processors that it used, and all that it has started
 	Load    float64 // load average of the minute before
 	At      time.Time
 	Steps   map[string]float64 `json:",omitempty"` // seconds that each step of the pipeline was at work
@@ -110,7 +112,8 @@ type Cell struct {
 	Amount             float64 // rows, or bytes of the copy, of one run
 	Rate               float64 // amount a second, at P50
 	PerCore            float64 // amount a second of processor time
-	Peak               int64   // bytes, the most of all runs
+	CPU                float64 // seconds of processors, the mean of all runs
+	Peak, Tree         int64   // bytes, the most of all runs
 	Ratio              float64 // our rate by this one's; 0 = unknown
 }
 
@@ -143,7 +146,7 @@ func (r *Report) cell(part, work, system string) Cell {
 			continue
 		}
 		seconds = append(seconds, run.Seconds)
-		c.Amount, c.Peak = float64(max(run.Rows, run.Bytes)), max(c.Peak, run.Peak)
+		c.Amount, c.Peak, c.Tree = float64(max(run.Rows, run.Bytes)), max(c.Peak, run.Peak), max(c.Tree, run.Tree)
 		cpu += run.CPU
 	}
 	c.N = len(seconds)
@@ -151,7 +154,7 @@ func (r *Report) cell(part, work, system string) Cell {
 		return c
 	}
 	c.P50, c.Max = median(seconds), slices.Max(seconds)
-	c.Rate = c.Amount / c.P50
+	c.Rate, c.CPU = c.Amount/c.P50, cpu/float64(c.N)
 	if cpu > 0 {
 		c.PerCore = c.Amount * float64(c.N) / cpu
 	}

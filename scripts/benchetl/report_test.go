@@ -155,7 +155,7 @@ func TestBlock(t *testing.T) {
 }
 
 func TestUsage(t *testing.T) {
-	for _, args := range [][]string{{"-years", "0"}, {"-years", "35"}, {"-runs", "0"}, {"-parts", "fast"}, {"-o", "yaml"}, {"more"}} {
+	for _, args := range [][]string{{"-years", "0"}, {"-years", "35"}, {"-runs", "0"}, {"-parts", "fast"}, {"-engine", "pandas"}, {"-o", "yaml"}, {"more"}} {
 		if code := run(t.Context(), args, io.Discard, io.Discard); code != 2 {
 			t.Errorf("%v: exit code %d", args, code)
 		}
@@ -178,5 +178,47 @@ func TestREADME(t *testing.T) {
 	}
 	if len(report.Broken) > 0 {
 		t.Errorf("results differ: %q", report.Broken)
+	}
+}
+
+func TestBothEngines(t *testing.T) {
+	r := &Report{Engine: kindSpark, Years: 2, Rows: 5e6, Versions: map[string]string{onSpark: "Spark 4"}}
+	r.Runs = []Run{
+		{Part: partPipeline, Work: workWhole, System: ours, Seconds: 10, Rows: 5e6, CPU: 12, Tree: 100 << 20, Steps: map[string]float64{"aggregate": 1}},
+		{Part: partPipeline, Work: workWhole, System: onSpark, Seconds: 40, Rows: 5e6, CPU: 90, Tree: 900 << 20, Steps: map[string]float64{"aggregate": 30}},
+		{Part: partPipeline, Work: workWhole, System: onSpark, Seconds: 60, Rows: 5e6, CPU: 110, Tree: 800 << 20, Steps: map[string]float64{"aggregate": 50}},
+	}
+	file := filepath.Join(t.TempDir(), "DESIGN.md")
+	if err := os.WriteFile(file, []byte("before\n"+markedSpark.Begin+"old\n"+markedSpark.End+blockBegin+"DuckDB's\n"+blockEnd), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.rewrite(file); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"| duoetl | 1 | 10.0 / 10.0 | 0.50 M rows/s | 12 | 100 MiB | 1.0 | 1.00 |\n", "| duoetl on Spark | 2 | 50.0 / 60.0 | 0.10 M rows/s | 100 | 900 MiB | 40.0 | 5.00 |\n",
+		"Spark 4 as local[2]", blockBegin + "DuckDB's\n" + blockEnd,
+	} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("%q is not in %s", want, text)
+		}
+	}
+	duck, both := (&options{engine: kindDuckDB}).engines(), (&options{engine: kindSpark}).engines()
+	if len(duck) != 1 || duck[0].config() != "" || len(both) != 2 || !strings.Contains(both[1].config(), "kind: spark") {
+		t.Errorf("%v, %v", duck, both)
+	}
+}
+
+// TestResident counts a process that this one has started, and not this one.
+func TestResident(t *testing.T) {
+	own := resident(os.Getpid())
+	w := &watch{pid: os.Getpid()}
+	w.begin()
+	if peak := w.end(); own < 1<<20 || peak < 1<<20 || resident(-1) != 0 {
+		t.Errorf("%d and %d bytes, %d of nobody", own, peak, resident(-1))
 	}
 }
