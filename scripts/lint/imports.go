@@ -28,8 +28,9 @@ var rooms = []struct {
 	{"node/admin", []string{"raftstore/door", "proto/...", "node/control", "node/lease"}},
 	// The admin service is spelled in messages of proto, and node answers it.
 	{"node", []string{"raftstore", "gossip", "airflowctl/...", "node/...", "proto/..."}},
-	// Whole nodes in one goroutine; the pure half of raftstore only.
-	{"node/sim", []string{"node", "node/control", "node/lease", "node/sim/metastore", "raftstore/replica"}},
+	// Whole nodes in one goroutine. Of raftstore and airflowctl the words of their interfaces, and the pure half of the former.
+	{"node/sim", []string{"node", "node/control", "node/lease", "node/sim/metastore", "raftstore", "raftstore/replica",
+		"airflowctl", "airflowctl/fence", "gossip", "proto/..."}},
 	{"node/sim/metastore", nil},
 	{"etl/tile", nil},
 	{"etl/nldn", []string{"etl/tile"}},
@@ -57,7 +58,7 @@ var dependencies = []struct {
 	module string
 	rooms  []string
 }{
-	{"go.etcd.io/raft/v3", []string{"raftstore/..."}},
+	{"go.etcd.io/raft/v3", []string{"raftstore/...", "node/sim"}},
 	{"go.etcd.io/bbolt", []string{"raftstore"}},
 	{"github.com/hashicorp/memberlist", []string{"gossip"}},
 	{"github.com/jackc/pgx/v5", []string{"airflowctl/...", "etl/...", "scripts/...", "cmd/duoctl"}}, // duoctl: `metastore init` words the server's errors
@@ -78,7 +79,7 @@ var dependencies = []struct {
 	{"github.com/duckdb/duckdb-go/v2", []string{"etl/aggregate"}},
 	{"github.com/parquet-go/parquet-go", []string{"etl/columnar"}},
 	{"google.golang.org/grpc", []string{"proto/...", "raftstore/door", "raftstore", "node/admin", "cmd/...", "scripts/..."}},
-	{"google.golang.org/protobuf", []string{"proto/...", "raftstore/...", "node", "node/admin", "cmd/...", "scripts/..."}},
+	{"google.golang.org/protobuf", []string{"proto/...", "raftstore/...", "node", "node/admin", "node/sim", "cmd/...", "scripts/..."}},
 	{"go.uber.org/goleak", []string{"scripts/pg/pgtest", "etl/sandbox/sandboxtest"}}, // elsewhere in tests only
 	{"golang.org/x/sys", []string{"raftstore/door", "raftstore", "airflowctl/...", "node", "cmd/...", "etl/...", "scripts/..."}},
 	{"golang.org/x/sync", []string{"raftstore", "airflowctl/...", "node", "cmd/...", "etl/...", "scripts/..."}},

@@ -1,0 +1,205 @@
+package sim
+
+import "time"
+
+// fault is one kind of trouble, and how it ends.
+type fault struct {
+	name string
+	make func(*cluster) func()
+}
+
+// faults are all kinds of trouble there are. Each returns what mends it; nil when it mends itself.
+var faults = []fault{
+	{"kill a daemon", killDaemon},
+	{"take the power from a host", darken},
+	{"freeze a daemon", freezeDaemon},
+	{"freeze a host", freezeHost},
+	{"cut a host off", cutHost},
+	{"cut one way", cutWay},
+	{"cut a host off from the metastore", blind},
+	{"end a daemon in order", stopDaemon},
+	{"move the job", moveJob},
+}
+
+// chaos makes trouble until an instant.
+func (c *cluster) trouble(end instant) {
+	w := c.w
+	pause := w.span(c.plan.faultLeast, c.plan.faultMost)
+	w.in(pause, nil, func() {
+		if w.now >= end {
+			return
+		}
+		f := pick(w.rand, c.plan.faults...)
+		if mend := f.make(c); mend != nil {
+			w.in(w.span(20*time.Millisecond, 2*c.plan.faultMost), nil, mend)
+		}
+		c.trouble(end)
+	})
+}
+
+func (c *cluster) say(format string, args ...any) { c.w.trace.say(c.w.now, "world", format, args...) }
+
+// any draws a host, oftener the one that has the job.
+func (c *cluster) any() *host {
+	if holder := c.oracle.holder(); holder != nil && c.w.often(0.5) {
+		return holder
+	}
+	return c.hosts[c.w.rand.IntN(len(c.hosts))]
+}
+
+func killDaemon(c *cluster) func() {
+	h := c.any()
+	if h.daemon.dead {
+		return nil
+	}
+	c.say("kill daemon %s", h.daemon.name)
+	c.oracle.count.kills++
+	h.daemon.die(false)
+	return h.up
+}
+
+// up starts a daemon if there is none and the host can.
+func (h *host) up() {
+	if !h.dark && !h.frozen && h.daemon.dead {
+		h.c.oracle.count.restarts++
+		h.boot()
+	}
+}
+
+func darken(c *cluster) func() {
+	h := c.any()
+	if h.dark || h.frozen {
+		return nil
+	}
+	c.say("power of %s is gone", h.name)
+	h.dark = true
+	h.daemon.die(true)
+	for _, p := range append([]*process(nil), h.procs...) {
+		p.over("no power")
+	}
+	return func() {
+		if h.dark {
+			h.dark, h.bootAt = false, c.w.now
+			h.up()
+		}
+	}
+}
+
+func freezeDaemon(c *cluster) func() {
+	h := c.any()
+	d := h.daemon
+	if d.dead || d.frozen || h.frozen {
+		return nil
+	}
+	c.say("freeze daemon %s", d.name)
+	c.oracle.count.stalls++
+	c.w.freeze(d.actor)
+	return func() {
+		c.say("thaw daemon %s", d.name)
+		c.w.thaw(d.actor)
+	}
+}
+
+func freezeHost(c *cluster) func() {
+	h := c.any()
+	if h.frozen || h.dark {
+		return nil
+	}
+	c.say("freeze host %s", h.name)
+	c.oracle.count.stalls++
+	h.frozen = true
+	actors := []*actor{h.daemon.actor}
+	for _, p := range h.procs {
+		actors = append(actors, p.actor)
+	}
+	for _, a := range actors {
+		c.w.freeze(a)
+	}
+	return func() {
+		c.say("thaw host %s", h.name)
+		h.frozen = false
+		for _, p := range h.procs {
+			c.oracle.revived(p)
+		}
+		for _, a := range actors {
+			c.w.thaw(a)
+		}
+	}
+}
+
+func (c *cluster) cuts(ways ...way) func() {
+	for _, x := range ways {
+		c.net.cut[x] = true
+	}
+	c.oracle.count.partitions++
+	c.say("cut %v", ways)
+	return func() {
+		c.say("mend %v", ways)
+		for _, x := range ways {
+			delete(c.net.cut, x)
+		}
+	}
+}
+
+func cutHost(c *cluster) func() {
+	h := c.any()
+	var ways []way
+	for _, other := range c.hosts {
+		if other != h {
+			ways = append(ways, way{h.name, other.name}, way{other.name, h.name})
+		}
+	}
+	if c.w.often(0.3) {
+		ways = append(ways, way{h.name, "pg"}, way{"pg", h.name})
+	}
+	return c.cuts(ways...)
+}
+
+func cutWay(c *cluster) func() {
+	h := c.any()
+	other := c.hosts[c.w.rand.IntN(3)]
+	if other == h {
+		return nil
+	}
+	return c.cuts(way{h.name, other.name})
+}
+
+func blind(c *cluster) func() {
+	h := c.any()
+	return c.cuts(way{h.name, "pg"}, way{"pg", h.name})
+}
+
+func stopDaemon(c *cluster) func() {
+	h := c.any()
+	if h.daemon.dead || h.daemon.frozen {
+		return nil
+	}
+	c.say("stop daemon %s", h.daemon.name)
+	h.daemon.stop()
+	return h.up
+}
+
+func moveJob(c *cluster) func() {
+	c.any().daemon.move()
+	return nil
+}
+
+// mend makes everything well, so that progress can be asked for.
+func (c *cluster) mend() {
+	c.say("everything is mended")
+	clear(c.net.cut)
+	for _, h := range c.hosts {
+		h.frozen, h.full, h.slow = false, false, min(c.plan.fsyncMost, 5*time.Millisecond)
+		for _, p := range h.procs {
+			if p.frozen {
+				c.oracle.revived(p)
+				c.w.thaw(p.actor)
+			}
+		}
+		c.w.thaw(h.daemon.actor)
+		if h.dark {
+			h.dark, h.bootAt = false, c.w.now
+		}
+		h.up()
+	}
+}

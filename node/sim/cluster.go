@@ -1,0 +1,68 @@
+package sim
+
+import (
+	"time"
+
+	"github.com/duoflow/duoflow/node"
+	"github.com/duoflow/duoflow/node/lease"
+)
+
+// cluster is three hosts, the network and the metastore.
+type cluster struct {
+	w         *world
+	plan      plan
+	net       *network
+	hosts     []*host
+	db        *server
+	oracle    *oracle
+	preferred uint64
+	actors    uint64
+}
+
+func newCluster(w *world, p plan) *cluster {
+	c := &cluster{w: w, plan: p}
+	c.net = &network{
+		w: w, cut: map[way]bool{}, least: p.delayLeast, most: p.delayMost, slow: p.slow, slowly: p.slowly, drop: p.drop, twice: p.twice,
+	}
+	c.oracle = newOracle(c)
+	c.db = newServer(c)
+	names := []string{"a", "b", "t"}
+	var voters []uint64
+	for _, name := range names {
+		voters = append(voters, node.RaftID(lease.NodeID(name)))
+	}
+	for i, name := range names {
+		c.hosts = append(c.hosts, &host{
+			c: c, name: name, id: voters[i], witness: name == "t", disk: newDisk(voters),
+			rate: 1 + p.skew*(2*w.rand.Float64()-1), wallOff: w.span(-p.wallOff, p.wallOff), slow: p.fsyncMost,
+		})
+	}
+	c.preferred = voters[2]
+	return c
+}
+
+// config is the configuration of a host's daemon.
+func (c *cluster) config(h *host) node.Config {
+	members := map[string]node.Member{}
+	for _, other := range c.hosts {
+		members[other.name] = node.Member{Peer: other.name + ":7400", Witness: other.witness}
+	}
+	return node.Config{
+		Cluster: "sim", Node: h.name, Witness: h.witness, Nodes: members, Detection: c.plan.detection,
+		Jobs: map[string]node.Job{jobName: {Kind: "command", Command: []string{"work"}, Grace: c.plan.grace}},
+	}
+}
+
+func (c *cluster) nameOf(id uint64) string {
+	for _, h := range c.hosts {
+		if h.id == id {
+			return h.name
+		}
+	}
+	return "none"
+}
+
+// fsync draws how long a write of a host's disk takes.
+func (c *cluster) fsync(h *host) time.Duration {
+	return c.w.span(100*time.Microsecond, max(h.slow, 100*time.Microsecond))
+}

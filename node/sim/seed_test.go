@@ -1,0 +1,108 @@
+package sim
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/cryptotest"
+	"time"
+)
+
+// seeds is how many worlds TestSeeds makes when SEEDS does not say.
+const seeds = 200
+
+// run lets the world of a seed happen. Raft draws its election timeouts from crypto/rand, and nodes their tokens.
+func run(t *testing.T, seed uint64, loud bool) Result {
+	t.Helper()
+	cryptotest.SetGlobalRandom(t, seed)
+	return Run(seed, loud)
+}
+
+// TestSeeds makes worlds, each twice, and wants every one to keep the promise and to be the same both times. SEEDS=n makes n of
+// them, from FROM (0) on; SEED=n tells the story of one.
+func TestSeeds(t *testing.T) {
+	if seed, ok := number(t, "SEED"); ok {
+		r := run(t, seed, true)
+		t.Log("\n" + strings.Join(r.Lines, "\n"))
+		if r.Broken != "" {
+			t.Errorf("seed %d: %s", seed, r.Broken)
+		}
+		return
+	}
+	from, _ := number(t, "FROM")
+	count, ok := number(t, "SEEDS")
+	if !ok {
+		count = seeds
+	}
+	var all total
+	began := cpu()
+	for seed := from; seed < from+count; seed++ {
+		all.add(check(t, seed))
+		if all.broken >= 3 {
+			break
+		}
+	}
+	t.Log(all.line(cpu() - began))
+}
+
+// check makes the world of a seed twice.
+func check(t *testing.T, seed uint64) Result {
+	t.Helper()
+	first, second := run(t, seed, false), run(t, seed, false)
+	switch {
+	case first.Broken != "":
+		t.Errorf("seed %d: %s; make sim SEED=%d tells the story", seed, first.Broken, seed)
+	case first.Sum != second.Sum:
+		first.Broken = "two runs differ"
+		t.Errorf("seed %d: two runs differ: %x and %x", seed, first.Sum, second.Sum)
+	}
+	return first
+}
+
+func number(t *testing.T, variable string) (uint64, bool) {
+	t.Helper()
+	text, ok := os.LookupEnv(variable)
+	if !ok || text == "" {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		t.Fatalf("%s=%s is no number", variable, text)
+	}
+	return n, true
+}
+
+// total adds up what worlds contained.
+type total struct {
+	counts
+	worlds, broken int
+	virtual        time.Duration
+}
+
+func (a *total) add(r Result) {
+	a.worlds++
+	a.counts.add(r.counts)
+	a.virtual += r.Virtual
+	if r.Broken != "" {
+		a.broken++
+	}
+}
+
+func (a *total) line(spent time.Duration) string {
+	return fmt.Sprintf("%d seeds, %.0f virtual s, %.0f virtual s per CPU s (each seed runs twice), %d failovers, %d fences, "+
+		"%d zombies revived, %d restarts, %d partitions, %d stalls, %d moves, %d commits, %d violations",
+		a.worlds, a.virtual.Seconds(), 2*a.virtual.Seconds()/spent.Seconds(), a.failovers, a.fences,
+		a.zombies, a.restarts, a.partitions, a.stalls, a.moves, a.commits, a.broken)
+}
+
+// cpu is the time that this process has been on a processor.
+func cpu() time.Duration {
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		panic(err)
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+}

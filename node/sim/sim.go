@@ -1,0 +1,87 @@
+package sim
+
+import (
+	"fmt"
+	"runtime/debug"
+	"time"
+)
+
+// Result is what became of one seed.
+type Result struct {
+	Seed uint64
+	// Broken says what must not have happened; empty when all went well.
+	Broken string
+	// Sum is over all that happened: two runs of a seed have the same.
+	Sum   uint64
+	Lines []string
+	// Virtual is how much time passed in the world.
+	Virtual time.Duration
+	counts
+}
+
+// settleWithin is how long after everything is mended the job may take to be served again.
+const settleWithin = 90 * time.Second
+
+// Run lets the world of a seed happen. loud keeps its story.
+func Run(seed uint64, loud bool) (r Result) {
+	t := newTrace(loud)
+	w := newWorld(seed, t)
+	c := newCluster(w, drawPlan(w.rand))
+	defer func() {
+		r.Seed, r.Sum, r.Lines, r.Virtual, r.counts = seed, t.sum, t.lines, w.now, c.oracle.count
+		if p := recover(); p != nil {
+			r.Broken = fmt.Sprintf("at %s: panic: %v", w.now, p)
+			r.Lines = append(t.lines, r.Broken, string(debug.Stack()))
+		}
+		c.end()
+	}()
+	c.say("plan %+v", c.plan)
+	c.run()
+	return Result{Broken: c.oracle.broken}
+}
+
+func (c *cluster) run() {
+	for _, h := range c.hosts {
+		h.boot()
+	}
+	c.w.until(3 * time.Second)
+	end := c.w.now + c.plan.chaos
+	c.trouble(end)
+	c.pass(end)
+	c.mend()
+	for deadline := c.w.now + settleWithin; !c.well(); {
+		if c.w.now >= deadline {
+			c.oracle.fail("liveness: %s after everything is well nobody serves", settleWithin)
+		}
+		if c.oracle.broken != "" {
+			return
+		}
+		c.pass(c.w.now + 100*time.Millisecond)
+	}
+	c.pass(c.w.now + 2*time.Second)
+	if !c.well() {
+		c.oracle.fail("liveness: it served, and does not any more")
+	}
+}
+
+// pass lets time go by unless something is broken.
+func (c *cluster) pass(end instant) {
+	for c.w.now < end && c.oracle.broken == "" {
+		c.w.until(min(end, c.w.now+100*time.Millisecond))
+	}
+}
+
+func (c *cluster) well() bool { return c.oracle.serving(5 * time.Second) }
+
+// end unwinds everything.
+func (c *cluster) end() {
+	for _, h := range c.hosts {
+		if h.daemon != nil && !h.daemon.dead {
+			c.w.kill(h.daemon.actor)
+			h.daemon.cancel()
+		}
+		for _, p := range h.procs {
+			c.w.kill(p.actor)
+		}
+	}
+}
