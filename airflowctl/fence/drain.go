@@ -14,6 +14,8 @@ FROM duoflow.drain($1::text, $2::text, $3::bigint, $4::text, $5::int[], $6::bool
 
 	// drainPause lies between two looks; pg_terminate_backend's own wait has steps of 100 ms.
 	drainPause = 4 * time.Millisecond
+	// secondLook is how soon the first look is followed by one that knows who has the signal.
+	secondLook = time.Millisecond
 	// unlistedGrace is how long a login under way may take before it is ended (Postgres <= 15).
 	unlistedGrace = 250 * time.Millisecond
 	// drainAlarm is when a drain that still waits is logged; it then goes on waiting.
@@ -54,7 +56,7 @@ func (f *Fencer) Drain(ctx context.Context, claim Claim) error {
 	began, alarmed := time.Now(), false
 	var seen left
 	var suspects []int32 // logins that were under way at the first look; nil = not looked yet
-	for {
+	for pause := secondLook; ; pause = drainPause {
 		found, err := f.drainOnce(ctx, claim, suspects, time.Since(began) > unlistedGrace)
 		switch {
 		case err != nil && (!repeatable(err) || ctx.Err() != nil):
@@ -71,7 +73,7 @@ func (f *Fencer) Drain(ctx context.Context, claim Claim) error {
 			alarmed = true
 			f.log.Warn("drain still waits", "epoch", claim.Epoch, "reason", seen.String(), "err", err)
 		}
-		sleep(ctx, drainPause)
+		sleep(ctx, pause)
 	}
 }
 

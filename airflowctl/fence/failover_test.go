@@ -243,12 +243,12 @@ func TestAStandbyWithoutTheFenceIsSeenAndFencedAgain(t *testing.T) {
 	second := claim(2, "b")
 	secondLogin := take(t, f, second)
 	mustExec(t, login(t, secondLogin), insertW, 2)
-	eventually(t, "health shows epoch 2", func() bool { h, _, _ := w.get(); return h.Row.Epoch == 2 })
+	eventually(t, "health shows epoch 2", func() bool { h, _ := w.get(); return h.Row.Epoch == 2 })
 
 	mustKill(t, p.primary)
 	mustRestart(t, p.standby)
 	p.promote()
-	eventually(t, "health shows the older row", func() bool { h, _, _ := w.get(); return h.Writable && h.Row.Epoch == 1 && h.HighestRole == 1 })
+	eventually(t, "health shows the older row", func() bool { h, _ := w.get(); return h.Writable && h.Row.Epoch == 1 && h.HighestRole == 1 })
 
 	if _, err := connectSoon(secondLogin.DSN()); code(err) != "28P01" {
 		t.Errorf("login of epoch 2, whose role is lost: %v", err)

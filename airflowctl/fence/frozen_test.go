@@ -224,14 +224,14 @@ func TestALockOnTheFenceTableDoesNotMakeTheServerUnreachable(t *testing.T) {
 	f := b.fencer(b.a, watching(&w, 20*time.Millisecond))
 	c := claim(1, "a")
 	take(t, f, c)
-	eventually(t, "row seen", func() bool { h, _, _ := w.get(); return h.Row.Epoch == 1 })
+	eventually(t, "row seen", func() bool { h, _ := w.get(); return h.Row.Epoch == 1 })
 	locker := b.owner()
 	mustExec(t, locker, "BEGIN")
 	mustExec(t, locker, "LOCK TABLE duoflow.fence IN ACCESS EXCLUSIVE MODE")
-	eventually(t, "lock noticed", func() bool { h, _, _ := w.get(); return strings.Contains(h.Err, "lock") })
-	_, _, first := w.get()
+	eventually(t, "lock noticed", func() bool { h, _ := w.get(); return strings.Contains(h.Err, "lock") })
+	_, first := w.get()
 	eventually(t, "three probes", func() bool {
-		h, _, seen := w.get()
+		h, seen := w.get()
 		if !h.Reachable || !h.Writable || h.Row.Token != c.Token {
 			t.Fatalf("health under a lock = %+v", h)
 		}
@@ -244,5 +244,5 @@ func TestALockOnTheFenceTableDoesNotMakeTheServerUnreachable(t *testing.T) {
 	}
 	_, err := locker.Exec(t.Context(), "COMMIT")
 	wantCode(t, "commit of the lock's holder", err, "57P01", "closed")
-	eventually(t, "healthy again", func() bool { h, _, _ := w.get(); return h.Row.Epoch == 2 && h.Err == "" })
+	eventually(t, "healthy again", func() bool { h, _ := w.get(); return h.Row.Epoch == 2 && h.Err == "" })
 }

@@ -94,7 +94,10 @@ $duoflow$;
 -- drain ends the sessions of older epoch roles and tells what is left. Called again and again, each
 -- time in a transaction of its own (a transaction sees one picture of the sessions).
 --   holds    the row still is (p_epoch, p_token); when not, nothing was done
---   remain   sessions that could still commit, prepared transactions included
+--   remain   sessions that could still commit. The list of sessions is a picture, and the signals go out after it: a
+--            session that it shows as idle may have begun a statement before its signal came. So the first call
+--            (p_unlisted is null) counts idle sessions too; to a later one "idle" means idle with the signal.
+--   prepared transactions of old roles that somebody may still commit
 --   unlisted Postgres <= 15: logins under way that pg_stat_activity does not show yet. One of them
 --            may have done SET ROLE (in its options) before the REVOKE. Only those seen by the first
 --            call matter: pass them back as p_unlisted. p_force ends them.
@@ -127,7 +130,8 @@ BEGIN
     WHERE EXISTS (SELECT 1 FROM mine) AND a.usesysid IN (SELECT old.id FROM old)
   )
   SELECT EXISTS (SELECT 1 FROM mine),
-    (SELECT array_agg(e.pid ORDER BY e.pid) FROM ended e WHERE can_set_role OR e.state IS DISTINCT FROM 'idle'),
+    (SELECT array_agg(e.pid ORDER BY e.pid) FROM ended e
+     WHERE can_set_role OR p_unlisted IS NULL OR e.state IS DISTINCT FROM 'idle'),
     (SELECT array_agg(x.gid ORDER BY x.gid) FROM pg_catalog.pg_prepared_xacts x
      WHERE x.database = current_database() AND x.owner IN (SELECT old.name FROM old))
   INTO holds, remain, prepared;
