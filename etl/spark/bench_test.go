@@ -83,7 +83,7 @@ func BenchmarkEngines(b *testing.B) {
 			})
 			b.Run(fmt.Sprintf("spark/%s-%d", kind, years), func(b *testing.B) {
 				c := w.config()
-				c.Memory = 2 << 30
+				c.Memory, c.Settings = 2<<30, nil
 				for b.Loop() {
 					e := w.engine(c)
 					own, others := cpu(b, syscall.RUSAGE_SELF), cpu(b, syscall.RUSAGE_CHILDREN)

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -86,7 +87,7 @@ func (c *cluster) start(class string, args ...string) *daemon {
 	d.cmd.Stdout, d.cmd.Stderr = d, d
 	d.cmd.Env = []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + c.t.TempDir(), "SPARK_HOME=" + home, "SPARK_LOCAL_IP=127.0.0.1", "SPARK_DAEMON_MEMORY=256m",
-		"SPARK_DAEMON_JAVA_OPTS=-Dspark.authenticate=true -Dspark.network.crypto.enabled=true", "_SPARK_AUTH_SECRET=" + clusterSecret,
+		"SPARK_DAEMON_JAVA_OPTS=-Dspark.authenticate=true -Dspark.network.crypto.enabled=true " + quickJava, "_SPARK_AUTH_SECRET=" + clusterSecret,
 	}
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	d.cmd.WaitDelay = 5 * time.Second
@@ -117,26 +118,41 @@ type outcome struct {
 	err    error
 }
 
-func (w *lake) begin(ctx context.Context, e *spark.Engine, url string) <-chan outcome {
-	done := make(chan outcome, 1)
-	go func() {
-		r, err := e.Aggregate(ctx, aggregate.Job{Chunk: "2018", Inputs: []string{url}})
-		done <- outcome{r, err}
-	}()
-	return done
+// begun is a chunk that is at work, and what was last said of its progress.
+type begun struct {
+	done chan outcome
+	said atomic.Value
 }
 
-func until(t *testing.T, what string, ok func() bool) {
+func (w *lake) begin(ctx context.Context, e *spark.Engine, url string) *begun {
+	b := &begun{done: make(chan outcome, 1)}
+	b.said.Store("")
+	go func() {
+		r, err := e.Aggregate(ctx, aggregate.Job{Chunk: "2018", Inputs: []string{url}, Note: func(text string) { b.said.Store(text) }})
+		b.done <- outcome{r, err}
+	}()
+	return b
+}
+
+var counted = regexp.MustCompile(`^spark: totals, \d+ of \d+ tasks`)
+
+// counts tells whether Spark's REST API has been asked for the tasks.
+func (b *begun) counts() bool { return counted.MatchString(b.said.Load().(string)) }
+
+// stuck is for how long something is waited for: a Java starts in a minute and more on a busy machine.
+const stuck = 5 * time.Minute
+
+func until(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(2 * time.Minute); !ok(); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(stuck); !ok(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited two minutes for %s", what)
+			t.Fatalf("waited %v for %s", stuck, what)
 		}
 	}
 }
 
 // processes are the command lines, by pid, of those that name a folder, or work in it.
-func processes(t *testing.T, dir string) map[int]string {
+func processes(t testing.TB, dir string) map[int]string {
 	t.Helper()
 	out := map[int]string{}
 	all, err := filepath.Glob("/proc/[0-9]*")

@@ -16,51 +16,99 @@ import (
 	"github.com/duoflow/duoflow/etl/aggregate"
 	"github.com/duoflow/duoflow/etl/sandbox"
 	"github.com/duoflow/duoflow/etl/spark"
+	"github.com/duoflow/duoflow/etl/tile"
 )
 
-// TestLocalOverS3 compares the engines to the byte, and looks where secrets might show.
+// TestLocalOverS3 is one Spark that is asked for all there is: it compares the engines to the byte, looks where secrets might show,
+// and goes through what goes wrong, until Spark itself is killed, comes back, and is cancelled.
 func TestLocalOverS3(t *testing.T) {
 	w := newLake(t)
 	inputs := w.inputs("2018", 0.005)
 	want := w.duck(inputs[0], "2018")
 	c := w.config()
 	e := w.engine(c)
-	noted := 0
-	for _, parts := range []int{1, 2, 8} {
-		for _, in := range inputs {
-			got, err := e.Partitioned(parts).Aggregate(t.Context(), aggregate.Job{Chunk: "2018", Inputs: []string{in.url}, Note: func(string) { noted++ }})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if d := aggregate.Difference(want, got); d != "" {
-				t.Errorf("%s in %d parts: %s", in.url, parts, d)
-			}
-		}
-	}
-	if noted == 0 {
-		t.Error("nothing was said of the progress")
-	}
+	w.same(e, inputs, want)
 	noSecrets(t, c.Dir)
-
-	_, err := e.Aggregate(t.Context(), aggregate.Job{Chunk: "2018", Inputs: []string{inputs[0].url + "x"}})
-	if !errors.Is(err, spark.ErrQuery) || !strings.Contains(err.Error(), "2018") {
-		t.Errorf("no such object: %v", err)
-	}
-	_, err = e.Aggregate(t.Context(), aggregate.Job{Chunk: "2017", Inputs: []string{inputs[0].url}})
-	if !errors.Is(err, aggregate.ErrDiffers) {
-		t.Errorf("another year: %v", err)
-	}
-	_, err = e.Aggregate(t.Context(), aggregate.Job{Chunk: "2018", Inputs: []string{w.damaged(inputs[0]).url}})
-	if !errors.Is(err, spark.ErrQuery) {
-		t.Errorf("a damaged object: %v", err)
-	}
+	w.refused(e, inputs[0])
 	if got, err := e.Aggregate(t.Context(), aggregate.Job{Chunk: "2018", Inputs: []string{inputs[0].url}}); err != nil || aggregate.Difference(want, got) != "" {
 		t.Errorf("after errors: %v", err)
 	}
-	e.Close()
+	w.killed(e, c.Dir, inputs[0], want)
+	w.cancelled(e, inputs[0])
 	if left := processes(t, c.Dir); len(left) > 0 {
 		t.Errorf("left: %v", left)
 	}
+}
+
+// same compares a Spark's results with DuckDB's, whatever the order of the rows and the number of parts.
+func (w *lake) same(e *spark.Engine, inputs []input, want aggregate.Result) {
+	w.t.Helper()
+	for _, parts := range []int{1, 2, 8} {
+		for _, in := range inputs {
+			got, err := e.Partitioned(parts).Aggregate(w.t.Context(), aggregate.Job{Chunk: "2018", Inputs: []string{in.url}})
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			if d := aggregate.Difference(want, got); d != "" {
+				w.t.Errorf("%s in %d parts: %s", in.url, parts, d)
+			}
+		}
+	}
+}
+
+// refused are questions that cannot be answered. Spark stays.
+func (w *lake) refused(e *spark.Engine, in input) {
+	w.t.Helper()
+	for what, q := range map[string]struct {
+		chunk tile.Chunk
+		url   string
+		want  error
+		says  string
+	}{
+		"no such object":   {"2018", in.url + "x", spark.ErrQuery, "2018"},
+		"another year":     {"2017", in.url, aggregate.ErrDiffers, ""},
+		"a damaged object": {"2018", w.damaged(in).url, spark.ErrQuery, ""},
+	} {
+		_, err := e.Aggregate(w.t.Context(), aggregate.Job{Chunk: q.chunk, Inputs: []string{q.url}})
+		if !errors.Is(err, q.want) || !strings.Contains(err.Error(), q.says) {
+			w.t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+// killed ends Java while it reads: Spark is started again, for the same chunk.
+func (w *lake) killed(e *spark.Engine, dir string, in input, want aggregate.Result) {
+	w.t.Helper()
+	hits := w.faults.Add(sandbox.Fault{Server: sandbox.S3, Call: "GetObject", Name: ".parquet", Times: 1, Delay: time.Minute})
+	chunk := w.begin(w.t.Context(), e, in.url)
+	until(w.t, "Spark to read, and to say how far it is", func() bool { return hits() > 0 && chunk.counts() })
+	for pid, line := range processes(w.t, dir) {
+		if strings.Contains(line, "SparkSubmit") {
+			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+				w.t.Fatal(err)
+			}
+		}
+	}
+	if got := <-chunk.done; got.err != nil || aggregate.Difference(want, got.result) != "" {
+		w.t.Errorf("killed once: %v", got.err)
+	}
+	w.faults.Clear()
+}
+
+// cancelled ends the context while Spark reads.
+func (w *lake) cancelled(e *spark.Engine, in input) {
+	w.t.Helper()
+	hits := w.faults.Add(sandbox.Fault{Server: sandbox.S3, Call: "GetObject", Name: ".parquet", Delay: time.Minute})
+	ctx, cancel := context.WithCancel(w.t.Context())
+	chunk := w.begin(ctx, e, in.url)
+	until(w.t, "Spark to read", func() bool { return hits() > 0 })
+	began := time.Now()
+	cancel()
+	if got := <-chunk.done; !errors.Is(got.err, context.Canceled) {
+		w.t.Errorf("cancelled: %v", got.err)
+	}
+	w.t.Logf("cancelled in %v", time.Since(began))
+	w.faults.Clear()
 }
 
 // noSecrets looks at command lines, at the files of the run, and at what Spark's own pages show to everybody.
@@ -122,44 +170,6 @@ func TestWrongKeys(t *testing.T) {
 	}
 }
 
-// TestDriverKilledAndCancelled kills Spark twice in the same chunk's place: once and it recovers, and by the context for good.
-func TestDriverKilledAndCancelled(t *testing.T) {
-	w := newLake(t)
-	in := w.inputs("2018", 0.002)[0]
-	want := w.duck(in, "2018")
-	c := w.config()
-	e := w.engine(c)
-
-	hits := w.faults.Add(sandbox.Fault{Server: sandbox.S3, Call: "GetObject", Name: ".parquet", Times: 1, Delay: 20 * time.Second})
-	done := w.begin(t.Context(), e, in.url)
-	until(t, "Spark to read", func() bool { return hits() > 0 })
-	for pid, line := range processes(t, c.Dir) {
-		if strings.Contains(line, "SparkSubmit") {
-			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	if got := <-done; got.err != nil || aggregate.Difference(want, got.result) != "" {
-		t.Errorf("killed once: %v", got.err)
-	}
-
-	w.faults.Clear()
-	hits = w.faults.Add(sandbox.Fault{Server: sandbox.S3, Call: "GetObject", Name: ".parquet", Delay: 20 * time.Second})
-	ctx, cancel := context.WithCancel(t.Context())
-	done = w.begin(ctx, e, in.url)
-	until(t, "Spark to read", func() bool { return hits() > 0 })
-	began := time.Now()
-	cancel()
-	if got := <-done; !errors.Is(got.err, context.Canceled) {
-		t.Errorf("cancelled: %v", got.err)
-	}
-	t.Logf("cancelled in %v", time.Since(began))
-	if left := processes(t, c.Dir); len(left) > 0 {
-		t.Errorf("left: %v", left)
-	}
-}
-
 // TestCluster is a real master with workers that come, are killed, and come again.
 func TestCluster(t *testing.T) {
 	w := newLake(t)
@@ -168,7 +178,7 @@ func TestCluster(t *testing.T) {
 	cl := newCluster(t)
 	c := w.config()
 	c.Master, c.Secret, c.Wait = cl.master(), clusterSecret, 5*time.Second
-	c.Settings = []string{"spark.task.maxFailures=8"}
+	c.Settings = append(c.Settings, "spark.task.maxFailures=8")
 	e := w.engine(c)
 	_, err := e.Aggregate(t.Context(), aggregate.Job{Chunk: "2018", Inputs: []string{inputs[0].url}})
 	if !errors.Is(err, spark.ErrStalled) || !strings.Contains(err.Error(), "worker") {
@@ -176,27 +186,17 @@ func TestCluster(t *testing.T) {
 	}
 
 	first := cl.worker()
-	c.Wait = 2 * time.Minute
+	c.Wait = stuck
 	e = w.engine(c)
-	for _, parts := range []int{1, 8} {
-		for _, in := range inputs {
-			got, err := e.Partitioned(parts).Aggregate(t.Context(), aggregate.Job{Chunk: "2018", Inputs: []string{in.url}})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if d := aggregate.Difference(want, got); d != "" {
-				t.Errorf("%s in %d parts: %s", in.url, parts, d)
-			}
-		}
-	}
+	w.same(e, inputs, want)
 	noSecrets(t, c.Dir)
 
-	hits := w.faults.Add(sandbox.Fault{Server: sandbox.S3, Call: "GetObject", Name: ".parquet", Times: 1, Delay: 30 * time.Second})
-	done := w.begin(t.Context(), e, inputs[0].url)
-	until(t, "an executor to read", func() bool { return hits() > 0 })
+	hits := w.faults.Add(sandbox.Fault{Server: sandbox.S3, Call: "GetObject", Name: ".parquet", Times: 1, Delay: time.Minute})
+	chunk := w.begin(t.Context(), e, inputs[0].url)
+	until(t, "an executor to read, and the driver to say how far it is", func() bool { return hits() > 0 && chunk.counts() })
 	first.kill() // with its executor
 	cl.worker()
-	if got := <-done; got.err != nil || aggregate.Difference(want, got.result) != "" {
+	if got := <-chunk.done; got.err != nil || aggregate.Difference(want, got.result) != "" {
 		t.Errorf("worker killed: %v", got.err)
 	}
 

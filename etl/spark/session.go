@@ -68,8 +68,9 @@ type answer struct {
 	Stopped bool   `json:"stopped"` // Spark cannot go on
 }
 
-// startWithin is how long Spark may take to start: it asks a master three times, twenty seconds apart.
-const startWithin = 3 * time.Minute
+// startWithin is how long Spark may take to start: it asks a master three times, twenty seconds apart; and with a processor that
+// twenty others want it took 160 s here.
+const startWithin = 5 * time.Minute
 
 // open starts Spark and waits until it is ready.
 func open(ctx context.Context, c Config, i install) (*session, error) {
