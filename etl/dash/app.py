@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
-from html import escape as html_text
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
 
 import flask
 from dash import ClientsideFunction, Dash, Input, Output, State as Given, dcc, html
+from plotly.io.json import to_json_plotly
 
 import page
 import panels
@@ -20,6 +20,7 @@ import tables
 import words
 from data import Data
 from database import Problem
+from markup import markup
 from queries import Coverage
 from state import State, parse
 
@@ -27,7 +28,10 @@ HERE = Path(__file__).resolve().parent
 PANELS = ("daily", "monthly", "dayofmonth", "map")
 CHOICES = (("year", "value"), ("month", "data"), ("day", "data"), ("scale", "data"))
 FIRST, LAST = 1987, 2020  # of the slider while nothing is known
+PLOTLY, DRAW = HERE / "plotly" / "plotly-cartesian.min.js", HERE / "assets" / "draw.js"
+FOR_EVER = "public, max-age=31536000, immutable"  # of what has its hash in its address
 
+# What Dash would start with stands in a template, which a browser does not run: draw.js starts it when the figures are drawn.
 INDEX = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -35,12 +39,15 @@ INDEX = """<!DOCTYPE html>
 <title>{%title%}</title>
 {%favicon%}
 {%css%}
-<script async src="PLOTLY"></script>
+<link rel="prefetch" href="PLOTLY">
+<script defer src="DRAW"></script>
 </head>
 <body>
-<noscript>This page draws its figures with JavaScript. Without it, the numbers are at csv/daily.csv?year=2016 and the like.</noscript>
-{%app_entry%}
-<footer>{%config%}{%scripts%}{%renderer%}</footer>
+<noscript>This page draws its figures with JavaScript. Without it, the links CSV below have their numbers.</noscript>
+<div id="first"><!--first--></div>
+<div id="dash" class="waiting">{%app_entry%}</div>
+<script id="layout" type="application/json" data-plotly="PLOTLY"><!--layout--></script>
+<footer>{%config%}<template id="scripts">{%scripts%}{%renderer%}</template></footer>
 </body>
 </html>"""
 
@@ -93,17 +100,11 @@ def header(data: Data) -> list[Any]:
     ]
 
 
-def asked_state(prefix: str) -> State:
-    """Read the state from the address of the page that asks for its layout; the browser tells it as the referrer."""
-    address = urlsplit(flask.request.referrer or "") if flask.has_request_context() else urlsplit("")
-    return parse(dict(parse_qsl(address.query))) if address.path == prefix else State()
-
-
-def serve_layout(data: Data, prefix: str) -> html.Div:
+def make_layout(data: Data, state: State, prefix: str) -> html.Div:
     """Return the page with its figures drawn in, so that the first look costs no further question."""
     coverage, _ = known(data)
     first, last = (coverage.first, coverage.last) if coverage else (FIRST, LAST)
-    state = asked_state(prefix).within(first, last)
+    state = state.within(first, last)
     gone: list[Any] = [html.Strong("The dashboard's server does not answer."), " It is tried again every few seconds. If it stays so, start it again."]
     return html.Div(
         [
@@ -114,6 +115,7 @@ def serve_layout(data: Data, prefix: str) -> html.Div:
             html.Main([page.panel(panels.panel(name, data, state, prefix)) for name in PANELS], id="figures", className="grid", tabIndex="-1"),
             page.panel(panels.panel("coverage", data, state, prefix), beside=page.legend()),
             dcc.Store(id="news", data=news(data)),
+            dcc.Store(id="started"),
             dcc.Store(id="address"),
             dcc.Store(id="saved"),
         ],
@@ -146,8 +148,8 @@ def add_callbacks(app: Dash, data: Data, prefix: str) -> None:
         first, last = (coverage.first, coverage.last) if coverage else (FIRST, LAST)
         return header(data), first, last, page.marks(first, last)
 
-    given = [Given("year", "min"), Given("year", "max"), *(Given(*choice) for choice in CHOICES)]
-    app.clientside_callback(ClientsideFunction("lightning", "start"), *(Output(*choice) for choice in CHOICES), Input("address", "id"), *given)
+    given = [Given("year", "min"), Given("year", "max"), Given("year", "value")]
+    app.clientside_callback(ClientsideFunction("lightning", "start"), Output("started", "data"), Input("started", "id"), *given)
     app.clientside_callback(ClientsideFunction("lightning", "write"), Output("address", "data"), Input("year", "value"), prevent_initial_call=True)
     clicks = [Input(f"{name}-png", "n_clicks") for name in (*PANELS, "coverage")]
     app.clientside_callback(ClientsideFunction("lightning", "png"), Output("saved", "data"), *clicks, prevent_initial_call=True)
@@ -173,11 +175,27 @@ def add_routes(app: Dash, data: Data, prefix: str) -> None:
         return told, 503 if told["problem"] else 200
 
 
+def address(script: Path) -> str:
+    """Return where a script is served, below the prefix; a changed one has another address."""
+    return f"script/{hashlib.sha256(script.read_bytes()).hexdigest()[:16]}/{script.name}"
+
+
+def add_scripts(app: Dash, prefix: str) -> None:
+    """Serve what draws the figures; a browser asks for it once."""
+    server: flask.Flask = app.server
+    for script in (PLOTLY, DRAW):
+
+        @server.get(prefix + address(script), endpoint=script.name)
+        def send(script: Path = script) -> flask.Response:
+            answer = flask.send_file(script, mimetype="text/javascript")
+            answer.headers["Cache-Control"] = FOR_EVER
+            return answer
+
+
 def secure(app: Dash) -> None:
     """Tell the browser to ask nobody but us, whatever a library may want."""
-    scripts = " ".join(app.csp_hashes())
     policy = (
-        f"default-src 'self'; script-src 'self' {scripts}; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+        "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
         "object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
     )
 
@@ -192,25 +210,17 @@ def secure(app: Dash) -> None:
 
 
 class Page(Dash):
-    """Dash whose first paint has the numbers in words, before any script has run."""
+    """Dash whose page comes with its layout: as HTML, to be painted before any script has run, and as what Dash makes the page of."""
 
     data: Data
     prefix: str
 
     def interpolate_index(self, *_: Any, **parts: Any) -> str:
-        """Put them where Dash says Loading."""
-        told = "".join(f"<p>{html_text(line)}</p>" for line in first_words(self.data, parse(flask.request.args)))
-        parts["app_entry"] = parts["app_entry"].replace("Loading...", told)
-        return str(super().interpolate_index(**parts))  # type: ignore[no-untyped-call]
-
-
-def first_words(data: Data, state: State) -> list[str]:
-    """Say what the figures will show."""
-    coverage, notice = known(data)
-    if coverage is None:
-        return ["Lightning strikes", notice.words if notice else ""]
-    shown = [panels.panel(name, data, state, "") for name in PANELS]
-    return [f"Lightning strikes {coverage.first}-{coverage.last}", words.badge(coverage), *(f"{one.heading}. {one.caption}" for one in shown)]
+        """Put it in."""
+        layout = make_layout(self.data, parse(flask.request.args), self.prefix)
+        index = str(super().interpolate_index(**parts))  # type: ignore[no-untyped-call]
+        text = str(to_json_plotly(layout)).replace("<", "\\u003c")
+        return index.replace("<!--first-->", markup(layout), 1).replace("<!--layout-->", text, 1)
 
 
 def build(data: Data, prefix: str = "/") -> Dash:
@@ -222,15 +232,17 @@ def build(data: Data, prefix: str = "/") -> Dash:
         serve_locally=True,
         assets_folder=str(HERE / "assets"),
         url_base_pathname=prefix,
-        index_string=INDEX.replace("PLOTLY", f"{prefix}_dash-component-suites/plotly/package_data/plotly.min.js"),
+        assets_ignore="^draw",
+        index_string=INDEX.replace("PLOTLY", prefix + address(PLOTLY)).replace("DRAW", prefix + address(DRAW)),
         add_log_handler=False,
         suppress_callback_exceptions=True,  # else every index carries the layout a second time
         enable_mcp=False,
     )
     app.data, app.prefix = data, prefix
-    app.layout = lambda: serve_layout(data, prefix)
+    app.layout = lambda: make_layout(data, State(), prefix)
     add_callbacks(app, data, prefix)
     add_routes(app, data, prefix)
+    add_scripts(app, prefix)
     secure(app)
     return app
 

@@ -8,11 +8,10 @@ from typing import Any
 from dash import dcc, html
 
 import figures
+from figure import Figure
 from queries import MISSING, MONTHS, NOT_LOADED, PARTIAL, WHOLE, Coverage
 from state import SCALES, State
 from words import Notice
-
-CONFIG: Any = {"displayModeBar": False, "responsive": True, "scrollZoom": False, "doubleClick": "reset+autosize", "showTips": False}
 
 
 @dataclass(frozen=True)
@@ -57,14 +56,14 @@ def panel(shown: Panel, beside: Any = None) -> html.Section:
             ),
             html.P(shown.caption, id=f"{shown.name}-caption", className="caption", **extra({"aria-live": "polite"})),
             html.Div(
-                dcc.Graph(id=shown.name, figure=shown.figure, config=CONFIG, className="graph", responsive=True),
+                Figure(id=shown.name, figure=shown.figure, className="graph"),
                 role="img",
                 className="frame",
                 **extra({"aria-labelledby": heading, "aria-describedby": f"{shown.name}-caption"}),
             ),
         ],
         id=f"{shown.name}-panel",
-        className="panel",
+        className=f"panel {shown.name}",
         **extra({"aria-labelledby": heading}),
     )
 

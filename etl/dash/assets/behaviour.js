@@ -17,6 +17,8 @@
   const RETRY_MS = [200, 1000, 3000];
   const plainFetch = window.fetch.bind(window);
   window.fetch = async function (resource, options) {
+    const here = window.lightning.answer(resource);
+    if (here) return here;
     for (const wait of String(resource.url || resource).includes("/_dash-") ? RETRY_MS : []) {
       try {
         return await plainFetch(resource, options);
@@ -121,19 +123,18 @@
     for (const input of document.querySelectorAll("#year input")) input.setAttribute("aria-label", "Year");
   }
 
-  function start(_, first, last, ...values) {
-    slid = { first, last, now: values[0] };
-    new MutationObserver(nameThumb).observe(document.querySelector(".controls"), { childList: true, subtree: true });
+  function start(_, first, last, now) {
+    slid = { first, last, now };
+    new MutationObserver(nameThumb).observe(document.querySelector("#dash .controls"), { childList: true, subtree: true });
     nameThumb();
     window.addEventListener("popstate", () => goTo(readAddress()));
     setInterval(poll, POLL_MS);
     document.addEventListener("visibilitychange", poll);
     poll();
     listen();
-    if (!window.location.search) return CHOICES.map(keep);
-    const state = readAddress();
-    show(state);
-    return CHOICES.map((name, i) => (state[name] === values[i] ? keep() : state[name]));
+    show(readAddress()); // the title; and a browser may have kept in a list what was chosen before a reload
+    document.documentElement.dataset.ready = "true"; // for whoever waits until the controls answer
+    return keep();
   }
 
   function remember(state) {

@@ -113,6 +113,13 @@ def browser() -> Iterator[Browser]:
         made.close()
 
 
+DRAWN = """() => [
+  [...document.querySelectorAll('#dash .js-plotly-plot')].filter(g => g.calcdata && g.querySelector('.main-svg')).length,
+  document.querySelector('#year [role=slider][aria-label=Year]') !== null,
+  document.documentElement.dataset.ready === 'true',
+]"""
+
+
 class Watched:
     """A page whose every request and complaint is seen."""
 
@@ -141,9 +148,8 @@ class Watched:
         return self
 
     def drawn(self) -> None:
-        """Wait until all figures are there."""
-        count = "() => [...document.querySelectorAll('.js-plotly-plot')].filter(g => g.calcdata && g.querySelector('.main-svg')).length"
-        eventually(lambda: self.page.evaluate(count), lambda n: n == 5, "figures drawn")
+        """Wait until all figures are there, and all controls answer."""
+        eventually(lambda: self.page.evaluate(DRAWN), lambda seen: seen == [5, True, True], "figures drawn, the slider drawn, the controls answer")
 
     def text(self, selector: str) -> str:
         """Return what an element says."""

@@ -20,24 +20,37 @@ from conftest import CHROMIUM, QUIET, Dashboard, Runner, eventually
 from playwright.sync_api import Browser, sync_playwright
 from world import world
 
-# The time at which the frame is done in which the last of the five figures was drawn.
+# When the frame was done in which the first figure was drawn, and the last of the five; and when the controls answered.
 WATCH = """
-window.drawnAt = null;
+window.seen = {};
 const look = () => {
   const graphs = [...document.querySelectorAll('.js-plotly-plot')];
-  const done = graphs.length === 5 && graphs.every(g => g.calcdata && g.querySelector('.main-svg .xtick, .main-svg .xaxislayer-above text'));
-  if (done) requestAnimationFrame(() => { window.drawnAt = performance.now(); });
-  else requestAnimationFrame(look);
+  const done = graphs.filter(g => g.calcdata && g.querySelector('.main-svg .xtick, .main-svg .xaxislayer-above text')).length;
+  const alive = document.documentElement.dataset.ready === 'true' && document.querySelector('#year [role=slider]');
+  const now = Object.entries({first: done > 0, all: done === 5, alive: done === 5 && alive}).filter(([what, is]) => is && !(what in window.seen));
+  for (const [what] of now) { window.seen[what] = null; requestAnimationFrame(() => { window.seen[what] = performance.now(); }); }
+  if (!('alive' in window.seen)) requestAnimationFrame(look);
 };
 requestAnimationFrame(look);
 """
-TIMES = "() => [performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? null, window.drawnAt]"
+TIMES = (
+    """() => [performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? null, ...['first', 'all', 'alive'].map(w => window.seen[w] ?? null)]"""
+)
 CHANGE = """() => new Promise(done => {
   const gd = document.querySelector('#map .js-plotly-plot'), began = performance.now();
   let left = 5;
   for (const g of document.querySelectorAll('.js-plotly-plot')) g.once('plotly_afterplot', () => { if (--left === 0) done(performance.now() - began); });
   window.dash_clientside.set_props('year', {value: document.querySelector('#daily .js-plotly-plot')._fullData[0].name === '2018' ? 2017 : 2018});
 })"""
+
+
+COLUMNS = (
+    "first paint: the numbers, in words",
+    "the first figure drawn",
+    "all five figures drawn",
+    "the controls answer",
+    "another year, until all are redrawn",
+)
 
 
 @contextlib.contextmanager
@@ -50,16 +63,16 @@ def database(scale: float) -> Iterator[str]:
         yield made.reader()
 
 
-def look(browser: Browser, url: str) -> tuple[float, float, float]:
-    """Load the page in a browser that has nothing of it yet: first paint, all figures, and a change of the year, in ms."""
+def look(browser: Browser, url: str) -> list[float]:
+    """Load the page in a browser that has nothing of it yet: first paint, first figure, all five, controls, and a change of the year, in ms."""
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     page = context.new_page()
     page.add_init_script(WATCH)
     page.goto(url)
-    paint, drawn = eventually(lambda: page.evaluate(TIMES), lambda times: None not in times, "figures drawn")
+    times: list[float] = eventually(lambda: page.evaluate(TIMES), lambda seen: None not in seen, "figures drawn")
     change = page.evaluate(CHANGE)
     context.close()
-    return paint, drawn, change
+    return [*times, change]
 
 
 def told(name: str, values: list[float]) -> str:
@@ -87,13 +100,13 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
         look(browser, dashboard.url)  # Chromium's own start
         rows = [look(browser, f"{dashboard.url}?year={1990 + n}&month=8") for n in range(options.n)]
-        first = [look(browser, one.url)[1] for one in (runner(dsn) for _ in range(5))]
+        first = [look(browser, one.url)[2] for one in (runner(dsn) for _ in range(5))]
         stops = [ended(one) for one in runner.started]
         browser.close()
     print(f"{'ms':<42}{'p50':>8}{'p90':>8}{'max':>8}   n={len(rows)}, load {os.getloadavg()[0]:.1f}")
-    for column, name in enumerate(("first paint: the numbers, in words", "all five figures drawn, empty cache", "another year, until all are redrawn")):
+    for column, name in enumerate(COLUMNS):
         print(told(name, [row[column] for row in rows]))
-    print(told("the same, right after the server's start", first))
+    print(told("all five, right after the server's start", first))
     print(told("SIGTERM until the process is gone", stops))
 
 

@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from conftest import Dashboard, Watched, eventually
+from playwright.sync_api import Route
 from world import World
 
 
@@ -61,7 +62,8 @@ def test_the_first_look_costs_no_question(watched: Watched, dashboard: Dashboard
     watched.open(f"{dashboard.url}?year=2018&month=8&day=31&scale=log")
     assert year_drawn(watched) == "2018"
     eventually(lambda: watched.asked, lambda urls: any("/health" in u for u in urls), "the first poll")
-    assert [u for u in watched.asked if "_dash-update-component" in u] == []
+    assert [u for u in watched.asked if "_dash-update-component" in u or "_dash-layout" in u] == []
+    assert [u for u in watched.asked if "plotly.min.js" in u] == []  # all of plotly.js is three times as much as what draws here
 
 
 def test_the_first_paint_has_the_numbers(watched: Watched, dashboard: Dashboard) -> None:
@@ -70,18 +72,56 @@ def test_the_first_paint_has_the_numbers(watched: Watched, dashboard: Dashboard)
     watched.page.goto(f"{dashboard.url}?year=2018&month=6")
     text = watched.text("body")
     watched.complaints.clear()  # of the scripts that were withheld
-    for part in ("Lightning strikes 1987-2020", "synthetic data", "Each day of 2018.", "No data: 19-22 Jun, 18-19 Sep, 1-2 Dec.", "Map of June 2018."):
+    for part in ("Lightning strikes", "1987-2020", "SYNTHETIC DATA", "Each day of 2018", "No data: 19-22 Jun, 18-19 Sep, 1-2 Dec.", "Map of June 2018"):
         assert part in text
+    assert watched.page.get_attribute(".daily a", "href") == "/csv/daily.csv?year=2018"
 
 
-def test_a_browser_that_tells_no_referrer(watched: Watched, dashboard: Dashboard) -> None:
-    """The page still shows what its address says."""
-    bare = {"referer": ""}
-    watched.page.route("**/_dash-layout", lambda route: route.continue_(headers=route.request.headers | bare))
-    watched.open(f"{dashboard.url}?year=2018&month=8&day=31&scale=log")
-    watched.says("#dayofmonth-heading", "31st")
-    eventually(lambda: year_drawn(watched), lambda year: year == "2018", "the year of the address")
-    assert watched.text("#map-heading") == "Map of August 2018"
+BOXES = """within => [...document.querySelectorAll('h1,h2,.caption,.small,.controls,.choice,.legend,.frame,.badge,.facts')]
+  .filter(e => e.closest(within) && e.offsetParent)
+  .map(e => [e.className || e.tagName, ...['x', 'y', 'width', 'height'].map(k => Math.round(e.getBoundingClientRect()[k]))])"""
+
+
+def test_dash_takes_over_what_is_drawn(watched: Watched, dashboard: Dashboard) -> None:
+    """All figures are drawn before Dash starts; it keeps them, and nothing moves."""
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    watched.page.route("**/dash_renderer*", hold)
+    watched.page.goto(f"{dashboard.url}?year=2018&month=8", wait_until="commit")
+    count = "() => [...document.querySelectorAll('#first .js-plotly-plot')].filter(g => g.calcdata && g.querySelector('.main-svg')).length"
+    eventually(lambda: watched.page.evaluate(count), lambda n: n == 5, "figures drawn on the first page")
+    before = watched.page.evaluate(BOXES, "#first")
+    watched.page.evaluate("() => document.querySelectorAll('.js-plotly-plot').forEach(g => { g.marked = true; })")
+    eventually(lambda: watched.page.evaluate("() => window.React !== undefined"), bool, "Dash's scripts before the one that is held")
+    watched.page.unroute("**/dash_renderer*")
+    for route in held:
+        route.continue_()
+    watched.drawn()
+    assert watched.page.evaluate("() => [...document.querySelectorAll('.js-plotly-plot')].map(g => g.marked === true)") == [True] * 5
+    assert watched.page.query_selector("#first") is None
+    assert watched.page.evaluate(BOXES, "#dash") == before
+    assert watched.page.title() == "Lightning strikes: August 2018"
+
+
+def test_a_script_that_does_not_come_is_asked_for_again(watched: Watched, dashboard: Dashboard) -> None:
+    """A browser drops what it asks for when a network comes or goes; the figures are drawn all the same."""
+    dropped: list[str] = []
+
+    def drop(route: Route) -> None:
+        if route.request.resource_type == "script" and route.request.url not in dropped:
+            dropped.append(route.request.url)
+            route.abort()
+        else:
+            route.fallback()
+
+    watched.page.route("**/plotly-cartesian*", drop)
+    watched.page.route("**/react-dom*", drop)
+    watched.open(dashboard.url)
+    assert len(dropped) == 2
+    watched.complaints.clear()  # of what was dropped
 
 
 def test_the_keyboard_is_enough(watched: Watched, dashboard: Dashboard) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import date
+from pathlib import Path
 
+import plotly.offline
 import pytest
+from dash import dcc, html
 
 import figures
 import queries
 import words
+from figure import Figure
+from markup import markup
 from queries import MISSING, WHOLE, Day
 from state import State, parse
 
@@ -86,3 +92,30 @@ def test_colours_begin_where_the_cells_are(values: list[int], want: int) -> None
 def test_a_map_without_cells_is_empty() -> None:
     """Have no grid for nothing."""
     assert figures.grid(queries.Map([], 0)) == ([], [], [])
+
+
+def test_the_layout_is_written_as_html() -> None:
+    """Nothing of the data is taken for HTML; what is only for Dash is left out."""
+    given = html.Div(
+        [
+            html.Button("a<b", id="x", className="small", type="button", title='say "no"', n_clicks=0),
+            html.Option(7, value="7", selected=True),
+            html.Option(None, value="8", selected=False),
+            html.I(style={"background": "#fff"}),
+            dcc.Store(id="y", data="secret"),
+            Figure(id="daily", figure={"data": []}, className="graph"),
+        ],
+        hidden=True,
+    )
+    assert markup(given) == (
+        '<div hidden><button class="small" title="say &quot;no&quot;" type="button">a&lt;b</button><option selected value="7">7</option>'
+        '<option value="8"></option><i style="background:#fff"></i><div class="graph" data-figure="daily"></div></div>'
+    )
+
+
+def test_what_draws_is_what_its_note_says() -> None:
+    """The file is the one of the npm package, and of the version that dash's plotly has."""
+    folder = Path(figures.__file__).parent / "plotly"
+    script = (folder / "plotly-cartesian.min.js").read_bytes()
+    assert f"{hashlib.sha256(script).hexdigest()}  plotly-cartesian.min.js" in (folder / "SOURCE.md").read_text()
+    assert f"plotly.js (cartesian - minified) v{plotly.offline.get_plotlyjs_version()}\n".encode() in script[:200]
