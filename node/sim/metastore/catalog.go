@@ -10,9 +10,10 @@ import (
 const (
 	SignalBackend = "pg_signal_backend"
 	ReadAllStats  = "pg_read_all_stats"
+	UseReserved   = "pg_use_reserved_connections" // Postgres >= 16
 )
 
-var predefined = []string{SignalBackend, ReadAllStats}
+var predefined = []string{SignalBackend, ReadAllStats, UseReserved}
 
 // Role is what CREATE ROLE says.
 type Role struct {

@@ -202,7 +202,7 @@ func (st DropRole) check(s *Server, b *backend, r *run) verdict {
 }
 
 // grantor is in whose name the session grants or revokes.
-func (s *Server) grantor(c *catalog, me, group OID, asked string) (OID, Code) {
+func (s *Server) grantor(c *catalog, me, group OID, asked string, giving bool) (OID, Code) {
 	own, _ := c.role(me)
 	admin := own.Superuser || c.adminOf(me, group, s.grantOptions()) || !s.grantOptions() && own.CreateRole
 	if !admin || c.superuser(group) && !own.Superuser {
@@ -218,39 +218,39 @@ func (s *Server) grantor(c *catalog, me, group OID, asked string) (OID, Code) {
 		}
 		return best, OK
 	}
-	return s.askedGrantor(c, me, group, asked)
+	return s.askedGrantor(c, me, group, asked, giving)
 }
 
-func (s *Server) askedGrantor(c *catalog, me, group OID, asked string) (OID, Code) {
+func (s *Server) askedGrantor(c *catalog, me, group OID, asked string, giving bool) (OID, Code) {
 	r, found := c.named(asked)
 	switch {
 	case !found:
 		return 0, CodeNoRole
-	case !s.grantOptions() && r.oid != me && !c.superuser(me):
+	case !s.grantOptions() && giving && r.oid != me && !c.superuser(me):
 		return 0, CodeDenied
 	case !s.grantOptions():
 		return r.oid, OK
-	case !c.hasPrivs(me, r.oid, true), r.oid != bootstrapOID && !c.ownAdmin(r.oid, group):
+	case !c.hasPrivs(me, r.oid, true), giving && r.oid != bootstrapOID && !c.ownAdmin(r.oid, group):
 		return 0, CodeDenied
 	}
 	return r.oid, OK
 }
 
 // named looks up both roles of a GRANT or REVOKE and its grantor.
-func (s *Server) named(b *backend, group, of, grantor string) (member, Code) {
+func (s *Server) named(b *backend, group, of, grantor string, giving bool) (member, Code) {
 	c := s.look(b)
 	g, found := c.named(group)
 	m, foundMember := c.named(of)
 	if !found || !foundMember {
 		return member{}, CodeNoRole
 	}
-	by, code := s.grantor(c, b.own, g.oid, grantor)
+	by, code := s.grantor(c, b.own, g.oid, grantor, giving)
 	return member{group: g.oid, member: m.oid, grantor: by}, code
 }
 
 func (st GrantRole) units() []unit {
 	return []unit{func(s *Server, b *backend, r *run) verdict {
-		m, code := s.named(b, st.Membership.Group, st.Membership.Member, st.Membership.Grantor)
+		m, code := s.named(b, st.Membership.Group, st.Membership.Member, st.Membership.Grantor, true)
 		if code != OK {
 			return failed(code)
 		}
@@ -308,7 +308,7 @@ func (st RevokeRole) units() []unit {
 
 // plan finds what the REVOKE changes.
 func (st RevokeRole) plan(s *Server, b *backend, r *run) verdict {
-	m, code := s.named(b, st.Group, st.Member, st.Grantor)
+	m, code := s.named(b, st.Group, st.Member, st.Grantor, false)
 	if code != OK {
 		return failed(code)
 	}

@@ -15,13 +15,16 @@ type RollbackPrepared struct{ GID string }
 func (st PrepareTransaction) units() []unit {
 	return []unit{func(s *Server, b *backend, r *run) verdict {
 		switch t := b.tx; {
+		case t == nil:
+			b.block, b.failed, r.value = false, false, false
+			return onward
 		case !b.block:
 			r.value = false // a warning
 			return onward
 		case slices.ContainsFunc(s.prepared, func(x *tx) bool { return x.gid == st.GID }):
 			return failed(CodeRoleExists) // 42710: duplicate object
 		default:
-			t.gid, t.own, t.role, t.as = st.GID, b.user, s.latest().name(b.user), s.latest().name(b.own)
+			t.gid, t.own, t.role, t.as = st.GID, b.own, s.latest().name(b.user), s.latest().name(b.own)
 			t.parted = s.write(t, prepareRecord, true)
 			t.pid = 0
 			at, _ := slices.BinarySearchFunc(s.prepared, t, byGID)

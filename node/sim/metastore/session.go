@@ -31,6 +31,7 @@ const (
 	CodeInUse           Code = "55006" // the role is the current user
 	CodeCircular        Code = "0LP01" // invalid grant
 	CodeInTransaction   Code = "25001"
+	CodeNoTransaction   Code = "25P01"
 	CodeNoSuchGID       Code = "42704"
 	CodeIsolation       Code = "DF001" // duoflow.take wants READ COMMITTED
 	CodeNoRow           Code = "DF002" // no fence row
@@ -92,6 +93,7 @@ type backend struct {
 	verifier string // read when the authentication began
 	user     OID    // of the session
 	own      OID    // it acts as
+	reset    OID    // RESET ROLE makes it act as: what the login's options said
 	before   OID    // it acted as when the transaction began
 	seen     seq    // up to where its caches know the catalog
 	inbox    []Request
@@ -181,7 +183,7 @@ func (b *backend) runnable() bool {
 	case b.term, b.lost, b.cancel && b.run != nil:
 		return true
 	case b.wait != nil:
-		return false
+		return b.wait.client && b.eof
 	}
 	return b.phase < ready || b.run != nil || len(b.inbox) > 0 || b.eof
 }
@@ -225,7 +227,8 @@ func (s *Server) step(pid PID, looks bool) {
 		}
 	}
 	switch {
-	case b.wait != nil:
+	case b.wait != nil: // for the client, which has gone
+		s.exit(b, CodeClosed)
 	case b.phase < ready:
 		s.enter(b)
 	case b.run != nil:
@@ -280,18 +283,28 @@ func (s *Server) enter(b *backend) {
 		case !r.Login:
 			s.exit(b, CodeNoLogin)
 		default:
-			b.user, b.own, b.seen = r.oid, r.oid, s.visible
+			b.user, b.own, b.reset, b.seen = r.oid, r.oid, r.oid, s.visible
 		}
 	case entering:
-		b.seen = s.visible
-		if code := s.setRole(b, b.login.As); b.login.As != "" && code != OK {
-			s.exit(b, code)
-		} else if b.login.PostAuthDelay > 0 {
-			b.wait = &wait{timer: b.login.PostAuthDelay}
-		}
+		s.applyOptions(b)
 	default:
 		b.phase = ready
 		s.reply(b, Reply{})
+	}
+}
+
+// applyOptions holds a lock on the database until the session is listed.
+func (s *Server) applyOptions(b *backend) {
+	b.seen = s.visible
+	if b.login.As != "" {
+		if code := s.setRole(b, b.login.As); code != OK {
+			s.exit(b, code)
+			return
+		}
+		b.reset = b.own
+	}
+	if b.login.PostAuthDelay > 0 {
+		b.wait = &wait{timer: b.login.PostAuthDelay}
 	}
 }
 

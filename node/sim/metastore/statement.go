@@ -14,7 +14,7 @@ type Rollback struct{}
 // Sleep is SELECT pg_sleep.
 type Sleep struct{ For time.Duration }
 
-// SetRole is SET ROLE, with "" RESET ROLE.
+// SetRole is SET ROLE, with "" RESET ROLE: back to the role of the login's options, with no look at the right to it.
 type SetRole struct{ Role string }
 
 // Insert is INSERT of one row. Its right is looked at when it starts, the row is there after Pause. Value: int, rows written.
@@ -63,7 +63,7 @@ type Advisory struct {
 // ends tells the statements that a failed transaction takes.
 func ends(statement Statement) bool {
 	switch statement.(type) {
-	case Commit, Rollback:
+	case Commit, Rollback, PrepareTransaction:
 		return true
 	}
 	return false
@@ -130,7 +130,7 @@ func (st SetRole) units() []unit {
 
 func (s *Server) setRole(b *backend, name string) Code {
 	if name == "" {
-		b.own = b.user
+		b.own = b.reset
 		return OK
 	}
 	c := s.cached(b)
@@ -188,6 +188,9 @@ func (s *Server) allows(b *backend, name string, may func(Right) bool) bool {
 
 func (st LockTable) units() []unit {
 	return []unit{func(s *Server, b *backend, _ *run) verdict {
+		if !b.block && len(b.run.request) == 1 {
+			return failed(CodeNoTransaction)
+		}
 		if !s.open(b, st.Table, accessExclusive) {
 			return again
 		}

@@ -25,8 +25,8 @@ type tx struct {
 	writes    []*row   // in the order of their first change
 	locked    []*row
 	notices   []string
-	role, as  string // session's role, and the one it acts as
-	user, own OID
+	role, as  string   // session's role, and the one it acts as
+	own       OID      // of a prepared one: its owner, the role that it acted as
 	gid       string   // not "" once prepared
 	known     []string // locks after which it looked at the catalogs
 	parted    LSN      // its record, 0 = not written yet

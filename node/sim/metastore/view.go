@@ -11,6 +11,7 @@ type Activity struct {
 	State       string // idle, active, idle in transaction, idle in transaction (aborted); "" = a login under way
 	Listed      bool   // pg_stat_activity shows it, with its role
 	Waiting     bool   // for a lock
+	Paused      bool   // for a length of time
 	BlockedBy   []PID
 }
 
@@ -44,6 +45,7 @@ func (s *Server) Activity() []Activity {
 		out = append(out, Activity{
 			PID: b.pid, Role: c.name(b.user), As: c.name(b.own), Application: b.login.Application, State: b.state(),
 			Listed: b.phase == ready, Waiting: b.wait != nil && b.wait.lock != "", BlockedBy: s.BlockedBy(b.pid),
+			Paused: b.phase == ready && b.wait != nil && b.wait.lock == "" && b.wait.timer > 0,
 		})
 	}
 	return out
