@@ -188,6 +188,7 @@ func moveJob(c *cluster) func() {
 func (c *cluster) mend() {
 	c.say("everything is mended")
 	clear(c.net.cut)
+	c.plan.exits, c.plan.startFails = 0, 0
 	for _, h := range c.hosts {
 		h.frozen, h.full, h.slow = false, false, min(c.plan.fsyncMost, 5*time.Millisecond)
 		for _, p := range h.procs {

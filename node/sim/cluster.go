@@ -13,19 +13,21 @@ type cluster struct {
 	plan      plan
 	net       *network
 	hosts     []*host
-	db        *server
+	pg        *postgres
 	oracle    *oracle
 	preferred uint64
 	actors    uint64
+	thieves   []*process
+	faulty    faulty
 }
 
-func newCluster(w *world, p plan) *cluster {
-	c := &cluster{w: w, plan: p}
+func newCluster(w *world, p plan, wrong faulty) *cluster {
+	c := &cluster{w: w, plan: p, faulty: wrong}
 	c.net = &network{
 		w: w, cut: map[way]bool{}, least: p.delayLeast, most: p.delayMost, slow: p.slow, slowly: p.slowly, drop: p.drop, twice: p.twice,
 	}
 	c.oracle = newOracle(c)
-	c.db = newServer(c)
+	c.pg = newPostgres(c)
 	names := []string{"a", "b", "t"}
 	var voters []uint64
 	for _, name := range names {

@@ -38,6 +38,8 @@ type host struct {
 	bootAt  instant
 	wallOff time.Duration
 	procs   []*process
+	// tokenBefore is that of the last daemon.
+	tokenBefore lease.Token
 }
 
 // daemon is one life of duoflowd: a whole node on a replica, a loop and the jobs of its host.
@@ -69,6 +71,10 @@ func (h *host) boot() {
 	h.daemon = d
 	d.parts, d.cancel = context.WithCancel(context.Background())
 	d.token = node.NewToken()
+	if before := h.tokenBefore; before != "" && c.faulty.keepsToken {
+		d.token = before
+	}
+	h.tokenBefore = d.token
 	logger := slog.New(slog.DiscardHandler)
 	if c.w.trace.loud {
 		logger = slog.New(&handler{d: d})
@@ -88,7 +94,6 @@ func (h *host) boot() {
 	}
 	d.loop = d.node.Loop(d.parts)
 	d.after = d.settle
-	c.oracle.booted(d)
 	d.say("boots, token %.6s", d.token)
 	c.w.in(0, d.actor, func() {
 		d.loop.Begin()
@@ -102,10 +107,8 @@ func (h *host) boot() {
 
 // tick turns the loop for the passing of time, and again when it wants.
 func (d *daemon) tick() {
-	d.h.c.oracle.turn(d, func() {
-		next := d.loop.Tick()
-		d.w.in(d.real(next), d.actor, d.tick)
-	})
+	next := d.loop.Tick()
+	d.w.in(d.real(next), d.actor, d.tick)
 	d.left()
 }
 
@@ -119,7 +122,7 @@ func (d *daemon) settle() {
 		d.mailed = true
 		d.w.in(d.w.span(0, 50*time.Microsecond), d.actor, func() {
 			d.mailed = false
-			d.h.c.oracle.turn(d, d.loop.Deliver)
+			d.loop.Deliver()
 			d.left()
 		})
 	default:
@@ -161,6 +164,7 @@ func (d *daemon) die(power bool) {
 	d.h.disk.crash(d.w.rand.IntN(3))
 	d.w.kill(d.actor)
 	d.cancel()
+	d.h.c.pg.hangUpAll(d.actor)
 	if !power {
 		d.gone()
 		d.h.orphan(d)
@@ -168,9 +172,6 @@ func (d *daemon) die(power bool) {
 }
 
 func (d *daemon) say(format string, args ...any) { d.w.trace.say(d.w.now, d.name, format, args...) }
-
-// applied notes how far the log has been applied.
-func (d *daemon) applied(uint64) { d.h.c.oracle.applied(d) }
 
 // The daemon as its node's machine.
 

@@ -7,29 +7,47 @@ import (
 
 	"github.com/duoflow/duoflow/airflowctl"
 	"github.com/duoflow/duoflow/airflowctl/fence"
+	"github.com/duoflow/duoflow/node/sim/metastore"
 )
 
-// job is a job on its host, as airflowctl.Job is (takeover.go, start.go, life.go): the fencer's steps, and process trees.
+// job is a job on its host. It does what airflowctl.Job does (takeover.go, start.go, life.go): the fencer's steps, and
+// process trees.
 type job struct {
-	d       *daemon
-	f       *fencer
-	noticed bool
+	d *daemon
+	f *fencer
 	// current is the life that was given an epoch; nil while there is none.
 	current *process
-	// granted is the epoch whose credentials there are.
-	granted uint64
+	// granted are the credentials of the epoch that is being taken over or run.
+	granted credentials
 }
 
-func newJob(d *daemon) *job { return &job{d: d, f: &fencer{d: d}} }
+// credentials let a client log in as the role of an epoch.
+type credentials struct {
+	epoch    uint64
+	password string
+}
+
+func (c credentials) login() metastore.Login {
+	return metastore.Login{Role: metastore.RoleName(group, jobName, c.epoch), Password: c.password}
+}
+
+func newJob(d *daemon) *job { return &job{d: d, f: newFencer(d)} }
 
 // begin does what airflowctl.Job.Run does.
-func (j *job) begin() { j.d.w.spawn(j.d.w.span(0, 5*time.Millisecond), j.d.actor, j.f.watch) }
+func (j *job) begin() {
+	for _, work := range []func(){j.f.watch, j.f.keepSpare, j.f.collect} {
+		j.d.w.spawn(j.d.w.span(0, 5*time.Millisecond), j.d.actor, work)
+	}
+}
 
 // Run implements node.HostedJob; nobody calls it here.
 func (j *job) Run(context.Context) error { panic("sim: a job is not run") }
 
 // Clear kills what earlier daemons left, and returns when nothing of it is there.
 func (j *job) Clear(ctx context.Context) error {
+	if j.d.h.c.faulty.noClear {
+		return nil
+	}
 	j.d.h.killAll()
 	return j.empty(ctx, func(*process) bool { return true })
 }
@@ -41,15 +59,19 @@ func (j *job) empty(ctx context.Context, which func(*process) bool) error {
 
 // Take implements node.HostedJob.
 func (j *job) Take(ctx context.Context, claim fence.Claim) error {
-	if err := j.f.take(ctx, claim); err != nil {
+	password, err := j.f.take(ctx, claim)
+	if err != nil {
 		return err
 	}
-	j.granted = claim.Epoch
+	j.granted = credentials{claim.Epoch, password}
 	return nil
 }
 
 // Drain implements node.HostedJob.
 func (j *job) Drain(ctx context.Context, claim fence.Claim) error {
+	if j.d.h.c.faulty.noDrain {
+		return nil
+	}
 	err := j.f.drain(ctx, claim)
 	if err == nil {
 		j.d.h.c.oracle.drained(claim.Epoch)
@@ -57,42 +79,55 @@ func (j *job) Drain(ctx context.Context, claim fence.Claim) error {
 	return err
 }
 
-// Adopt writes with the epoch's own role, if the job is one that has something to adopt.
+// Adopt writes with the epoch's own role, if the job has something to adopt.
 func (j *job) Adopt(ctx context.Context, claim fence.Claim) error {
 	if !j.d.h.c.plan.adopts {
 		return nil
 	}
-	s, err := j.d.h.c.db.connect(ctx, j.d.h, claim.Epoch, false)
+	return j.write(ctx, j.granted)
+}
+
+func (j *job) write(ctx context.Context, as credentials) error {
+	s, err := j.d.h.c.pg.login(ctx, j.d.h, as.login())
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	return s.write(ctx, j.d.w.span(time.Millisecond, 20*time.Millisecond))
+	_, err = s.ask(ctx, j.d.h.c.work(as.epoch, 0))
+	return err
 }
 
-// Start makes the process of an epoch, unless it has been given up meanwhile.
+// Start makes the process of an epoch, unless it has been given up meanwhile. Once it has begun to be made it is.
 func (j *job) Start(ctx context.Context, claim fence.Claim) error {
-	j.d.w.sleep(context.WithoutCancel(ctx), j.d.w.span(time.Millisecond, j.d.h.c.plan.startMost))
+	w, p := j.d.w, &j.d.h.c.plan
+	if w.often(p.startFails) {
+		return fmt.Errorf("%w: no such program", airflowctl.ErrRefused)
+	}
+	if p.startLong { // a scheduler that is to import first
+		w.sleep(ctx, w.span(0, p.startMost))
+	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if j.d.w.often(j.d.h.c.plan.startFails) {
-		return fmt.Errorf("%w: no such program", airflowctl.ErrRefused)
-	}
-	j.current = j.d.h.start(j.d, claim.Epoch)
+	w.sleep(context.WithoutCancel(ctx), w.span(time.Millisecond, p.startMost)) // fork and exec on a busy host
+	j.current = j.d.h.start(j.d, j.granted)
 	return nil
 }
 
 // Stop ends the process tree of an epoch.
 func (j *job) Stop(ctx context.Context, epoch uint64, grace time.Duration) error {
 	p := j.current
-	if p == nil || p.epoch != epoch {
+	if p == nil || p.as.epoch != epoch {
 		return nil
 	}
 	p.terminate()
+	if j.d.h.c.faulty.noWait {
+		return nil
+	}
 	due := false
-	j.d.w.in(j.d.real(grace), j.d.actor, func() { due = true })
+	e := j.d.w.in(j.d.real(grace), j.d.actor, func() { due = true })
 	j.d.w.wait(func() bool { return due || ctx.Err() != nil || p.dead })
+	j.d.w.cancel(e)
 	p.kill()
 	if err := j.empty(ctx, func(q *process) bool { return q == p }); err != nil {
 		return err
@@ -105,14 +140,7 @@ func (j *job) Stop(ctx context.Context, epoch uint64, grace time.Duration) error
 func (j *job) Surrender(ctx context.Context, claim fence.Claim) error { return j.f.release(ctx, claim) }
 
 // Mirror writes the mirror rows as the epoch's own role.
-func (j *job) Mirror(ctx context.Context, claim fence.Claim) error {
-	s, err := j.d.h.c.db.connect(ctx, j.d.h, claim.Epoch, false)
-	if err != nil {
-		return err
-	}
-	defer s.close()
-	return s.write(ctx, time.Millisecond)
-}
+func (j *job) Mirror(ctx context.Context, claim fence.Claim) error { return j.write(ctx, j.granted) }
 
 // Doctor implements node.HostedJob.
 func (j *job) Doctor(context.Context) (fence.Report, error) { return fence.Report{}, nil }

@@ -95,7 +95,7 @@ func (l *link) hello(life *daemon, end instant) {
 	w, n := l.s.d.w, l.s.d.h.c.net
 	from, to := l.s.d.h.name, l.peer.name
 	switch {
-	case l.peer.daemon != life || w.now >= end:
+	case l.peer.daemon != life || life.dead || w.now >= end:
 		l.again()
 	case life.frozen || !n.open(from, to) || !n.open(to, from):
 		w.in(50*time.Millisecond, l.s.d.actor, func() { l.hello(life, end) })
@@ -166,6 +166,10 @@ func (l *link) send(take func(*daemon)) {
 	}
 	at := max(w.now+n.delay(), l.clear)
 	l.clear = at
+	if life.dead && !l.peer.dark {
+		w.in(at-w.now+n.delay(), l.s.d.actor, func() { l.hangup(life) }) // the kernel knows of no such connection
+		return
+	}
 	w.in(at-w.now, life.actor, arrive)
 	if n.twice > 0 && w.often(n.twice) {
 		w.in(at-w.now+w.span(0, 20*time.Millisecond), life.actor, arrive)
@@ -187,6 +191,10 @@ func (l *link) stick() {
 			return
 		case n.open(from, to) && n.open(to, from) && !l.peer.dark && !l.peer.frozen:
 			l.stuckAt = 0
+			if life.dead {
+				l.closed()
+				return
+			}
 			waits := l.waits
 			l.waits = nil
 			at := max(w.now+n.delay(), l.clear)

@@ -3,11 +3,15 @@ package sim
 import (
 	"fmt"
 	"time"
+
+	"github.com/duoflow/duoflow/node/sim/metastore"
 )
 
-// counts is what a world contained.
+// counts is what worlds contained.
 type counts struct {
-	failovers, fences, zombies, restarts, kills, partitions, stalls, commits, moves int
+	failovers, fences, zombies, restarts, kills, partitions, stalls, commits, moves, servers, lostFences, restores, stolen int
+	// settled is how long it took until the job was served after everything was mended.
+	settled time.Duration
 }
 
 func (c *counts) add(o counts) {
@@ -20,28 +24,41 @@ func (c *counts) add(o counts) {
 	c.stalls += o.stalls
 	c.commits += o.commits
 	c.moves += o.moves
+	c.servers += o.servers
+	c.lostFences += o.lostFences
+	c.restores += o.restores
+	c.stolen += o.stolen
+	c.settled = max(c.settled, o.settled)
 }
 
-// oracle watches the world from outside and knows what must not be.
+// oracle watches the world from outside and knows what must not be. What the metastore holds it has from the log and the
+// catalog of the server, never from those who write to it.
 type oracle struct {
 	c     *cluster
 	count counts
 	// broken is the first thing that must not have been; empty as long as all is well.
 	broken string
-	// newest is the highest epoch that has committed anything.
+
+	// seen is up to where the log was read, replicated up to where the standby has it.
+	seen, replicated metastore.LSN
+	// newest is the highest epoch that has committed, first where it did so first.
 	newest uint64
-	// takes says whose each epoch is.
-	takes map[uint64]string
-	top   uint64
+	first  metastore.LSN
+	// row is the fence row; owner says whose each epoch that was taken is.
+	row    metastore.Row
+	owners map[uint64]string
+	// restored: the row was put back by hand since the last take, so it may be behind the roles.
+	restored bool
 	// drains are epochs whose drain has ended, starts those that a process was made for.
 	drains, starts map[uint64]bool
-	// lastCommit is when an epoch committed last.
+	// lastCommit is when each epoch committed last.
 	lastCommit map[uint64]instant
-	owner      string
 }
 
 func newOracle(c *cluster) *oracle {
-	return &oracle{c: c, takes: map[uint64]string{}, drains: map[uint64]bool{}, starts: map[uint64]bool{}, lastCommit: map[uint64]instant{}}
+	return &oracle{
+		c: c, row: metastore.Row{Key: jobName}, owners: map[uint64]string{}, drains: map[uint64]bool{}, starts: map[uint64]bool{}, lastCommit: map[uint64]instant{},
+	}
 }
 
 func (o *oracle) fail(format string, args ...any) {
@@ -51,78 +68,145 @@ func (o *oracle) fail(format string, args ...any) {
 	}
 }
 
-// turn runs product code and takes a panic for what it is: an invariant that it checks by itself.
-func (o *oracle) turn(d *daemon, do func()) { do() }
+// look reads what has been committed since the last look.
+func (o *oracle) look() {
+	s := o.c.pg.timed.Server()
+	if s.LastLSN() == o.seen {
+		return
+	}
+	for _, r := range s.Commits(o.seen) {
+		o.committed(r)
+		o.seen = max(o.seen, r.LSN)
+	}
+	o.seen = s.LastLSN()
+	o.members(s)
+}
 
-func (o *oracle) booted(*daemon) {}
+// reread starts over after a server has lost the end of its log.
+func (o *oracle) reread() {
+	o.newest, o.row, o.seen = 0, metastore.Row{Key: jobName}, 0
+	s := o.c.pg.timed.Server()
+	for _, r := range s.Commits(0) {
+		if epoch := o.c.pg.epochOf(r.Role); wrote(r, workTable) {
+			o.newest = max(o.newest, epoch)
+		}
+		for _, w := range r.Rows {
+			if w.Table == metastore.FenceTable {
+				o.row = w.Row
+			}
+		}
+	}
+	o.seen = s.LastLSN()
+}
 
-// committed is the promise: in commit order an older epoch never follows a newer one.
-func (o *oracle) committed(epoch uint64) {
+func wrote(r metastore.Record, table string) bool {
+	for _, w := range r.Rows {
+		if w.Table == table {
+			return true
+		}
+	}
+	return false
+}
+
+// committed is the promise, and I8: in commit order nothing of an older epoch follows anything of a newer one.
+func (o *oracle) committed(r metastore.Record) {
+	for _, w := range r.Rows {
+		if w.Table == metastore.FenceTable {
+			o.taken(w.Row)
+		}
+	}
+	epoch := o.c.pg.epochOf(r.Role)
+	if epoch == 0 || !wrote(r, workTable) {
+		return
+	}
 	o.count.commits++
 	if epoch < o.newest {
-		o.fail("epoch %d commits after epoch %d", epoch, o.newest)
+		o.fail("epoch %d commits (lsn %d, session %d) after epoch %d (lsn %d)", epoch, r.LSN, r.PID, o.newest, o.first)
 	}
-	o.newest = max(o.newest, epoch)
+	if epoch > o.newest {
+		o.newest, o.first = epoch, r.LSN
+		o.c.say("first commit of epoch %d, lsn %d", epoch, r.LSN)
+	}
 	o.lastCommit[epoch] = o.c.w.now
 }
 
-// taken is I1.
-func (o *oracle) taken(epoch uint64, node, token string) {
+// taken is I1 and I7.
+func (o *oracle) taken(row metastore.Row) {
+	if row == o.row {
+		return // a repeated take
+	}
 	o.count.fences++
-	o.c.say("fence row is epoch %d of %s", epoch, node)
-	if epoch <= o.top {
-		o.fail("I1: fence row goes from %d to %d", o.top, epoch)
+	o.c.say("fence row is epoch %d of %s", row.Epoch, row.Node)
+	life := row.Node + row.Token
+	switch other, was := o.owners[row.Epoch]; {
+	case row.Epoch <= o.row.Epoch:
+		o.fail("I1: the fence row goes from %d to %d", o.row.Epoch, row.Epoch)
+	case was && other != life:
+		o.fail("I1: epoch %d was of %.8s and is of %.8s now", row.Epoch, other, life)
+	case row.Node == "t":
+		o.fail("I7: a witness holds epoch %d", row.Epoch)
 	}
-	if node == "t" {
-		o.fail("I7: a witness holds epoch %d", epoch)
-	}
-	if o.top > 0 && o.owner != node {
+	if o.row.Epoch > 0 && o.row.Node != row.Node {
 		o.count.failovers++
 	}
-	o.top, o.owner = epoch, node
-	o.takes[epoch] = node + token
+	o.row, o.restored = row, false
+	o.owners[row.Epoch] = life
+}
+
+// members is I2: nobody but the row's epoch has the group.
+func (o *oracle) members(s *metastore.Server) {
+	if o.restored {
+		return
+	}
+	row := s.Rows(metastore.FenceTable)[0] // as it is seen, which with a standby is later than the log has it
+	for _, m := range s.Memberships() {
+		if epoch := o.c.pg.epochOf(m.Member); m.Group == group && epoch != 0 && epoch != row.Epoch {
+			o.fail("I2: epoch %d is a member while the row is at %d", epoch, row.Epoch)
+		}
+	}
 }
 
 func (o *oracle) drained(epoch uint64) { o.drains[epoch] = true }
 
 // started is I3, I4, I5, I6 and I9.
 func (o *oracle) started(d *daemon, p *process) {
+	epoch := p.as.epoch
+	owner, known := o.owners[epoch]
 	switch {
-	case !o.drains[p.epoch]:
-		o.fail("I3: epoch %d starts before its drain has ended", p.epoch)
-	case o.starts[p.epoch]:
-		o.fail("I4: epoch %d starts twice", p.epoch)
-	case o.takes[p.epoch] != d.h.name+string(d.token):
-		o.fail("I5: epoch %d starts on %s, it is of another life", p.epoch, d.h.name)
+	case !o.drains[epoch] && !o.c.faulty.noDrain:
+		o.fail("I3: epoch %d starts before its drain has ended", epoch)
+	case o.starts[epoch]:
+		o.fail("I4: epoch %d starts twice", epoch)
+	case known && owner != d.h.name+string(d.token):
+		o.fail("I5: epoch %d starts on %s, it is of another life", epoch, d.h.name)
 	}
-	o.starts[p.epoch] = true
+	o.starts[epoch] = true
 	for _, q := range d.h.procs {
 		if q != p {
-			o.fail("I6: epoch %d starts while %s lives", p.epoch, q.name)
+			o.fail("I6: epoch %d starts on %s while epoch %d is alive there", epoch, d.h.name, q.as.epoch)
 		}
 	}
 }
 
+// revived counts a process of an old epoch that goes on after it stood still.
 func (o *oracle) revived(p *process) {
-	if p.epoch < o.top {
+	if p.as.epoch < o.row.Epoch {
 		o.count.zombies++
 	}
 }
 
-func (o *oracle) applied(*daemon) {}
-
 // holder is the host that has the fence; nil when nobody has.
 func (o *oracle) holder() *host {
 	for _, h := range o.c.hosts {
-		if h.name == o.owner {
+		if h.name == o.row.Node {
 			return h
 		}
 	}
 	return nil
 }
 
-// serving says whether the newest epoch has committed within some time.
+// serving says whether the epoch of the fence row has committed within some time.
 func (o *oracle) serving(within time.Duration) bool {
-	at, ok := o.lastCommit[o.top]
+	at, ok := o.lastCommit[o.row.Epoch]
 	return ok && o.c.w.now-at <= within
 }

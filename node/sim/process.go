@@ -4,98 +4,166 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/duoflow/duoflow/node/sim/metastore"
 )
 
-// process is one life of the job: a program that writes with the credentials it was given, on and on.
+// process is one life of the job: a program that writes with the credentials it was given, on and on. A thief is one that
+// nobody started: it has an epoch's credentials, and nothing ever stops it.
 type process struct {
 	*actor
-	h      *host
-	by     *daemon
-	epoch  uint64
-	asked  bool // it has been sent SIGTERM
-	dying  bool
-	stolen bool // somebody else has its credentials
+	h     *host
+	by    *daemon
+	as    credentials
+	thief bool
+	asked bool // it has been sent SIGTERM
+	dying bool
 }
 
 // start makes the process of an epoch.
-func (h *host) start(by *daemon, epoch uint64) *process {
+func (h *host) start(by *daemon, as credentials) *process {
 	c := h.c
 	c.actors++
-	p := &process{h: h, by: by, epoch: epoch, actor: &actor{name: fmt.Sprintf("%s/e%d", h.name, epoch), number: c.actors}}
+	p := &process{h: h, by: by, as: as, actor: &actor{name: fmt.Sprintf("%s/e%d", h.name, as.epoch), number: c.actors}}
 	h.procs = append(h.procs, p)
 	c.oracle.started(by, p)
-	by.say("process of epoch %d begins", epoch)
-	c.w.spawn(c.w.span(0, 5*time.Millisecond), p.actor, p.work)
+	by.say("process of epoch %d begins", as.epoch)
+	for range 1 + c.w.rand.IntN(c.plan.connections) {
+		c.w.spawn(c.w.span(0, 5*time.Millisecond), p.actor, p.work)
+	}
+	if c.w.often(c.plan.stolen) {
+		c.steal(h, as)
+	}
 	return p
+}
+
+// steal gives the credentials of an epoch to somebody who uses them now and then until the end.
+func (c *cluster) steal(h *host, as credentials) {
+	c.actors++
+	p := &process{h: h, as: as, thief: true, actor: &actor{name: fmt.Sprintf("thief/e%d", as.epoch), number: c.actors}}
+	c.thieves = append(c.thieves, p)
+	c.w.spawn(c.w.span(0, 3*time.Second), p.actor, p.work)
 }
 
 // work is what a scheduler does: transactions, short and long, on connections that it makes again and again.
 func (p *process) work() {
 	w, c, ctx := p.h.c.w, p.h.c, context.Background()
 	for {
-		s, err := c.db.connect(ctx, p.h, p.epoch, w.often(c.plan.setRole))
-		for err == nil {
-			if p.asked {
-				p.exit("asked to end")
-			}
+		s, err := c.pg.login(ctx, p.h, p.login())
+		for err == nil && !p.asked {
 			err = p.transaction(ctx, s)
+			if p.thief {
+				w.sleep(ctx, w.span(0, time.Second))
+			}
 			w.sleep(ctx, w.span(c.plan.thinkLeast, c.plan.thinkMost))
 		}
-		if p.asked || w.often(0.3) {
+		if s != nil && (p.asked || codeOf(err) != "") {
+			s.close()
+		}
+		switch {
+		case p.thief:
+			w.sleep(ctx, w.span(0, 4*time.Second))
+		case p.asked:
+			p.exit("asked to end")
+		case err != nil && w.often(c.plan.exits):
 			p.exit(err.Error())
 		}
-		w.sleep(ctx, w.span(time.Millisecond, 100*time.Millisecond))
+		w.sleep(ctx, w.span(time.Millisecond, 200*time.Millisecond))
 	}
 }
 
+// login is how the process logs in this time.
+func (p *process) login() metastore.Login {
+	w, plan := p.h.c.w, &p.h.c.plan
+	as := p.as
+	if p.h.c.faulty.sharedService && !p.thief && p.h.daemon.job != nil {
+		as = p.h.daemon.job.granted
+	}
+	l := as.login()
+	l.Asynchronous = plan.asynchronous
+	if w.often(plan.setRole) {
+		l.As = group
+	}
+	if w.often(plan.authDelay) {
+		l.PostAuthDelay = w.span(0, 3*time.Second)
+	}
+	return l
+}
+
+// transaction does one, or sends statements without waiting for the answers.
 func (p *process) transaction(ctx context.Context, s *session) error {
-	w := p.h.c.w
-	took := func() time.Duration {
-		if w.often(p.h.c.plan.longStatements) {
+	w, c := p.h.c.w, p.h.c
+	pause := func() time.Duration {
+		if w.often(c.plan.longStatements) {
 			return w.span(time.Millisecond, 2*time.Second)
 		}
-		return w.span(100*time.Microsecond, 5*time.Millisecond)
+		return 0
 	}
-	if w.often(0.5) {
-		return s.write(ctx, took())
-	}
-	s.inTx = true
-	for range 1 + w.rand.IntN(4) {
-		if err := s.write(ctx, took()); err != nil {
+	write := func() metastore.Statement { return c.work(p.as.epoch, pause()) }
+	switch w.rand.IntN(4) {
+	case 0:
+		last := 0
+		for range 1 + w.rand.IntN(3) {
+			last = s.send(write())
+		}
+		_, err := s.answer(ctx, last)
+		return err
+	case 1:
+		if _, err := s.ask(ctx, metastore.Begin{}); err != nil {
 			return err
 		}
-		if w.often(0.2) {
-			w.sleep(ctx, w.span(0, 300*time.Millisecond))
+		for range 1 + w.rand.IntN(3) {
+			if _, err := s.ask(ctx, write()); err != nil {
+				return err
+			}
+			w.sleep(ctx, w.span(0, c.plan.idleMost))
+		}
+		_, err := s.ask(ctx, metastore.Commit{})
+		return err
+	case 2:
+		if w.often(c.plan.locks) { // as a scheduler could that looks whether it still is the one
+			_, err := s.ask(ctx, metastore.Begin{}, metastore.Select{Table: metastore.FenceTable, Key: jobName, Lock: metastore.ForShare},
+				write(), metastore.Sleep{For: pause()}, metastore.Commit{})
+			return err
 		}
 	}
-	return s.call(ctx, 100*time.Microsecond, s.commitNow)
+	_, err := s.ask(ctx, write())
+	return err
 }
 
-// exit ends the process by itself; its parent hears of it.
+// work is one statement of a job: a row of its table is changed.
+func (c *cluster) work(epoch uint64, pause time.Duration) metastore.Statement {
+	return metastore.Update{Table: workTable, Row: metastore.Row{Key: workKey(c.w.rand.IntN(workRows)), Epoch: epoch}, Pause: pause}
+}
+
+// exit ends the process by itself.
 func (p *process) exit(why string) {
 	p.over(why)
 	panic(killed{})
 }
 
+// over ends the process; its parent hears of it.
 func (p *process) over(why string) {
 	if p.dead {
 		return
 	}
-	p.h.c.w.trace.say(p.h.c.w.now, p.name, "ends: %s", why)
-	p.h.c.w.kill(p.actor)
-	p.h.c.db.hangup(p)
+	w := p.h.c.w
+	w.trace.say(w.now, p.name, "ends: %s", why)
+	w.kill(p.actor)
+	p.h.c.pg.hangUpAll(p.actor)
 	for i, q := range p.h.procs {
 		if q == p {
 			p.h.procs = append(p.h.procs[:i:i], p.h.procs[i+1:]...)
 			break
 		}
 	}
-	by := p.by
-	by.w.in(by.w.span(0, 2*time.Millisecond), by.actor, func() {
-		if by.job.current == p {
-			by.wire.Job(jobName).Exited(p.epoch, why)
-		}
-	})
+	if by := p.by; by != nil {
+		w.in(w.span(0, 2*time.Millisecond), by.actor, func() {
+			if by.job.current == p {
+				by.wire.Job(jobName).Exited(p.as.epoch, why)
+			}
+		})
+	}
 }
 
 // terminate asks the process to end; a busy or a frozen one does not hear.
@@ -107,7 +175,16 @@ func (p *process) kill() {
 		return
 	}
 	p.dying = true
-	p.h.c.w.in(p.h.c.w.span(0, p.h.c.plan.killMost), nil, func() { p.over("killed") })
+	p.h.c.w.in(p.h.c.w.span(0, p.h.c.plan.killMost), nil, p.dieNow)
+}
+
+// dieNow waits for a whole host that stands still: its kernel kills nobody.
+func (p *process) dieNow() {
+	if p.h.frozen {
+		p.h.c.w.in(50*time.Millisecond, nil, p.dieNow)
+		return
+	}
+	p.over("killed")
 }
 
 func (h *host) killAll() {

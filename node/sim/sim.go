@@ -23,10 +23,12 @@ type Result struct {
 const settleWithin = 90 * time.Second
 
 // Run lets the world of a seed happen. loud keeps its story.
-func Run(seed uint64, loud bool) (r Result) {
+func Run(seed uint64, loud bool) Result { return runWith(seed, loud, faulty{}) }
+
+func runWith(seed uint64, loud bool, wrong faulty) (r Result) {
 	t := newTrace(loud)
 	w := newWorld(seed, t)
-	c := newCluster(w, drawPlan(w.rand))
+	c := newCluster(w, drawPlan(w.rand), wrong)
 	defer func() {
 		r.Seed, r.Sum, r.Lines, r.Virtual, r.counts = seed, t.sum, t.lines, w.now, c.oracle.count
 		if p := recover(); p != nil {
@@ -37,7 +39,8 @@ func Run(seed uint64, loud bool) (r Result) {
 	}()
 	c.say("plan %+v", c.plan)
 	c.run()
-	return Result{Broken: c.oracle.broken}
+	r.Broken = c.oracle.broken
+	return r
 }
 
 func (c *cluster) run() {
@@ -49,18 +52,21 @@ func (c *cluster) run() {
 	c.trouble(end)
 	c.pass(end)
 	c.mend()
-	for deadline := c.w.now + settleWithin; !c.well(); {
+	mended := c.w.now
+	c.passUntil(mended+settleWithin, func() bool { return c.oracle.lastCommit[c.oracle.row.Epoch] > mended })
+	c.oracle.count.settled = c.w.now - mended
+	// And it stays so.
+	c.pass(c.w.now + 3*time.Second)
+	c.passUntil(c.w.now+settleWithin, func() bool { return c.oracle.serving(time.Second) })
+}
+
+// passUntil lets time go by until something is so. It must be so before the deadline.
+func (c *cluster) passUntil(deadline instant, so func() bool) {
+	for !so() && c.oracle.broken == "" {
 		if c.w.now >= deadline {
 			c.oracle.fail("liveness: %s after everything is well nobody serves", settleWithin)
 		}
-		if c.oracle.broken != "" {
-			return
-		}
-		c.pass(c.w.now + 100*time.Millisecond)
-	}
-	c.pass(c.w.now + 2*time.Second)
-	if !c.well() {
-		c.oracle.fail("liveness: it served, and does not any more")
+		c.pass(c.w.now + 20*time.Millisecond)
 	}
 }
 
@@ -70,8 +76,6 @@ func (c *cluster) pass(end instant) {
 		c.w.until(min(end, c.w.now+100*time.Millisecond))
 	}
 }
-
-func (c *cluster) well() bool { return c.oracle.serving(5 * time.Second) }
 
 // end unwinds everything.
 func (c *cluster) end() {
@@ -83,5 +87,8 @@ func (c *cluster) end() {
 		for _, p := range h.procs {
 			c.w.kill(p.actor)
 		}
+	}
+	for _, p := range c.thieves {
+		c.w.kill(p.actor)
 	}
 }

@@ -3,7 +3,6 @@ package sim
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -265,12 +264,9 @@ type commands struct{ s *store }
 
 func (c commands) Apply(index uint64, data []byte) {
 	c.s.d.wire.StateMachine().Apply(index, slices.Clone(data[commandHeader:]))
-	c.s.d.applied(index)
 	c.s.complete(data, nil)
 }
 
 func (c commands) Snapshot() ([]byte, error) { return c.s.d.wire.StateMachine().Snapshot() }
 
 func (c commands) Restore(snapshot []byte) error { return c.s.d.wire.StateMachine().Restore(snapshot) }
-
-var errDiskFull = errors.New("no space left on device")
