@@ -5,7 +5,7 @@
 #
 # Both install what is missing, start every service they need in a folder and on ports of their own, and clean up.
 
-.PHONY: help demo test build lint chaos steady idle versus bench bench-readme bench-parallel bench-etl test-pg dash setup gen fmt clean
+.PHONY: help demo test build lint model chaos steady idle versus bench bench-readme bench-parallel bench-etl test-pg dash setup gen fmt clean
 .DEFAULT_GOAL := help
 
 GO_FLAGS := -trimpath -ldflags '-X main.version=$(shell git describe --tags --always --dirty 2>/dev/null || echo devel)'
@@ -41,6 +41,11 @@ build: ## the programs: bin/duoflowd, duoctl, duoetl and duosandbox
 lint: ## vet, the rules of the house, golangci-lint
 	@scripts/setup go
 	@scripts/test lint
+
+model: ## the fence with raft broken, and whether somebody is active in the end, searched by Spin (two minutes); MODEL='-events -only REVOKE'
+	@scripts/setup go model
+	@mkdir -p bin && go build -o bin/model ./node/model
+	@bin/model $(MODEL)
 
 chaos: ## kill, freeze and cut off nodes at random for MINUTES (5); SEED=n repeats a run
 	@scripts/setup services

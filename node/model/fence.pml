@@ -31,7 +31,7 @@ proctype life(byte c) {
 
 taking:
 #if defined(M_EARLY_TERMINATE)
-  d_step { signal(c) };  /* inside the transaction: what it changes is not seen by others yet */
+  atomic { signal(c) };  /* inside the transaction: what it changes is not seen by others yet */
 #endif
   if
   :: d_step { mayTake(c) -> take(c); printf("life %d takes epoch %d\n", c, epoch[c]) };

@@ -113,18 +113,23 @@ inline committed(who, as) {
 #else
 #define rowLower(c) (row == NOBODY || epoch[row] < epoch[c])
 #endif
-#if defined(M_ROLES_IGNORED) || defined(M_NO_GUARD) || defined(M_NOT_STRICT)
+#if defined(M_ROLES_IGNORED) || defined(M_NO_GUARD) || defined(M_NOT_STRICT) || defined(M_NODE_ROLES)
 #define rolesLower(c) true
 #else
 #define rolesLower(c) ((roles & (later[c] | one(c))) == 0)
 #endif
-#define mayTake(c) (rowLower(c) && rolesLower(c))
+#if defined(M_OTHER_GRANTOR_ASSERTED)
+#define revocable(c) ((members & ~nodeMates(c)) == 0)
+#else
+#define revocable(c) true
+#endif
+#define mayTake(c) (rowLower(c) && rolesLower(c) && revocable(c))
 #define holds(c) (row == (c) && has(members & logins, c))
 
 /* kept: the members that a take leaves. armed: whom it makes one. */
 #if defined(M_NO_REVOKE)
 #define kept(c) members
-#elif defined(M_OTHER_GRANTOR) || defined(M_OTHER_GRANTOR_ASSERTED)
+#elif defined(M_OTHER_GRANTOR)
 #define kept(c) (members & ~nodeMates(c))
 #else
 #define kept(c) 0
@@ -266,7 +271,7 @@ proctype standby() {
 }
 #endif
 
-#ifdef RESTORE
+#if defined(RESTORE) && !defined(FAULTS)
 proctype backup() {
   byte copy, s;
   copy = row;

@@ -32,6 +32,7 @@ var rooms = []struct {
 	{"node/sim", []string{"node", "node/control", "node/lease", "node/sim/metastore", "raftstore", "raftstore/replica",
 		"airflowctl", "airflowctl/fence", "gossip", "proto/..."}},
 	{"node/sim/metastore", nil},
+	{"node/model", nil}, // a tool: it runs Spin
 	{"etl/tile", nil},
 	{"etl/nldn", []string{"etl/tile"}},
 	{"etl/columnar", []string{"etl/tile"}},
