@@ -66,7 +66,7 @@ func (s *etlStage) sparkReads(name string, delay int64) {
 		hits, err := s.FaultHits(s.ctx)
 		return err == nil && hits[0] > 0
 	})
-	if running := s.programs(s.c.Nodes[s.active.Node]); running["java"] == nil || running["duoetl"] == nil {
+	if running := s.programs(s.c.Nodes[s.active.Node]); running["java"] == nil || running["python3.11"] == nil || len(running["duoetl"]) != 1 {
 		s.t.Fatalf("processes %v have no Spark", running)
 	}
 }
