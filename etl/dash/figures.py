@@ -258,7 +258,7 @@ def month_map(found: Map, scale: str, *, synthetic: bool) -> Figure:
         "gridcolor": FAINT,
         "zeroline": False,
     }
-    yaxis = {"range": [BOX["south"], BOX["north"]], "constrain": "range", "ticksuffix": "°", "dtick": 10, "gridcolor": FAINT, "zeroline": False}
+    yaxis = {"range": [BOX["south"], BOX["north"]], "constrain": "domain", "ticksuffix": "°", "dtick": 10, "gridcolor": FAINT, "zeroline": False}
     notes = [MADE] if synthetic else []
     return {
         "data": [heat, *lines],

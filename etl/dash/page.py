@@ -87,7 +87,7 @@ def toggle(name: str, pressed: bool) -> html.Button:
 
 def marks(first: int, last: int) -> dict[str, str]:
     """Return the years that the slider names: the ends, and every fifth that has room."""
-    fifths = [y for y in range(first, last) if y % 5 == 0 and first + 2 <= y <= last - 2]
+    fifths = [y for y in range(first, last) if y % 5 == 0 and first + 4 <= y <= last - 4]
     return {str(y): str(y) for y in [first, *fifths, last]}
 
 

@@ -7,6 +7,7 @@ import getpass
 import hashlib
 import hmac
 import ipaddress
+import json
 import logging
 import os
 import secrets
@@ -155,6 +156,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--prefix", default="/", help="path that a proxy serves it under, as /lightning/; default /")
     made.add_argument("--password-file", type=Path, metavar="FILE", help="lines of name:hash; asks for a name and a password")
     made.add_argument("--behind-proxy", action="store_true", help="a proxy in front asks who it is, and speaks TLS")
+    made.add_argument("-o", "--output", choices=("text", "json"), default="text", help="how it says in its one line on standard output where the page is")
     made.add_argument("--make-password", metavar="NAME", help="ask for a password, write a line for the password file, and end")
     return made
 
@@ -201,6 +203,15 @@ def end_soon(number: int, _: FrameType | None) -> None:
     raise SystemExit(0)
 
 
+def told(listen: Listen, options: argparse.Namespace, *, asks: bool) -> str:
+    """Say in one line where the page is; it is served from here on."""
+    address = listen.address + options.prefix
+    if options.output == "json":
+        return json.dumps({"url": address, "this_machine_only": listen.loopback, "asks_for_password": asks})
+    who = "this machine only" if listen.loopback else "other machines too"
+    return f"dashboard: {address} ({who}; {'asks for a password' if asks else 'asks nobody for a password'}). Ctrl-C ends it."
+
+
 def start(options: argparse.Namespace, passwords: Passwords | None, conninfo: str) -> int:
     """Serve until a signal."""
     database = Database(conninfo)
@@ -214,11 +225,7 @@ def start(options: argparse.Namespace, passwords: Passwords | None, conninfo: st
     except OSError as error:
         raise Refused(f"cannot listen on {options.listen.host}:{options.listen.port}: {error.strerror}") from None
     listen = Listen(options.listen.host, server.effective_port)
-    who = "this machine only" if listen.loopback else "other machines too"
-    print(
-        f"dashboard: {listen.address}{options.prefix} ({who}; {'asks for a password' if passwords else 'asks nobody for a password'}). Ctrl-C ends it.",
-        flush=True,
-    )
+    print(told(listen, options, asks=passwords is not None), flush=True)
     tell_duoflow(listen.address + options.prefix)
     signal.signal(signal.SIGTERM, end_soon)
     signal.signal(signal.SIGINT, end_soon)

@@ -154,16 +154,26 @@
     return keep();
   }
 
+  // What stands beside a figure and not in it, as an image travels alone.
+  function beside(name, graph) {
+    const badge = document.querySelector(".badge");
+    const told = !badge || graph.layout.annotations.some((note) => note.text === "synthetic data") ? "" : ` (${badge.textContent})`;
+    const colours = [...document.querySelectorAll(`#${name}-panel .legend > span`)].map(
+      (one) => `  <span style="color:${one.firstElementChild.style.background}">■</span> <span style="font-size:11px">${one.textContent}</span>`,
+    );
+    return told + colours.join("");
+  }
+
   function png() {
     const pressed = window.dash_clientside.callback_context.triggered_id;
     if (!pressed) return keep();
     const name = pressed.replace(/-png$/, "");
     const graph = document.querySelector(`#${name} .js-plotly-plot`);
     const heading = document.getElementById(`${name}-heading`).textContent;
-    const layout = { ...graph.layout, title: { text: `Lightning strikes. ${heading}`, x: 0.01, font: { size: 15 } } };
+    const layout = { ...graph.layout, title: { text: `Lightning strikes. ${heading}${beside(name, graph)}`, x: 0.01, font: { size: 15 } } };
     layout.margin = { ...layout.margin, t: layout.margin.t + TITLE_PX };
     const { width, height } = graph.getBoundingClientRect(); // as it is seen, with what was zoomed
-    const size = { width: PNG_PX, height: Math.round((PNG_PX * height) / width) + TITLE_PX };
+    const size = { width: PNG_PX, height: Math.round(Math.max(1, PNG_PX / width) * height) + TITLE_PX };
     const filename = "lightning-" + heading.toLowerCase().replace(/[^a-z0-9]+/g, "-");
     window.Plotly.downloadImage({ data: graph.data, layout }, { format: "png", ...size, scale: 2, filename });
     return keep();

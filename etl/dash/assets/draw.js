@@ -5,10 +5,12 @@
 (function () {
   "use strict";
   const CONFIG = { displayModeBar: false, responsive: false, scrollZoom: false, doubleClick: "reset+autosize", showTips: false };
+  const NARROW_PX = 480;
   const RETRY_MS = [200, 1000, 3000]; // a browser drops what it asks for when a network comes or goes
   const drawings = new Map(); // name: the element that plotly.js draws in, wherever it is
   const places = new Map(); // name: the element of Dash's page
   const asked = new Map(); // name: the figure that is to be there
+  const thinned = new Map(); // name: was it drawn for little room
   const layout = document.getElementById("layout");
 
   const wait = (ms) => new Promise((done) => setTimeout(done, ms));
@@ -36,20 +38,34 @@
     return run(src);
   }
 
+  // On a telephone there is no room for each month's name, each second year, and the word era three times.
+  function thinOut(layout) {
+    const ticks = layout.xaxis.dtick;
+    layout.xaxis.dtick = ticks === "M1" ? "M3" : ticks === 2 ? 5 : ticks === 5 ? 10 : ticks;
+    for (const note of layout.annotations) note.text = note.text.replace(/era (\d)/, "$1");
+    return layout;
+  }
+
+  const isNarrow = (drawing) => drawing.offsetWidth < NARROW_PX;
+
   function draw(name) {
     const { data, layout } = structuredClone(asked.get(name)); // plotly.js writes into what it gets
     const there = drawings.get(name);
-    if (there) return window.Plotly.react(there, data, layout, CONFIG);
-    const made = Object.assign(document.createElement("div"), { className: "drawing" });
-    (places.get(name) || document.querySelector(`#first [data-figure="${name}"]`)).append(made);
-    drawings.set(name, made);
-    return window.Plotly.newPlot(made, data, layout, CONFIG);
+    const drawing = there || Object.assign(document.createElement("div"), { className: "drawing" });
+    if (!there) {
+      (places.get(name) || document.querySelector(`#first [data-figure="${name}"]`)).append(drawing);
+      drawings.set(name, drawing);
+    }
+    thinned.set(name, isNarrow(drawing));
+    const shown = thinned.get(name) ? thinOut(layout) : layout;
+    return window.Plotly[there ? "react" : "newPlot"](drawing, data, shown, CONFIG);
   }
 
   function fit(name) {
     const drawing = drawings.get(name);
     if (!drawing || !drawing._fullLayout || !drawing.offsetWidth) return;
     const { width, height } = drawing._fullLayout;
+    if (isNarrow(drawing) !== thinned.get(name)) draw(name);
     if (Math.abs(width - drawing.offsetWidth) > 1 || Math.abs(height - drawing.offsetHeight) > 1) window.Plotly.Plots.resize(drawing).catch(() => {}); // hidden meanwhile
   }
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import operator
 import struct
 import urllib.request
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -218,8 +220,11 @@ def test_tables_equal_sql(watched: Watched, dashboard: Dashboard, filled: World)
 
 
 def test_images_are_made_by_the_browser(watched: Watched, dashboard: Dashboard, artefacts: Path) -> None:
-    """Every figure can be kept as a PNG, with its heading in it."""
+    """Every figure can be kept as a PNG, with its heading in it, and what the page says beside the figure."""
     watched.open(f"{dashboard.url}?year=2018&month=8")
+    watched.page.evaluate(
+        "() => { const save = Plotly.downloadImage; Plotly.downloadImage = (f, o) => { window.saved = f.layout.title.text; return save(f, o); }; }"
+    )
     for name in ("daily", "map", "coverage"):
         with watched.page.expect_download() as started:
             watched.page.click(f"#{name}-png")
@@ -229,9 +234,12 @@ def test_images_are_made_by_the_browser(watched: Watched, dashboard: Dashboard, 
         assert content.startswith(b"\x89PNG\r\n")
         assert struct.unpack(">I", content[16:20]) == (2000,)
         assert started.value.suggested_filename.startswith("lightning-")
+    title = watched.page.evaluate("() => window.saved")
+    for part in ("Lightning strikes. What is known (synthetic data)", "whole", "partial (days missing)", "no data", "not loaded"):
+        assert part in title
 
 
-SIZES = {"wide": (1440, 900), "narrow": (800, 600)}
+SIZES = {"wide": (1440, 900), "narrow": (800, 600), "phone": (400, 800)}
 PICTURES: dict[str, str] = {"default": "", "holes": "?year=2018&month=6&day=29&scale=log", "partial": "?year=2020&month=2&day=31"}
 OVERLAPS = """() => {
   const parts = [...document.querySelectorAll('h1,h2,.caption,.small,.choice,.legend,.frame,.badge,.facts')].filter(e => e.offsetParent);
@@ -244,6 +252,13 @@ OVERLAPS = """() => {
 }"""
 
 
+LABELS = """() => [...document.querySelectorAll('.js-plotly-plot')].flatMap(g => {
+  const boxes = [...g.querySelectorAll('.xtick text, .annotation-text')].map(e => [e.textContent, e.getBoundingClientRect()]);
+  const over = (p, q) => p.left < q.right - 1 && q.left < p.right - 1 && p.top < q.bottom - 1 && q.top < p.bottom - 1;
+  return boxes.flatMap(([a, p], i) => boxes.slice(i + 1).filter(([, q]) => over(p, q)).map(([b]) => [a, b]));
+})"""
+
+
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("picture", PICTURES)
 def test_it_fits(watched: Watched, dashboard: Dashboard, artefacts: Path, picture: str, size: str) -> None:
@@ -252,12 +267,24 @@ def test_it_fits(watched: Watched, dashboard: Dashboard, artefacts: Path, pictur
     watched.page.set_viewport_size({"width": width, "height": height})
     watched.open(dashboard.url + PICTURES[picture])
     eventually(lambda: watched.page.evaluate(OVERLAPS), lambda pairs: pairs == [], "parts that overlap")
+    assert watched.page.evaluate(LABELS) == []
     assert watched.page.evaluate("() => document.documentElement.scrollWidth") <= width
     if size == "wide":
         assert watched.page.evaluate("() => document.documentElement.scrollHeight") <= height
-    watched.page.screenshot(path=artefacts / f"page-{picture}-{size}.png", full_page=size == "narrow")
+    watched.page.screenshot(path=artefacts / f"page-{picture}-{size}.png", full_page=size != "wide")
     for name in ("daily", "monthly", "dayofmonth", "map", "coverage") if size == "wide" else ():
         watched.page.locator(f"#{name}-panel").screenshot(path=artefacts / f"{name}-{picture}-{size}.png")
+
+
+def test_a_window_that_changes(watched: Watched, dashboard: Dashboard) -> None:
+    """Turned, a telephone shows what has room; figures are as wide as their frames."""
+    watched.open(dashboard.url)
+    wide = "() => [...document.querySelectorAll('.frame')].every(f => Math.abs(f.clientWidth - f.querySelector('.js-plotly-plot')._fullLayout.width) <= 1)"
+    months = "return [...gd.querySelectorAll('.xtick text')].length;"
+    for width, count in ((1440, 12), (400, 4), (800, 12)):
+        watched.page.set_viewport_size({"width": width, "height": 800})
+        eventually(lambda: watched.page.evaluate(wide), bool, f"figures of a window of {width}")
+        eventually(lambda: watched.graph("daily", months), partial(operator.eq, count), f"months named at {width}")
 
 
 def test_no_request_leaves_the_host_whatever_is_pressed(watched: Watched, dashboard: Dashboard) -> None:

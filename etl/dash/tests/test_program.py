@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import base64
 import http.client
+import json
 import os
 import signal
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from conftest import HERE, Dashboard, Runner, eventually
-from world import World
+from conftest import HERE, PATIENCE, Dashboard, Runner, eventually
+from world import World, ends_with_us
 
 
 def call(*words: str, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
@@ -140,3 +142,24 @@ def test_libpq_variables_are_enough(run: Runner, filled: World, tmp_path: Path) 
     service.write_text("[warehouse]\nuser=etl_7\npassword=of-the-epoch\n")
     dashboard = run(filled.reader(), PGSERVICE="warehouse", PGSERVICEFILE=str(service))
     assert get(dashboard)[0] == 200
+
+
+def test_programs_can_read_where_it_is(filled: World, tmp_path: Path) -> None:
+    """With -o json standard output is one line, said when the page is served; nothing of the reader's password is in it."""
+    service = tmp_path / "service.conf"
+    service.write_text(f"[warehouse]\nhost=127.0.0.1\nport={filled.postgres.port}\ndbname=postgres\nuser=dashboard\npassword={filled.postgres.password}\n")
+    env = {k: v for k, v in os.environ.items() if not k.startswith("PG") and k != "DATABASE_URL"} | {"PGSERVICE": "warehouse", "PGSERVICEFILE": str(service)}
+    command = [*ends_with_us("TERM"), sys.executable, str(HERE.parent / "app.py"), "--listen", "127.0.0.1:0", "-o", "json"]
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            told = json.loads(line)
+            assert (told["this_machine_only"], told["asks_for_password"]) == (True, False)
+            with urllib.request.urlopen(told["url"] + "health", timeout=30) as answer:
+                assert json.load(answer)["problem"] is None
+            assert filled.postgres.password not in line
+        finally:
+            process.terminate()
+        assert process.wait(PATIENCE) == 0
+        assert process.stdout.read() == ""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+import math
 from datetime import date
 from pathlib import Path
 
@@ -87,6 +89,36 @@ def test_an_era_begins_at_the_first_whole_month() -> None:
 def test_colours_begin_where_the_cells_are(values: list[int], want: int) -> None:
     """A logarithmic map is not all dark."""
     assert figures.lightest(values) == want
+
+
+# How people see who lack one kind of cones: Machado, Oliveira and Fernandes (2009), in linear light.
+EYES = {
+    "all three": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+    "protanopia": ((0.152286, 1.052583, -0.204868), (0.114503, 0.786281, 0.099216), (-0.003882, -0.048116, 1.051998)),
+    "deuteranopia": ((0.367322, 0.860646, -0.227968), (0.280085, 0.672501, 0.047413), (-0.011820, 0.042940, 0.968881)),
+    "tritanopia": ((1.255528, -0.076749, -0.178779), (-0.078411, 0.930809, 0.147602), (0.004733, 0.691367, 0.303900)),
+}
+
+
+def lab(colour: str, eyes: str) -> tuple[float, float, float]:
+    """Return where a colour is in CIE Lab, for these eyes."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in parts]
+    seen = [min(max(sum(m * v for m, v in zip(row, linear, strict=True)), 0), 1) for row in EYES[eyes]]
+    to_xyz = ((0.4339, 0.3762, 0.1899), (0.2126, 0.7152, 0.0722), (0.0178, 0.1098, 0.8730))  # over the white of D65
+    x, y, z = (sum(m * v for m, v in zip(row, seen, strict=True)) for row in to_xyz)
+    fx, fy, fz = (v ** (1 / 3) if v > 0.008856 else 7.787 * v + 16 / 116 for v in (x, y, z))
+    return 116 * fy - 16, 500 * (fx - fy), 200 * (fy - fz)
+
+
+@pytest.mark.parametrize("eyes", EYES)
+def test_colours_can_be_told_apart(eyes: str) -> None:
+    """Whatever cones somebody has: the states of the strip, whole and open circles, and the map's scale, which gets darker all the way."""
+    for colours in (list(figures.STATE_COLOURS.values()), [figures.BLUE, figures.VERMILION, figures.PAPER], [figures.SKY, figures.PAPER]):
+        for one, other in itertools.combinations(colours, 2):
+            assert math.dist(lab(one, eyes), lab(other, eyes)) > 15, (one, other)
+    lightness = [lab(str(colour), eyes)[0] for _, colour in figures.CIVIDIS]
+    assert all(light - dark > 4 for light, dark in itertools.pairwise(lightness)), lightness
 
 
 def test_a_map_without_cells_is_empty() -> None:
