@@ -19,6 +19,17 @@ var faults = []fault{
 	{"cut a host off from the metastore", blind},
 	{"end a daemon in order", stopDaemon},
 	{"move the job", moveJob},
+	{"freeze a process of the job", freezeProcess},
+	{"restart the metastore", restartServer},
+	{"fail the metastore over", failOver},
+	{"restore the metastore", restore},
+	{"freeze a backend", freezeBackend},
+	{"slow disk", slowDisk},
+	{"full disk", fullDisk},
+	{"power lost in a write", tearDisk},
+	{"another disk", newDiskFault},
+	{"step a clock", stepClock},
+	{"slow network", slowNetwork},
 }
 
 // chaos makes trouble until an instant.
@@ -66,8 +77,9 @@ func (h *host) up() {
 	}
 }
 
-func darken(c *cluster) func() {
-	h := c.any()
+func darken(c *cluster) func() { return c.darken(c.any()) }
+
+func (c *cluster) darken(h *host) func() {
 	if h.dark || h.frozen {
 		return nil
 	}
@@ -184,11 +196,95 @@ func moveJob(c *cluster) func() {
 	return nil
 }
 
+func freezeProcess(c *cluster) func() {
+	h := c.any()
+	if len(h.procs) == 0 || h.frozen {
+		return nil
+	}
+	p := h.procs[c.w.rand.IntN(len(h.procs))]
+	c.say("freeze %s", p.name)
+	c.oracle.count.stalls++
+	c.w.freeze(p.actor)
+	return func() {
+		if p.frozen && !p.dead && !p.h.frozen {
+			c.say("thaw %s", p.name)
+			c.oracle.revived(p)
+			c.w.thaw(p.actor)
+		}
+	}
+}
+
+func slowDisk(c *cluster) func() {
+	h := c.any()
+	c.say("disk of %s is slow", h.name)
+	h.slow = c.w.span(50*time.Millisecond, 4*time.Second)
+	return func() { h.slow = c.plan.fsyncMost }
+}
+
+func fullDisk(c *cluster) func() {
+	h := c.any()
+	c.say("disk of %s is full", h.name)
+	h.full = true
+	return func() { h.full = false }
+}
+
+// alone says whether a host is the only one whose disk may have forgotten something. When two of three have, nobody may
+// vote and an operator has to decide.
+func (h *host) alone() bool {
+	for _, other := range h.c.hosts {
+		if other != h && (other.disk.torn || other.daemon.dead || other.daemon.store.rep == nil || other.daemon.store.state.Doubt != "") {
+			return false
+		}
+	}
+	return true
+}
+
+// tearDisk takes the power from a host while its disk writes the page that says which pages count.
+func tearDisk(c *cluster) func() {
+	h := c.any()
+	if !h.alone() {
+		return nil
+	}
+	mend := c.darken(h)
+	if mend != nil {
+		h.disk.torn = true
+	}
+	return mend
+}
+
+// newDiskFault gives a host an empty disk.
+func newDiskFault(c *cluster) func() {
+	h := c.any()
+	if !h.alone() {
+		return nil
+	}
+	mend := c.darken(h)
+	if mend != nil {
+		h.disk.wipe()
+	}
+	return mend
+}
+
+func stepClock(c *cluster) func() {
+	h := c.any()
+	h.wallOff += c.w.span(-time.Hour, time.Hour)
+	return nil
+}
+
+func slowNetwork(c *cluster) func() {
+	n := c.net
+	c.say("the network is slow")
+	n.slow, n.slowly = c.w.span(50*time.Millisecond, 600*time.Millisecond), 0.5
+	return func() { n.slow, n.slowly = c.plan.slow, c.plan.slowly }
+}
+
 // mend makes everything well, so that progress can be asked for.
 func (c *cluster) mend() {
 	c.say("everything is mended")
 	clear(c.net.cut)
 	c.plan.exits, c.plan.startFails = 0, 0
+	c.net.slow, c.net.slowly = c.plan.slow, c.plan.slowly
+	c.pg.mend()
 	for _, h := range c.hosts {
 		h.frozen, h.full, h.slow = false, false, min(c.plan.fsyncMost, 5*time.Millisecond)
 		for _, p := range h.procs {

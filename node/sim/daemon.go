@@ -151,7 +151,10 @@ func (d *daemon) stop() {
 // fail ends the daemon because of an error that it cannot live with.
 func (d *daemon) fail(err error) {
 	d.say("fails: %v", err)
-	d.w.in(0, d.actor, func() { d.die(false) })
+	d.w.in(0, d.actor, func() {
+		d.die(false)
+		d.w.in(d.w.span(500*time.Millisecond, 2*time.Second), nil, d.h.up) // as systemd does
+	})
 }
 
 // die ends the daemon. What it had its host do ends too, as far as the kernel sees to that.

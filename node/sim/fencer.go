@@ -96,7 +96,7 @@ func (f *fencer) checkSpare() {
 func repeatable(err error) bool {
 	switch code := codeOf(err); code {
 	case "", metastore.CodeLockTimeout, metastore.CodeSerialization, metastore.CodeDeadlock, metastore.CodeTooMany,
-		metastore.CodeCancelled, metastore.CodeTupleConcurrent:
+		metastore.CodeCancelled, "XX000":
 		return true
 	default:
 		return strings.HasPrefix(string(code), "57P")

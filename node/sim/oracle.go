@@ -47,8 +47,8 @@ type oracle struct {
 	// row is the fence row; owner says whose each epoch that was taken is.
 	row    metastore.Row
 	owners map[uint64]string
-	// restored: the row was put back by hand since the last take, so it may be behind the roles.
-	restored bool
+	// restored are epochs that the row was put back to by hand: until the next take is seen it is behind the roles.
+	restored map[uint64]bool
 	// drains are epochs whose drain has ended, starts those that a process was made for.
 	drains, starts map[uint64]bool
 	// lastCommit is when each epoch committed last.
@@ -57,7 +57,7 @@ type oracle struct {
 
 func newOracle(c *cluster) *oracle {
 	return &oracle{
-		c: c, row: metastore.Row{Key: jobName}, owners: map[uint64]string{}, drains: map[uint64]bool{}, starts: map[uint64]bool{}, lastCommit: map[uint64]instant{},
+		c: c, row: metastore.Row{Key: jobName}, restored: map[uint64]bool{}, owners: map[uint64]string{}, drains: map[uint64]bool{}, starts: map[uint64]bool{}, lastCommit: map[uint64]instant{},
 	}
 }
 
@@ -84,19 +84,36 @@ func (o *oracle) look() {
 
 // reread starts over after a server has lost the end of its log.
 func (o *oracle) reread() {
-	o.newest, o.row, o.seen = 0, metastore.Row{Key: jobName}, 0
+	o.newest = 0
 	s := o.c.pg.timed.Server()
 	for _, r := range s.Commits(0) {
 		if epoch := o.c.pg.epochOf(r.Role); wrote(r, workTable) {
 			o.newest = max(o.newest, epoch)
 		}
-		for _, w := range r.Rows {
-			if w.Table == metastore.FenceTable {
-				o.row = w.Row
-			}
-		}
 	}
-	o.seen = s.LastLSN()
+	o.row, o.seen = s.Rows(metastore.FenceTable)[0], s.LastLSN()
+}
+
+// promoted starts over on a server that may lack the last fences: their epochs never were.
+func (o *oracle) promoted() {
+	before := o.row.Epoch
+	o.replicated = min(o.replicated, o.c.pg.timed.Server().LastLSN())
+	o.reread()
+	if o.row.Epoch >= before {
+		return
+	}
+	o.count.lostFences++
+	for epoch := o.row.Epoch + 1; epoch <= before; epoch++ {
+		delete(o.owners, epoch)
+		delete(o.drains, epoch)
+		delete(o.starts, epoch)
+	}
+}
+
+// putBack starts over on tables that are older than the roles.
+func (o *oracle) putBack() {
+	o.reread()
+	o.restored[o.row.Epoch] = true
 }
 
 func wrote(r metastore.Record, table string) bool {
@@ -149,16 +166,16 @@ func (o *oracle) taken(row metastore.Row) {
 	if o.row.Epoch > 0 && o.row.Node != row.Node {
 		o.count.failovers++
 	}
-	o.row, o.restored = row, false
+	o.row = row
 	o.owners[row.Epoch] = life
 }
 
 // members is I2: nobody but the row's epoch has the group.
 func (o *oracle) members(s *metastore.Server) {
-	if o.restored {
+	row := s.Rows(metastore.FenceTable)[0] // as it is seen, which with a standby is later than the log has it
+	if o.restored[row.Epoch] {
 		return
 	}
-	row := s.Rows(metastore.FenceTable)[0] // as it is seen, which with a standby is later than the log has it
 	for _, m := range s.Memberships() {
 		if epoch := o.c.pg.epochOf(m.Member); m.Group == group && epoch != 0 && epoch != row.Epoch {
 			o.fail("I2: epoch %d is a member while the row is at %d", epoch, row.Epoch)

@@ -59,7 +59,7 @@ func drawPlan(r *rand.Rand) plan {
 		adopts: r.IntN(2) == 0, setRole: pick(r, 0, 0, 0.3), longStatements: pick(r, 0, 0.02, 0.2),
 		version: pick(r, 14, 15, 16, 17, 18), synchronous: r.IntN(2) == 0, asynchronous: r.IntN(8) == 0,
 		replicaMost: pick(r, ms, 20*ms), unitMost: pick(r, 50*time.Microsecond, 500*time.Microsecond),
-		unitSlow: pick(r, 0, 0.001, 0.01), deaf: pick(r, 0, 0, 0.1), blind: pick(r, 0, 0.3),
+		unitSlow: pick(r, 0, 0.001, 0.01), deaf: pick(r, 0, 0.1, 0.5), blind: pick(r, 0, 0.3, 0.95),
 		connections: 1 + r.IntN(3), stolen: pick(r, 0, 0.3), exits: pick(r, 0, 0.3, 1), authDelay: pick(r, 0, 0, 0.2),
 		locks: pick(r, 0, 0.3), idleMost: pick(r, ms, 50*ms, 500*ms), startLong: r.IntN(2) == 0,
 		thinkLeast: ms, thinkMost: pick(r, 20*ms, 100*ms),

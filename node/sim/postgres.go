@@ -33,6 +33,8 @@ type postgres struct {
 	// replicating: the standby's word on what it has is under way.
 	replicating bool
 	roles       map[string]uint64
+	// filled is how long the log was when the world began.
+	filled metastore.LSN
 }
 
 // dbError is what the server answered instead of a result.
@@ -88,6 +90,7 @@ func (pg *postgres) fill() {
 	}
 	s.Hangup(admin)
 	settle()
+	pg.filled = s.LastLSN()
 	s.Replies()
 }
 
@@ -245,7 +248,11 @@ func (s *session) ask(ctx context.Context, statements ...metastore.Statement) (a
 func (s *session) send(statements ...metastore.Statement) (number int) {
 	s.sent++
 	s.carry(func() {
-		s.pg.do(func(server *metastore.Server) { server.Send(s.pid, statements) })
+		s.pg.do(func(server *metastore.Server) {
+			if server.Send(s.pid, statements) == 0 { // a reset: there is no such session
+				s.tell(metastore.Reply{PID: s.pid, Code: metastore.CodeClosed, Closed: true})
+			}
+		})
 	})
 	return s.sent
 }

@@ -3,6 +3,7 @@ package sim
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -37,6 +38,9 @@ type waiter struct {
 
 const commandHeader = 8
 
+// errDiskFull ends a daemon, as every error of its disk does.
+var errDiskFull = errors.New("no space left on device")
+
 func newStore(d *daemon) *store {
 	s := &store{d: d, waiters: map[uint64]*waiter{}}
 	for _, h := range d.h.c.hosts {
@@ -49,6 +53,10 @@ func newStore(d *daemon) *store {
 
 // begin opens the disk and connects.
 func (s *store) begin() {
+	if s.d.h.full {
+		s.d.fail(errDiskFull)
+		return
+	}
 	memory, doubt, err := s.d.h.disk.open()
 	if err != nil {
 		s.d.fail(err)
@@ -103,6 +111,10 @@ func (s *store) flush() {
 		if !s.send(m) {
 			s.unsent(m)
 		}
+	}
+	if out.Save != nil && s.d.h.full {
+		s.d.fail(errDiskFull)
+		return
 	}
 	if out.Save != nil {
 		s.d.h.disk.save(s.d.w, s.d.actor, s.d.h.c.fsync(s.d.h), out.Save, func() {

@@ -24,17 +24,19 @@ type killed struct{}
 
 // spawn has an actor do something beside what it does, beginning after a moment.
 func (w *world) spawn(d time.Duration, who *actor, work func()) {
-	t := &task{w: w, who: who, ready: func() bool { return true }}
-	t.next, t.stop = iter.Pull(func(yield func(struct{}) bool) {
-		defer func() {
-			if r := recover(); r != nil && r != (any)(killed{}) {
-				panic(r)
-			}
-		}()
-		t.yield = yield
-		work()
+	w.in(d, who, func() {
+		t := &task{w: w, who: who, ready: func() bool { return true }}
+		t.next, t.stop = iter.Pull(func(yield func(struct{}) bool) {
+			defer func() {
+				if r := recover(); r != nil && r != (any)(killed{}) {
+					panic(r)
+				}
+			}()
+			t.yield = yield
+			work()
+		})
+		who.tasks = append(who.tasks, t)
 	})
-	w.in(d, who, func() { who.tasks = append(who.tasks, t) })
 }
 
 // run goes on until the task waits again, or is over.

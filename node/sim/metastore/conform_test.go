@@ -88,10 +88,10 @@ func resetSQL(version int) string {
 	}
 	return `DO $$ DECLARE r record; BEGIN
   FOR r IN SELECT g.rolname g, b.rolname m, x.rolname x FROM pg_auth_members a JOIN pg_roles g ON g.oid = a.roleid JOIN pg_roles b ON b.oid = a.member
-      LEFT JOIN pg_roles x ON x.oid = a.grantor WHERE b.oid >= 16384 LOOP EXECUTE ` + revoke + `; END LOOP;
+      LEFT JOIN pg_roles x ON x.oid = a.grantor WHERE b.oid >= 16384 OR g.oid >= 16384 LOOP EXECUTE ` + revoke + `; END LOOP;
   FOR r IN SELECT rolname FROM pg_roles WHERE oid >= 16384 AND rolname NOT IN ('airflow', 'duoflow') LOOP EXECUTE format('DROP ROLE %I', r.rolname); END LOOP;
 END $$;
-ALTER ROLE airflow NOLOGIN INHERIT; ALTER ROLE duoflow NOLOGIN INHERIT CREATEROLE;
+ALTER ROLE airflow NOLOGIN INHERIT PASSWORD NULL; ALTER ROLE duoflow NOLOGIN INHERIT CREATEROLE PASSWORD NULL;
 CREATE ROLE fencer LOGIN NOINHERIT PASSWORD '` + verifier("pw") + `';
 CREATE ROLE m0 LOGIN PASSWORD '` + verifier("pw") + `'; CREATE ROLE m1 LOGIN PASSWORD '` + verifier("pw") + `';
 GRANT airflow TO duoflow` + options(false, false, true) + `;

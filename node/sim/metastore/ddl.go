@@ -114,7 +114,7 @@ func (st AlterRole) units() []unit {
 		return onward
 	}, func(s *Server, b *backend, r *run) verdict {
 		target := r.local.(role)
-		if v := s.touch(b, roleKey(target.oid), CodeTupleConcurrent); v != onward {
+		if v := s.touch(b, roleKey(target.oid), CodeInternal); v != onward {
 			return v
 		}
 		target.Role = st.changed(target.Role)
@@ -149,15 +149,20 @@ type dropping struct {
 
 func (st DropRole) units() []unit {
 	return []unit{st.check, func(s *Server, b *backend, r *run) verdict {
+		if !s.lockRole(b, r.local.(role).oid, accessExclusive) {
+			return again
+		}
+		return onward
+	}, st.plan, func(s *Server, b *backend, r *run) verdict {
 		for _, m := range r.local.(dropping).members {
-			if v := s.touch(b, s.memberKey(m), CodeTupleConcurrent); v != onward {
+			if v := s.touch(b, s.memberKey(m), CodeInternal); v != onward {
 				return v
 			}
 		}
 		return onward
 	}, func(s *Server, b *backend, r *run) verdict {
 		gone := r.local.(dropping)
-		if v := s.touch(b, roleKey(gone.role.oid), CodeTupleConcurrent); v != onward {
+		if v := s.touch(b, roleKey(gone.role.oid), CodeInternal); v != onward {
 			return v
 		}
 		for _, m := range gone.members {
@@ -183,8 +188,15 @@ func (st DropRole) check(s *Server, b *backend, r *run) verdict {
 	case !s.mayChange(c, b.own, target.oid):
 		return failed(CodeDenied)
 	}
+	r.local = target
+	return onward
+}
+
+// plan finds what goes with the role, and what keeps it.
+func (st DropRole) plan(s *Server, b *backend, r *run) verdict {
+	target := r.local.(role)
 	gone := dropping{role: target}
-	for _, m := range c.members {
+	for _, m := range s.cached(b).members {
 		switch {
 		case m.group == target.oid, m.member == target.oid:
 			gone.members = append(gone.members, m)
@@ -214,7 +226,7 @@ func (s *Server) grantor(c *catalog, me, group OID, asked string, giving bool) (
 	if asked == "" {
 		best, found := c.bestAdmin(me, group)
 		if !found {
-			return 0, CodeDenied
+			return 0, CodeInternal // "no possible grantors": it may, but only after a SET ROLE
 		}
 		return best, OK
 	}
@@ -261,7 +273,48 @@ func (st GrantRole) units() []unit {
 		m.options = st.Membership.options()
 		r.local = m
 		return onward
-	}, func(s *Server, b *backend, r *run) verdict { return s.giveMembership(b, r.local.(member)) }}
+	}, lockGroup, func(s *Server, b *backend, r *run) verdict {
+		m := r.local.(member)
+		if s.grantOptions() && m.admin && s.cached(b).givesBack(m) {
+			return failed(CodeCircular)
+		}
+		return s.giveMembership(b, m)
+	}}
+}
+
+// lockRole locks a role itself, and looks at what has changed in the catalogs.
+func (s *Server) lockRole(b *backend, oid OID, mode lockMode) bool {
+	if !s.acquire(b, "object/"+number(uint64(oid)), mode) {
+		return false
+	}
+	b.seen = s.visible
+	return true
+}
+
+// lockGroup is how Postgres >= 16 keeps two changes of one group's members apart; before, they fail when they meet.
+func lockGroup(s *Server, b *backend, r *run) verdict {
+	if s.grantOptions() && !s.lockRole(b, r.local.(member).group, exclusive) {
+		return again
+	}
+	return onward
+}
+
+// givesBack says whether the grantor has its ADMIN OPTION only through the one that it wants to give it to.
+func (c *catalog) givesBack(m member) bool {
+	if m.grantor == bootstrapOID {
+		return false
+	}
+	without := c
+	for _, o := range c.members {
+		if o.group == m.group && o.member == m.member {
+			without = without.apply([]edit{{member: &o, gone: true}})
+			if o.admin {
+				more, _ := dependents(without, o, true)
+				without = without.apply(more)
+			}
+		}
+	}
+	return m.member == bootstrapOID || !without.ownAdmin(m.grantor, m.group)
 }
 
 // giveMembership inserts the membership, or changes the one there is.
@@ -270,9 +323,12 @@ func (s *Server) giveMembership(b *backend, m member) verdict {
 	if there && (s.grantOptions() && old.options == m.options || !s.grantOptions() && (old.admin || !m.admin)) {
 		return onward // a notice: it is a member already
 	}
+	if s.grantOptions() && !there && m.grantor != bootstrapOID && !s.lockRole(b, m.grantor, accessShare) {
+		return again
+	}
 	conflict := CodeUnique
 	if there {
-		conflict = CodeTupleConcurrent
+		conflict = CodeInternal
 	}
 	if v := s.touch(b, s.memberKey(m), conflict); v != onward {
 		return v
@@ -295,9 +351,13 @@ func (c *catalog) sameGrant(m member, grantOptions bool) (member, bool) {
 }
 
 func (st RevokeRole) units() []unit {
-	return []unit{st.plan, func(s *Server, b *backend, r *run) verdict {
+	return []unit{func(s *Server, b *backend, r *run) verdict {
+		m, code := s.named(b, st.Group, st.Member, st.Grantor, false)
+		r.local = m
+		return failed(code)
+	}, lockGroup, st.plan, func(s *Server, b *backend, r *run) verdict {
 		for _, e := range r.local.([]edit) {
-			if v := s.touch(b, s.memberKey(*e.member), CodeTupleConcurrent); v != onward {
+			if v := s.touch(b, s.memberKey(*e.member), CodeInternal); v != onward {
 				return v
 			}
 		}
@@ -308,12 +368,8 @@ func (st RevokeRole) units() []unit {
 
 // plan finds what the REVOKE changes.
 func (st RevokeRole) plan(s *Server, b *backend, r *run) verdict {
-	m, code := s.named(b, st.Group, st.Member, st.Grantor, false)
-	if code != OK {
-		return failed(code)
-	}
 	c := s.cached(b)
-	old, there := c.sameGrant(m, s.grantOptions())
+	old, there := c.sameGrant(r.local.(member), s.grantOptions())
 	r.value, r.local = there, []edit(nil)
 	if !there {
 		return onward // a warning

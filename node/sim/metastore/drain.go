@@ -248,7 +248,7 @@ type Health struct {
 }
 
 func (st Probe) units() []unit {
-	return []unit{callable, begun(FenceTable, accessShare, func(r Right) bool { return r.Select }), func(s *Server, b *backend, r *run) verdict {
+	return []unit{begun(FenceTable, accessShare, func(r Right) bool { return r.Select }), callable, func(s *Server, b *backend, r *run) verdict {
 		health := Health{HighestRole: highest(s.epochRoles(b, st.Job, st.Group)), Version: s.config.Version}
 		for _, row := range s.read(b, FenceTable, st.Job, r.snapshot) {
 			health.Row, health.Found = row, true

@@ -28,9 +28,9 @@ func (g *generator) next(p *play) (op, string) {
 		}
 		var o op
 		switch {
-		case g.IntN(400) == 0:
+		case g.IntN(3000) == 0:
 			o = op{kind: opCrash}
-		case g.IntN(400) == 0:
+		case g.IntN(3000) == 0:
 			o = op{kind: opStop}
 		case s.pid == 0 || s.closed:
 			o = op{kind: opOpen, login: g.login(p)}

@@ -226,7 +226,11 @@ func (p *play) view() string {
 	}
 	fmt.Fprintf(&out, "orphans %d\n", orphans)
 	for _, name := range []string{metastore.FenceTable, work} {
-		fmt.Fprintf(&out, "%s %v\n", name, p.server.Rows(name))
+		if p.server.Locked(name) {
+			fmt.Fprintf(&out, "%s locked\n", name)
+		} else {
+			fmt.Fprintf(&out, "%s %v\n", name, p.server.Rows(name))
+		}
 	}
 	out.WriteString(rolesText(p.server))
 	fmt.Fprintf(&out, "prepared %v\n", p.server.Prepared())

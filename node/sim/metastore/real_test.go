@@ -66,6 +66,7 @@ func (r *real) connectOwn() {
 		}
 		*conn = made
 	}
+	r.must(r.admin, "SET lock_timeout = '20ms'")
 }
 
 func (r *real) closeOwn() {
@@ -242,6 +243,12 @@ func (r *real) restart(crash bool) {
 	if err := r.server.Restart(ctx); err != nil {
 		r.t.Fatal(err)
 	}
+	for _, c := range r.clients {
+		if c != nil && c.gate != nil { // it finds that nobody is there any more
+			close(c.gate)
+			c.gate = nil
+		}
+	}
 	r.connectOwn()
 }
 
@@ -328,12 +335,11 @@ func rowsOf(result *pgconn.Result) []metastore.Row {
 
 const lookSQL = `SELECT pid, coalesce(state, ''), array_to_string(pg_blocking_pids(pid), ',') FROM pg_stat_activity
   WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND coalesce(state, '') NOT IN ('', 'starting');
-SELECT job, epoch, node, token FROM duoflow.fence ORDER BY 1;
-SELECT key, epoch, node, token FROM public.w ORDER BY 1;
 SELECT format('role %s login=%s inherit=%s createrole=%s', rolname, CASE WHEN rolcanlogin THEN 'true' ELSE 'false' END,
     CASE WHEN rolinherit THEN 'true' ELSE 'false' END, CASE WHEN rolcreaterole THEN 'true' ELSE 'false' END)
   FROM pg_roles WHERE oid >= 16384;
-SELECT gid FROM pg_prepared_xacts ORDER BY 1`
+SELECT gid FROM pg_prepared_xacts ORDER BY 1;
+SELECT DISTINCT relation::regclass::text FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND locktype = 'relation' AND relation IN ('duoflow.fence'::regclass, 'w'::regclass)`
 
 func (r *real) membersSQL() string {
 	options := "'false', 'false'"
@@ -342,7 +348,7 @@ func (r *real) membersSQL() string {
 	}
 	return fmt.Sprintf(`; SELECT format('member %%s in %%s by %%s admin=%%s inherit=%%s set=%%s', b.rolname, g.rolname, x.rolname, m.admin_option::text, %s)
   FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid JOIN pg_roles b ON b.oid = m.member LEFT JOIN pg_roles x ON x.oid = m.grantor
-  WHERE b.oid >= 16384`, options)
+  WHERE b.oid >= 16384 OR g.oid >= 16384`, options)
 }
 
 // view is what can be seen of the server, in the words of play.view.
@@ -353,9 +359,48 @@ func (r *real) view() string {
 		}
 	}
 	results := r.must(r.admin, lookSQL+r.membersSQL())
+	var out strings.Builder
+	r.viewSessions(&out, results[0])
+	var lines, prepared, locked []string
+	for _, row := range results[3].Rows {
+		locked = append(locked, string(row[0]))
+	}
+	r.viewTable(&out, metastore.FenceTable, slices.Contains(locked, "duoflow.fence"))
+	r.viewTable(&out, work, slices.Contains(locked, "w"))
+	for _, row := range append(results[1].Rows, results[4].Rows...) {
+		lines = append(lines, string(row[0]))
+	}
+	for _, row := range results[2].Rows {
+		prepared = append(prepared, string(row[0]))
+	}
+	slices.Sort(lines)
+	fmt.Fprintf(&out, "%s\nprepared %v\n", strings.Join(lines, "\n"), prepared)
+	return out.String()
+}
+
+// viewTable does not wait for a lock that somebody has got meanwhile: the next look tells.
+func (r *real) viewTable(out *strings.Builder, table string, locked bool) {
+	if locked {
+		fmt.Fprintf(out, "%s locked\n", table)
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), stuck)
+	defer cancel()
+	results, err := r.admin.Exec(ctx, words{}.rows(metastore.Select{Table: table})).ReadAll()
+	switch code(err) {
+	case "":
+		fmt.Fprintf(out, "%s %v\n", table, rowsOf(results[0]))
+	case string(metastore.CodeLockTimeout):
+		fmt.Fprintf(out, "%s busy\n", table)
+	default:
+		r.t.Fatal(err)
+	}
+}
+
+func (r *real) viewSessions(out *strings.Builder, result *pgconn.Result) {
 	sessions := map[uint32]slotLine{}
 	holder := r.holder.PID()
-	for _, row := range results[0].Rows {
+	for _, row := range result.Rows {
 		line, pid := slotLine{there: true, state: string(row[1])}, number(string(row[0]))
 		for _, blocker := range strings.Split(string(row[2]), ",") {
 			switch by := number(blocker); {
@@ -369,7 +414,6 @@ func (r *real) view() string {
 		sessions[pid] = line
 	}
 	delete(sessions, holder)
-	var out strings.Builder
 	for i, c := range r.clients {
 		var line slotLine
 		if c != nil {
@@ -385,18 +429,7 @@ func (r *real) view() string {
 		}
 		out.WriteString(line.text(i))
 	}
-	fmt.Fprintf(&out, "orphans %d\n", len(sessions))
-	fmt.Fprintf(&out, "%s %v\n%s %v\n", metastore.FenceTable, rowsOf(results[1]), work, rowsOf(results[2]))
-	var lines, prepared []string
-	for _, row := range append(results[3].Rows, results[5].Rows...) {
-		lines = append(lines, string(row[0]))
-	}
-	for _, row := range results[4].Rows {
-		prepared = append(prepared, string(row[0]))
-	}
-	slices.Sort(lines)
-	fmt.Fprintf(&out, "%s\nprepared %v\n", strings.Join(lines, "\n"), prepared)
-	return out.String()
+	fmt.Fprintf(out, "orphans %d\n", len(sessions))
 }
 
 func number(text string) uint32 {

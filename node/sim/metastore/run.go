@@ -87,6 +87,10 @@ func (s *Server) beginStatement(b *backend) {
 		s.begin(b, ReadCommitted)
 		b.before = b.own
 	}
+	if b.tx != nil && queries(statement) {
+		b.tx.queried = true
+		s.snapshot(b.tx) // of the whole transaction, if it is RepeatableRead: taken before any lock is waited for
+	}
 	r.units, r.pc, r.row, r.heavy, r.local, r.value = statement.units(), 0, nil, "", nil, nil
 	s.unit(b) // parsing alone is no unit: nothing can be told from before it
 }

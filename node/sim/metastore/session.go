@@ -10,33 +10,33 @@ type Code string
 
 // The codes that the model answers with.
 const (
-	OK                  Code = ""
-	CodeDenied          Code = "42501" // insufficient privilege
-	CodeNoLogin         Code = "28000" // role is not permitted to log in
-	CodePassword        Code = "28P01"
-	CodeNoRole          Code = "42704"
-	CodeRoleExists      Code = "42710"
-	CodeUnique          Code = "23505"
-	CodeTerminated      Code = "57P01"
-	CodeCrashed         Code = "57P02"
-	CodeStarting        Code = "57P03" // the server starts, or stops
-	CodeCancelled       Code = "57014"
-	CodeLockTimeout     Code = "55P03"
-	CodeDeadlock        Code = "40P01"
-	CodeSerialization   Code = "40001"
-	CodeAborted         Code = "25P02" // the transaction has failed before
-	CodeTooMany         Code = "53300"
-	CodeTupleConcurrent Code = "XX000" // another transaction changed the same role or membership
-	CodeDependent       Code = "2BP01" // something depends on the role, or on the grant
-	CodeInUse           Code = "55006" // the role is the current user
-	CodeCircular        Code = "0LP01" // invalid grant
-	CodeInTransaction   Code = "25001"
-	CodeNoTransaction   Code = "25P01"
-	CodeNoSuchGID       Code = "42704"
-	CodeIsolation       Code = "DF001" // duoflow.take wants READ COMMITTED
-	CodeNoRow           Code = "DF002" // no fence row
-	CodeStillMember     Code = "DF003" // REVOKE did nothing
-	CodeClosed          Code = "closed"
+	OK                Code = ""
+	CodeDenied        Code = "42501" // insufficient privilege
+	CodeNoLogin       Code = "28000" // role is not permitted to log in
+	CodePassword      Code = "28P01"
+	CodeNoRole        Code = "42704"
+	CodeRoleExists    Code = "42710"
+	CodeUnique        Code = "23505"
+	CodeTerminated    Code = "57P01"
+	CodeCrashed       Code = "57P02"
+	CodeStarting      Code = "57P03" // the server starts, or stops
+	CodeCancelled     Code = "57014"
+	CodeLockTimeout   Code = "55P03"
+	CodeDeadlock      Code = "40P01"
+	CodeSerialization Code = "40001"
+	CodeAborted       Code = "25P02" // the transaction has failed before
+	CodeTooMany       Code = "53300"
+	CodeInternal      Code = "XX000" // another transaction changed the same role or membership
+	CodeDependent     Code = "2BP01" // something depends on the role, or on the grant
+	CodeInUse         Code = "55006" // the role is the current user
+	CodeCircular      Code = "0LP01" // invalid grant
+	CodeInTransaction Code = "25001"
+	CodeNoTransaction Code = "25P01"
+	CodeNoSuchGID     Code = "42704"
+	CodeIsolation     Code = "DF001" // duoflow.take wants READ COMMITTED
+	CodeNoRow         Code = "DF002" // no fence row
+	CodeStillMember   Code = "DF003" // REVOKE did nothing
+	CodeClosed        Code = "closed"
 )
 
 // Login is what a client brings.
@@ -249,6 +249,9 @@ func (s *Server) interrupted(b *backend) bool {
 	case (b.term || b.lost || b.cancel) && committing:
 		s.finish(b) // "canceling the wait for synchronous replication": it is committed here
 		b.cancel = false
+		return true
+	case b.term && b.phase <= checking:
+		s.exit(b, CodeClosed) // who is not known yet is told nothing
 		return true
 	case b.term:
 		s.exit(b, CodeTerminated)

@@ -11,7 +11,7 @@ func (st Terminate) units() []unit {
 		sent, code := s.signal(b, st.PID, func(to *backend) { to.term = true })
 		r.value = sent
 		return failed(code)
-	}}
+	}, nothing} // who signals itself notices here
 }
 
 func (st Cancel) units() []unit {
@@ -19,7 +19,7 @@ func (st Cancel) units() []unit {
 		sent, code := s.signal(b, st.PID, func(to *backend) { to.cancel = true })
 		r.value = sent
 		return failed(code)
-	}}
+	}, nothing}
 }
 
 // signal sends a signal if the session may: a superuser's session only a superuser may end.

@@ -71,11 +71,24 @@ func ends(statement Statement) bool {
 
 func (st Begin) units() []unit {
 	return []unit{func(_ *Server, b *backend, _ *run) verdict {
-		if !b.block { // else a warning
-			b.block, b.tx.isolation = true, st.Isolation
+		if st.Isolation != b.tx.isolation && st.Isolation != ReadCommitted {
+			if b.tx.queried {
+				return failed(CodeInTransaction)
+			}
+			b.tx.isolation = st.Isolation
 		}
+		b.block = true // within a transaction this is a warning
 		return onward
 	}}
+}
+
+// queries says whether a statement takes a snapshot.
+func queries(statement Statement) bool {
+	switch statement.(type) {
+	case Begin, Commit, Rollback, PrepareTransaction, SetRole, LockTable, Listen:
+		return false
+	}
+	return true
 }
 
 func (Commit) units() []unit {
@@ -191,11 +204,11 @@ func (st LockTable) units() []unit {
 		if !b.block && len(b.run.request) == 1 {
 			return failed(CodeNoTransaction)
 		}
+		if !s.allows(b, st.Table, func(r Right) bool { return r.Update || r.Delete }) { // other than all else, before it waits
+			return failed(CodeDenied)
+		}
 		if !s.open(b, st.Table, accessExclusive) {
 			return again
-		}
-		if !s.allows(b, st.Table, func(r Right) bool { return r.Update || r.Delete }) {
-			return failed(CodeDenied)
 		}
 		return onward
 	}}

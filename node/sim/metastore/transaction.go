@@ -20,6 +20,7 @@ type tx struct {
 	isolation Isolation
 	snapshot  seq // of RepeatableRead
 	fixed     bool
+	queried   bool // it has run something that takes a snapshot
 	edits     []edit
 	keys      []string // of the catalog that it changed
 	writes    []*row   // in the order of their first change

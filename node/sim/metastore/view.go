@@ -1,6 +1,9 @@
 package metastore
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Activity is one line of pg_stat_activity, and what only the model can know.
 type Activity struct {
@@ -51,6 +54,13 @@ func (s *Server) Activity() []Activity {
 	return out
 }
 
+// Locked says whether somebody has locked the whole table, or waits to: then nobody else gets at it.
+func (s *Server) Locked(table string) bool {
+	k, _, found := s.locks.find("table/" + table)
+	return found && (slices.ContainsFunc(k.held, func(h holding) bool { return h.mode == accessExclusive }) ||
+		slices.ContainsFunc(k.waiting, func(r request) bool { return r.mode == accessExclusive }))
+}
+
 // Roles lists the roles that are committed, but for those of every server.
 func (s *Server) Roles() []Role {
 	var out []Role
@@ -67,9 +77,10 @@ func (s *Server) Memberships() []Membership {
 	c := s.latest()
 	var out []Membership
 	for _, m := range c.members {
-		out = append(out, Membership{
-			Group: c.name(m.group), Member: c.name(m.member), Grantor: c.name(m.grantor), Admin: m.admin, Inherit: m.inherit, Set: m.set,
-		})
+		group, of := c.name(m.group), c.name(m.member)
+		if group != "" && of != "" {
+			out = append(out, Membership{Group: group, Member: of, Grantor: c.name(m.grantor), Admin: m.admin, Inherit: m.inherit, Set: m.set})
+		}
 	}
 	return out
 }
