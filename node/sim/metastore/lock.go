@@ -108,9 +108,51 @@ func (s *Server) acquire(b *backend, tag string, mode lockMode) bool {
 		k.held = append(k.held, holding{owner: b.tx, mode: mode})
 		return true
 	}
-	k.waiting = append(k.waiting, request{b, mode})
-	b.wait = &wait{lock: tag}
+	place, mine := k.place(b.tx, mode)
+	switch mine {
+	case atOnce:
+		k.held = append(k.held, holding{owner: b.tx, mode: mode})
+		return true
+	case never:
+		b.deadlocked = true
+	default:
+		k.waiting = slices.Insert(k.waiting, place, request{b, mode})
+		b.wait = &wait{lock: tag}
+	}
 	return false
+}
+
+// turn is what becomes of a request that conflicts with something.
+type turn int
+
+const (
+	inQueue turn = iota
+	atOnce
+	never // it is a deadlock that can be seen without a search
+)
+
+// place is where in the queue a request goes: last, but before the first that waits for what the owner holds already.
+func (k *lock) place(owner *tx, mode lockMode) (int, turn) {
+	var ahead []lockMode
+	for i, r := range k.waiting {
+		if !k.blocks(owner, r.mode) {
+			ahead = append(ahead, r.mode)
+			continue
+		}
+		switch {
+		case k.blocks(r.by.tx, mode):
+			return i, never
+		case !slices.ContainsFunc(ahead, mode.conflicts) && !slices.ContainsFunc(k.held, func(h holding) bool { return h.owner != owner && mode.conflicts(h.mode) }):
+			return i, atOnce
+		}
+		return i, inQueue
+	}
+	return len(k.waiting), inQueue
+}
+
+// blocks says whether the owner holds the lock in a mode that conflicts.
+func (k *lock) blocks(owner *tx, mode lockMode) bool {
+	return slices.ContainsFunc(k.held, func(h holding) bool { return h.owner == owner && mode.conflicts(h.mode) })
 }
 
 // await waits until nobody holds the lock in a mode that conflicts, and holds it not.

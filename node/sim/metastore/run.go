@@ -100,6 +100,10 @@ func (s *Server) unit(b *backend) {
 	cur, _ := r.deepest()
 	v := cur.units[cur.pc](s, b, cur)
 	switch {
+	case b.deadlocked:
+		b.deadlocked = false
+		s.fail(b, CodeDeadlock)
+		return
 	case v.code != OK:
 		s.fail(b, v.code)
 		return

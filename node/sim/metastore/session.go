@@ -87,28 +87,29 @@ type wait struct {
 
 // backend serves one client.
 type backend struct {
-	pid      PID
-	login    Login
-	phase    phase
-	verifier string // read when the authentication began
-	user     OID    // of the session
-	own      OID    // it acts as
-	reset    OID    // RESET ROLE makes it act as: what the login's options said
-	before   OID    // it acted as when the transaction began
-	seen     seq    // up to where its caches know the catalog
-	inbox    []Request
-	requests int
-	eof      bool
-	lost     bool // the connection is known to be broken
-	frozen   bool
-	term     bool
-	cancel   bool
-	block    bool // between BEGIN and the end
-	failed   bool // and the transaction is aborted
-	listens  []string
-	tx       *tx
-	run      *run
-	wait     *wait
+	pid        PID
+	login      Login
+	phase      phase
+	verifier   string // read when the authentication began
+	user       OID    // of the session
+	own        OID    // it acts as
+	reset      OID    // RESET ROLE makes it act as: what the login's options said
+	before     OID    // it acted as when the transaction began
+	seen       seq    // up to where its caches know the catalog
+	inbox      []Request
+	requests   int
+	eof        bool
+	lost       bool // the connection is known to be broken
+	frozen     bool
+	term       bool
+	cancel     bool
+	block      bool // between BEGIN and the end
+	failed     bool // and the transaction is aborted
+	deadlocked bool // the lock that it wants can never come
+	listens    []string
+	tx         *tx
+	run        *run
+	wait       *wait
 }
 
 // Open lets a client's connection begin. The session is there when a Reply to request 0 says so.
