@@ -2,13 +2,15 @@ package metastore
 
 import "slices"
 
-// Drain is duoflow.drain. Value: Left.
+// Drain is duoflow.drain. Its list of sessions is a picture, and the signals go out after it, one by one: what a session does
+// in between the picture does not show. Value: Left.
 type Drain struct {
 	Job, Group string
 	Epoch      uint64
 	Token      string
-	Unlisted   []PID // what the first look found; nil in the first
+	Unlisted   []PID // what the first look found; nil in the first, which believes of nobody that it is idle
 	Force      bool  // end those too
+	Hasty      bool  // the first look believes it: for a fence that is to be seen to fail
 }
 
 // Left is what one look of a drain found.
@@ -22,11 +24,17 @@ type Left struct {
 // Empty says that nothing is left.
 func (l Left) Empty() bool { return len(l.Remain)+len(l.Prepared)+len(l.Unlisted) == 0 }
 
+// draining is what Drain remembers.
+type draining struct {
+	Left
+	old []PID // in the picture, to be signalled
+}
+
 func (st Drain) units() []unit {
 	return []unit{
 		callable,
 		func(s *Server, _ *backend, r *run) verdict {
-			left := &Left{}
+			left := &draining{}
 			if !s.grantOptions() {
 				left.Unlisted = st.starting(s)
 			}
@@ -34,7 +42,7 @@ func (st Drain) units() []unit {
 			return onward
 		},
 		begun(FenceTable, accessShare, func(r Right) bool { return r.Select }),
-		st.end, st.force,
+		st.picture, st.end, st.force,
 	}
 }
 
@@ -49,9 +57,9 @@ func (st Drain) starting(s *Server) []PID {
 	return out
 }
 
-// end signals the sessions of older roles.
-func (st Drain) end(s *Server, b *backend, r *run) verdict {
-	left := r.local.(*Left)
+// picture looks at the row, the sessions and the prepared transactions.
+func (st Drain) picture(s *Server, b *backend, r *run) verdict {
+	left := r.local.(*draining)
 	for _, row := range s.read(b, FenceTable, st.Job, r.snapshot) {
 		left.Holds = row.Epoch == st.Epoch && row.Token == st.Token
 	}
@@ -66,21 +74,30 @@ func (st Drain) end(s *Server, b *backend, r *run) verdict {
 			left.Prepared = append(left.Prepared, x.gid)
 		}
 	}
-	if !left.Holds {
-		return onward
-	}
 	for _, session := range s.backends {
-		if session.phase < ready || !slices.Contains(old, session.user) {
+		if !left.Holds || session.phase < ready || !slices.Contains(old, session.user) {
 			continue
 		}
-		if !s.grantOptions() || session.state() != StateIdle || !s.mayRead(b, session.user) {
+		left.old = append(left.old, session.pid)
+		idle := session.state() == StateIdle && s.mayRead(b, session.user) && (st.Unlisted != nil || st.Hasty)
+		if !s.grantOptions() || !idle {
 			left.Remain = append(left.Remain, session.pid)
-		}
-		if _, code := s.signal(b, session.pid, func(to *backend) { to.term = true }); code != OK {
-			return failed(code)
 		}
 	}
 	return onward
+}
+
+// end signals one session of the picture.
+func (st Drain) end(s *Server, b *backend, r *run) verdict {
+	left := r.local.(*draining)
+	if len(left.old) == 0 {
+		return onward
+	}
+	if _, code := s.signal(b, left.old[0], func(to *backend) { to.term = true }); code != OK {
+		return failed(code)
+	}
+	left.old = left.old[1:]
+	return again
 }
 
 // mayRead says whether pg_stat_activity shows the state of a session of the role.
@@ -92,7 +109,7 @@ func (s *Server) mayRead(b *backend, of OID) bool {
 
 // force ends the logins under way, if asked to, and answers.
 func (st Drain) force(s *Server, b *backend, r *run) verdict {
-	left := r.local.(*Left)
+	left := r.local.(*draining)
 	left.Unlisted = slices.DeleteFunc(left.Unlisted, func(pid PID) bool {
 		starting := s.backend(pid)
 		return starting != nil && starting.phase == ready // it is in the list now
@@ -102,7 +119,7 @@ func (st Drain) force(s *Server, b *backend, r *run) verdict {
 			_, _ = s.signal(b, pid, func(to *backend) { to.term = true }) // a superuser's login is let be
 		}
 	}
-	r.value = *left
+	r.value = left.Left
 	return onward
 }
 

@@ -262,7 +262,11 @@ func (g *generator) fence(p *play) metastore.Statement {
 		}
 		return take
 	case n < 11:
-		return metastore.Drain{Job: job, Group: group, Epoch: row.Epoch, Token: tokenNow}
+		drain := metastore.Drain{Job: job, Group: group, Epoch: row.Epoch, Token: tokenNow, Force: g.IntN(2) == 0}
+		if g.IntN(2) == 0 {
+			drain.Unlisted = []metastore.PID{}
+		}
+		return drain
 	case n < 13:
 		return metastore.Release{Job: job, Group: group, Epoch: row.Epoch, Token: tokenNow}
 	case n < 14:

@@ -116,12 +116,7 @@ func (Rollback) units() []unit {
 	}}
 }
 
-func (st Sleep) units() []unit {
-	return []unit{func(_ *Server, b *backend, _ *run) verdict {
-		b.wait = &wait{timer: st.For}
-		return onward
-	}, nothing}
-}
+func (st Sleep) units() []unit { return []unit{pause(st.For), nothing} }
 
 // nothing keeps a statement from ending while it waits.
 func nothing(*Server, *backend, *run) verdict { return onward }
