@@ -21,8 +21,9 @@ type Config struct {
 	Pipeline string `yaml:"pipeline" json:"pipeline"`
 	// Job is the row of duoflow.fence; default etl. DUOFLOW_JOB, which duoflowd sets, wins.
 	Job string `yaml:"job" json:"job"`
-	// Driver is builtin: duoetl does the steps itself. See Driver.
+	// Driver is builtin, duoetl does the steps itself, or airflow, a DAG does. See Driver.
 	Driver   string   `yaml:"driver" json:"driver"`
+	Airflow  Airflow  `yaml:"airflow" json:"airflow"`
 	Source   Source   `yaml:"source" json:"source"`
 	Stages   Stages   `yaml:"stages" json:"stages"`
 	Transfer Transfer `yaml:"transfer" json:"transfer"`
@@ -176,6 +177,7 @@ func (c *Config) complete(base string) {
 			*d.into = d.text
 		}
 	}
+	c.Airflow.complete(c.Job)
 	if !filepath.IsAbs(c.Stages.Work) {
 		if absolute, err := filepath.Abs(filepath.Join(base, c.Stages.Work)); err == nil {
 			c.Stages.Work = absolute
@@ -210,8 +212,7 @@ func (c *Config) check(p *Problems) {
 	}
 	want("pipeline", plainName.MatchString(c.Pipeline), "%q: small letters, digits and _ only, at most 63", c.Pipeline)
 	want("pipeline", c.Pipeline != "duoflow" && c.Pipeline != "public" && c.Pipeline != c.Load.Schema, "the tables want a schema of their own, not %q", c.Pipeline)
-	err := checkDriver(c.Driver)
-	want("driver", err == nil, "%v", err)
+	c.Airflow.check(c, want)
 	c.Engine.check(c, want)
 	c.Source.check(want)
 	c.Source.Window.check(want)

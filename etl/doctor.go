@@ -41,7 +41,19 @@ func (p *Pipeline) Doctor(ctx context.Context) []Check {
 	}
 	version, err := p.engine.Version(ctx)
 	try("engine", version, err)
+	if p.dag != nil {
+		try("airflow", "DAG "+p.config.Airflow.DAG, p.dagRuns(ctx))
+	}
 	return out
+}
+
+// dagRuns tells whether Airflow would let a run begin.
+func (p *Pipeline) dagRuns(ctx context.Context) error {
+	paused, err := p.dag.Paused(ctx)
+	if err == nil && paused {
+		err = fmt.Errorf("the DAG %s is paused in Airflow: its runs would wait", p.config.Airflow.DAG)
+	}
+	return err
 }
 
 // fence says whether a run that is begun now would be let write.

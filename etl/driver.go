@@ -1,15 +1,11 @@
 package etl
 
-import (
-	"context"
-	"errors"
-	"fmt"
-)
+import "context"
 
 // Kinds of driver.
 const (
 	DriverBuiltin = "builtin" // does the steps in this process
-	DriverAirflow = "airflow" // its place: a DAG of the same steps, triggered with a run id that is always the same, and followed
+	DriverAirflow = "airflow" // has a DAG do them: triggers its run, with an id that is always the same for the same work, and follows it
 )
 
 // Driver brings chunks through the steps. Whichever it is, the steps are those of this package, and the ledger says how far
@@ -19,21 +15,10 @@ type Driver interface {
 	Run(ctx context.Context, s Selection) (Report, error)
 }
 
-// driver is the one that the configuration names.
-func (p *Pipeline) driver() (Driver, error) {
-	if err := checkDriver(p.config.Driver); err != nil {
-		return nil, fmt.Errorf("driver: %w", err)
+// driver is the one that the configuration names. A single step is done here: it is what the DAG's tasks ask for.
+func (p *Pipeline) driver(s Selection) Driver {
+	if p.config.Driver == DriverAirflow && s.Only == "" {
+		return airflow{p}
 	}
-	return builtin{p}, nil
-}
-
-// checkDriver says what is wrong with a kind of driver.
-func checkDriver(kind string) error {
-	switch kind {
-	case DriverBuiltin:
-		return nil
-	case DriverAirflow:
-		return errors.New("airflow is not in this version yet; use builtin")
-	}
-	return fmt.Errorf("%q is unknown; there is builtin", kind)
+	return builtin{p}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/duoflow/duoflow/etl/aggregate"
+	"github.com/duoflow/duoflow/etl/dagrun"
 	"github.com/duoflow/duoflow/etl/objects"
 	"github.com/duoflow/duoflow/etl/spark"
 	"github.com/duoflow/duoflow/etl/warehouse"
@@ -32,6 +33,7 @@ type Pipeline struct {
 	identity warehouse.Identity
 	log      *slog.Logger
 	now      func() time.Time
+	env      func(string) string
 	meter    *Meter
 
 	origins origins
@@ -40,6 +42,7 @@ type Pipeline struct {
 	engine  aggregate.Engine
 	spark   *spark.Engine // whether it is the engine or not
 	target  *warehouse.Warehouse
+	dag     *dagrun.Client // of driver airflow
 	close   []func()
 }
 
@@ -50,7 +53,7 @@ func Open(ctx context.Context, c Config, o Options) (*Pipeline, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Pipeline{config: c, identity: identity, log: o.Logger, now: o.Now, meter: &Meter{}}
+	p := &Pipeline{config: c, identity: identity, log: o.Logger, now: o.Now, env: o.Env, meter: &Meter{}}
 	if err := p.open(ctx, o); err != nil {
 		p.Close()
 		return nil, err
@@ -100,22 +103,10 @@ func (p *Pipeline) open(ctx context.Context, o Options) error {
 	if load.DSN, err = c.dsn(o.Env); err != nil {
 		return err
 	}
-	var missing Problems
-	for _, secret := range []struct {
-		key, name string
-		into      *string
-	}{
-		{"stages.s3.access_key_env", c.Stages.S3.AccessKeyEnv, &s3.AccessKey}, {"stages.s3.secret_key_env", c.Stages.S3.SecretKeyEnv, &s3.SecretKey},
-	} {
-		if secret.name == "" {
-			continue
-		}
-		if *secret.into = o.Env(secret.name); *secret.into == "" {
-			missing.add(secret.key, "the environment has no %s", secret.name)
-		}
-	}
-	if len(missing.List) > 0 {
-		return &missing
+	err = readSecrets(o.Env, secret{"stages.s3.access_key_env", c.Stages.S3.AccessKeyEnv, &s3.AccessKey},
+		secret{"stages.s3.secret_key_env", c.Stages.S3.SecretKeyEnv, &s3.SecretKey})
+	if err != nil {
+		return err
 	}
 	if p.target, err = warehouse.Open(ctx, load); err != nil {
 		return err
@@ -132,7 +123,36 @@ func (p *Pipeline) open(ctx context.Context, o Options) error {
 	if err := p.openEngine(o, s3); err != nil {
 		return err
 	}
+	if c.Driver == DriverAirflow {
+		if p.dag, err = c.openAirflow(o); err != nil {
+			return err
+		}
+		p.close = append(p.close, p.dag.Close)
+	}
 	return p.openOrigins(ctx)
+}
+
+// secret is a value that the configuration names a variable for.
+type secret struct {
+	key, name string
+	into      *string
+}
+
+// readSecrets reports all that are missing together.
+func readSecrets(env func(string) string, all ...secret) error {
+	var missing Problems
+	for _, s := range all {
+		if s.name == "" {
+			continue
+		}
+		if *s.into = env(s.name); *s.into == "" {
+			missing.add(s.key, "the environment has no %s", s.name)
+		}
+	}
+	if len(missing.List) > 0 {
+		return &missing
+	}
+	return nil
 }
 
 func layout(c Config) warehouse.Layout {

@@ -73,7 +73,7 @@ func (m *Meter) step(name string) *StepProgress {
 	return &StepProgress{}
 }
 
-// enter and leave bracket a step of a chunk.
+// enter and leave bracket a step of a chunk. One that was not entered took no time.
 func (m *Meter) enter(step string, chunk tile.Chunk) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -84,7 +84,10 @@ func (m *Meter) enter(step string, chunk tile.Chunk) {
 func (m *Meter) leave(step string, done bool) time.Duration {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	took := time.Since(m.since[step])
+	var took time.Duration
+	if since, at := m.since[step]; at {
+		took = time.Since(since)
+	}
 	delete(m.since, step)
 	s := m.step(step)
 	s.Chunk, s.Note = "", ""

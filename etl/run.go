@@ -59,11 +59,7 @@ const leftover = 24 * time.Hour
 // Run does what a plan says, by the configured driver. A chunk that fails is left for the next run, and the others go on; what concerns all of them,
 // first of all a lost epoch, ends the run. The report is of use after an error too. Errors: as ExitCode knows them.
 func (p *Pipeline) Run(ctx context.Context, s Selection) (Report, error) {
-	d, err := p.driver()
-	if err != nil {
-		return Report{}, err
-	}
-	return d.Run(ctx, s)
+	return p.driver(s).Run(ctx, s)
 }
 
 // builtin is the driver that does the steps here.
@@ -75,10 +71,9 @@ func (b builtin) Run(ctx context.Context, s Selection) (Report, error) {
 	if err := p.target.Ready(ctx); err != nil {
 		return Report{}, err
 	}
-	if err := os.MkdirAll(p.config.Stages.Work, 0o700); err != nil {
-		return Report{}, fmt.Errorf("make folder for work: %w", err)
+	if err := p.makeRoom(s); err != nil {
+		return Report{}, err
 	}
-	p.sweep(leftover)
 	plan, err := p.Plan(ctx, s)
 	if err != nil {
 		return Report{}, err
@@ -89,6 +84,18 @@ func (b builtin) Run(ctx context.Context, s Selection) (Report, error) {
 	err = r.all(ctx, r.prepare(plan))
 	r.report.Took = time.Since(began)
 	return r.report, r.verdict(err)
+}
+
+// makeRoom sees to the folder for work.
+func (p *Pipeline) makeRoom(s Selection) error {
+	if s.Look {
+		return nil
+	}
+	if err := os.MkdirAll(p.config.Stages.Work, 0o700); err != nil {
+		return fmt.Errorf("make folder for work: %w", err)
+	}
+	p.sweep(leftover)
+	return nil
 }
 
 // prepare makes a report of every chunk, and work of those that need it.
@@ -214,25 +221,37 @@ func (r *run) drop(w *work) {
 	w.result = aggregate.Result{}
 }
 
-// verdict counts the chunks and says what the run comes to.
-func (r *run) verdict(ended error) error {
-	for _, c := range r.report.Chunks {
+// count counts the chunks by how they ended.
+func (r *Report) count() {
+	for _, c := range r.Chunks {
 		switch c.State {
 		case ChunkDone:
-			r.report.Done++
+			r.Done++
 		case ChunkFailed:
-			r.report.Failed++
+			r.Failed++
 		}
 	}
+}
+
+// verdict counts the chunks and says what the run comes to.
+func (r *run) verdict(ended error) error {
+	r.report.count()
 	close(r.failures)
-	var all []error
-	if ended != nil {
-		all = append(all, ended)
-	}
-	gated := ended == nil
+	var failures []error
 	for err := range r.failures {
-		all = append(all, err)
-		gated = gated && gate(err)
+		failures = append(failures, err)
+	}
+	return r.report.verdict(failures, ended)
+}
+
+// verdict says what a run comes to whose chunks failed so, and which was ended by an error, or not.
+func (r *Report) verdict(failures []error, ended error) error {
+	all, gated, early := failures, ended == nil, ended == nil
+	if ended != nil {
+		all = append([]error{ended}, failures...)
+	}
+	for _, err := range failures {
+		gated, early = gated && gate(err), early && errors.Is(err, ErrNotDone)
 	}
 	if len(all) == 0 {
 		return nil
@@ -242,9 +261,11 @@ func (r *run) verdict(ended error) error {
 	case ended != nil:
 	case gated:
 		o.code = ExitQuality
-	case r.report.Done+r.report.Unchanged > 0:
+	case early:
 		o.code = ExitPartial
-		o.failures = append([]error{fmt.Errorf("%w: %d of %d", ErrPartial, r.report.Failed, len(r.report.Chunks))}, all...)
+	case r.Done+r.Unchanged > 0:
+		o.code = ExitPartial
+		o.failures = append([]error{fmt.Errorf("%w: %d of %d", ErrPartial, r.Failed, len(r.Chunks))}, all...)
 	}
 	return o
 }

@@ -94,9 +94,10 @@ func (c Config) dsn(env func(string) string) (string, error) {
 	return dsn, nil
 }
 
-// Verify compares what the tables hold, chunk by chunk, with what was loaded, and that with the canonical files in S3.
-func (p *Pipeline) Verify(ctx context.Context) ([]warehouse.Finding, error) {
-	findings, err := p.target.Verify(ctx)
+// Verify compares what the tables hold, chunk by chunk, with what was loaded, and that with the canonical files in S3: of the named
+// chunks, which have to be there, or of all that are.
+func (p *Pipeline) Verify(ctx context.Context, only ...tile.Chunk) ([]warehouse.Finding, error) {
+	findings, err := p.target.Verify(ctx, only...)
 	if err != nil {
 		return nil, err
 	}
@@ -105,31 +106,47 @@ func (p *Pipeline) Verify(ctx context.Context) ([]warehouse.Finding, error) {
 		return nil, err
 	}
 	for _, held := range k.held {
-		ingest, ok := k.ledger[ledgerKey{held.Chunk, StepIngest}]
-		if !ok {
+		if len(only) > 0 && !slices.Contains(only, held.Chunk) {
 			continue
 		}
-		m, found, err := p.store.Find(ctx, StepIngest, held.Chunk, ingest.SourceHash)
-		switch {
-		case err != nil:
+		more, err := p.verifyFiles(ctx, held, k)
+		if err != nil {
 			return nil, err
-		case !found:
-			findings = append(findings, warehouse.Finding{Chunk: held.Chunk, What: "the canonical file of it is gone from S3"})
-			continue
-		case m.Hash == held.SourceHash && (m.Rows != held.Rows || m.Strikes != held.Strikes):
-			findings = append(findings, warehouse.Finding{Chunk: held.Chunk, What: fmt.Sprintf("%d rows and %d strikes are loaded, the canonical file has %d and %d", held.Rows, held.Strikes, m.Rows, m.Strikes)})
 		}
-		for _, o := range m.Objects {
-			if there, err := p.store.Head(ctx, o.Key); err != nil {
-				findings = append(findings, warehouse.Finding{Chunk: held.Chunk, What: err.Error()})
-			} else if there.CRC32C != o.CRC32C || there.Size != o.Size {
-				findings = append(findings, warehouse.Finding{Chunk: held.Chunk, What: o.Key + " is not what the manifest says"})
-			}
-		}
+		findings = append(findings, more...)
 	}
 	slices.SortFunc(findings, func(a, b warehouse.Finding) int {
 		return strings.Compare(string(a.Chunk)+a.What, string(b.Chunk)+b.What)
 	})
+	return findings, nil
+}
+
+// verifyFiles looks at the canonical files of a chunk.
+func (p *Pipeline) verifyFiles(ctx context.Context, held warehouse.Held, k known) (findings []warehouse.Finding, err error) {
+	ingest, ok := k.ledger[ledgerKey{held.Chunk, StepIngest}]
+	if !ok {
+		return nil, nil
+	}
+	say := func(format string, args ...any) {
+		findings = append(findings, warehouse.Finding{Chunk: held.Chunk, What: fmt.Sprintf(format, args...)})
+	}
+	m, found, err := p.store.Find(ctx, StepIngest, held.Chunk, ingest.SourceHash)
+	switch {
+	case err != nil:
+		return nil, err
+	case !found:
+		say("the canonical file of it is gone from S3")
+		return findings, nil
+	case m.Hash == held.SourceHash && (m.Rows != held.Rows || m.Strikes != held.Strikes):
+		say("%d rows and %d strikes are loaded, the canonical file has %d and %d", held.Rows, held.Strikes, m.Rows, m.Strikes)
+	}
+	for _, o := range m.Objects {
+		if there, err := p.store.Head(ctx, o.Key); err != nil {
+			say("%v", err)
+		} else if there.CRC32C != o.CRC32C || there.Size != o.Size {
+			say("%s is not what the manifest says", o.Key)
+		}
+	}
 	return findings, nil
 }
 

@@ -63,7 +63,7 @@ func (r *run) take(ctx context.Context, w *work, s step) error {
 	if err != nil || found {
 		return err
 	}
-	if r.selection.Only != "" && r.selection.Only != s.name {
+	if r.selection.Look || (r.selection.Only != "" && r.selection.Only != s.name) {
 		return fmt.Errorf("%w: %s of %s", ErrNotDone, s.name, w.chunk)
 	}
 	if err := r.p.target.Note(ctx, e); err != nil {
@@ -111,7 +111,7 @@ func (r *run) commit(ctx context.Context, m objects.Manifest, e *warehouse.Entry
 
 func (r *run) findExtract(_ context.Context, w *work, e *warehouse.Entry) (bool, error) {
 	if w.planned.failure != nil {
-		if r.selection.Only != "" && r.selection.Only != StepExtract {
+		if r.selection.Look || (r.selection.Only != "" && r.selection.Only != StepExtract) {
 			return false, w.planned.failure
 		}
 		return false, nil

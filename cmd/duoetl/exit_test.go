@@ -105,12 +105,12 @@ func TestOtherExitCodes(t *testing.T) {
 	s.exits(run("--from", "2019", "--to", "2018"), etl.ExitUsage, "nothing lies within 2019..2018")
 	text, err := os.ReadFile(filepath.Join(s.dir, pipeline+".yaml"))
 	if err == nil {
-		err = os.WriteFile(filepath.Join(s.dir, "airflow.yaml"), append(text, "driver: airflow\n"...), 0o600)
+		err = os.WriteFile(filepath.Join(s.dir, "airflow.yaml"), append(text, "driver: airflow\nairflow: {endpoint: 'http://127.0.0.1:1'}\n"...), 0o600)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.exits(s.command("airflow", 1, "run"), etl.ExitUsage, "driver: airflow is not in this version yet; use builtin")
+	s.exits(s.command("airflow", 1, "run"), etl.ExitUsage, "load.dsn_env: is for driver builtin")
 	s.exits(run(), etl.ExitFailed, "not found", pipeline+"/tiles-2018.csv")
 	s.put(pipeline, "tiles-2018.csv", goodYear(2018, 200))
 	s.exits(run(), etl.ExitOK)

@@ -65,15 +65,20 @@ func kind(c etl.ChunkStatus) string {
 }
 
 func newVerify(a *app) *cobra.Command {
-	return &cobra.Command{
+	var names []string
+	cmd := &cobra.Command{
 		Use:     "verify",
 		Short:   "Compare the tables with what was loaded",
 		Long:    "Verify reads all tables and compares each chunk with the hash of the result that it was loaded from, and with its files in S3. The exit code is 3 if something differs.",
-		Example: example("duoetl verify", "duoetl verify -o json"),
+		Example: example("duoetl verify", "duoetl verify --chunk 2018 -o json"),
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			only, err := chunksOf(names)
+			if err != nil {
+				return err
+			}
 			return a.looking(cmd.Context(), func(p *etl.Pipeline) error {
-				findings, err := p.Verify(cmd.Context())
+				findings, err := p.Verify(cmd.Context(), only...)
 				if err != nil {
 					return err
 				}
@@ -87,6 +92,8 @@ func newVerify(a *app) *cobra.Command {
 			})
 		},
 	}
+	cmd.Flags().StringSliceVar(&names, "chunk", nil, "only this chunk, such as 2018 or 2020-05; one that is not loaded is a finding; repeatable")
+	return cmd
 }
 
 func writeFindings(w io.Writer, findings []warehouse.Finding) {

@@ -169,10 +169,13 @@ func newBackfill(a *app) *cobra.Command {
 }
 
 func newStep(a *app) *cobra.Command {
-	return a.runner(&cobra.Command{
+	var look bool
+	cmd := a.runner(&cobra.Command{
 		Use: "step NAME --chunk CHUNK", Short: "Do one step of chunks whose steps before it are done", Args: cobra.ExactArgs(1),
-		Long:    "Step is for workflows that order the steps themselves. The steps are " + strings.Join(etl.Steps(), ", ") + ".",
-		Example: example("duoetl step copy --chunk 2018"),
+		Long: "Step is for workflows that order the steps themselves. The steps are " + strings.Join(etl.Steps(), ", ") + `.
+The exit code is 5 if a step before it is not done. With --look nothing is done or written, and no epoch is needed:
+0 says that the step is done for the source as it is now, 5 that it is not.`,
+		Example: example("duoetl step copy --chunk 2018", "duoetl step ingest --chunk 2018 --look"),
 	}, func(s *etl.Selection, args []string) error {
 		if !slices.Contains(etl.Steps(), args[0]) {
 			return usageError{fmt.Sprintf("step %q is unknown; there are %s", args[0], strings.Join(etl.Steps(), ", "))}
@@ -180,9 +183,11 @@ func newStep(a *app) *cobra.Command {
 		if len(s.Chunks) == 0 {
 			return usageError{"step needs --chunk"}
 		}
-		s.Only = args[0]
+		s.Only, s.Look = args[0], look
 		return nil
 	})
+	cmd.Flags().BoolVar(&look, "look", false, "only tell whether it is done")
+	return cmd
 }
 
 // runner completes a command that does work on the chunks its flags select; refine, unless nil, checks and narrows these.
@@ -207,7 +212,11 @@ func (a *app) runner(cmd *cobra.Command, refine func(*etl.Selection, []string) e
 
 // run shows the report of a run that failed too.
 func (a *app) run(ctx context.Context, s etl.Selection) error {
-	return a.opened(ctx, func(p *etl.Pipeline) error {
+	open := a.opened
+	if s.Look {
+		open = a.looking
+	}
+	return open(ctx, func(p *etl.Pipeline) error {
 		stop, ended := a.follow(p.Meter()), a.tell(p.Meter())
 		report, failed := p.Run(ctx, s)
 		stop()

@@ -3,6 +3,7 @@ package warehouse
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -55,11 +56,13 @@ type Finding struct {
 	What  string     `json:"what"`
 }
 
-// Verify reads all tables and compares each chunk with the hash of the result it was loaded from.
-func (w *Warehouse) Verify(ctx context.Context) ([]Finding, error) {
+// Verify reads the rows of each chunk, or of the named ones, and compares them with the hash of the result it was loaded from. A named
+// chunk that is not loaded is a finding.
+func (w *Warehouse) Verify(ctx context.Context, only ...tile.Chunk) ([]Finding, error) {
 	var out []Finding
 	err := w.retry(ctx, &w.loads, func(ctx context.Context, tx pgx.Tx) error {
 		out = nil
+		missing := slices.Clone(only)
 		// One picture of all tables, or a load beside would be a finding.
 		if _, err := tx.Exec(ctx, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"); err != nil {
 			return err
@@ -69,8 +72,9 @@ func (w *Warehouse) Verify(ctx context.Context) ([]Finding, error) {
 			return err
 		}
 		for _, h := range held {
-			if h.SourceHash == "" {
-				continue // a part of it is another chunk's
+			missing = slices.DeleteFunc(missing, func(c tile.Chunk) bool { return c == h.Chunk })
+			if h.SourceHash == "" || (len(only) > 0 && !slices.Contains(only, h.Chunk)) {
+				continue // a part of it is another chunk's, or nobody asks
 			}
 			r, err := w.contents(ctx, tx, h.Chunk)
 			if err != nil {
@@ -79,6 +83,9 @@ func (w *Warehouse) Verify(ctx context.Context) ([]Finding, error) {
 			if hash := r.Hash(); hash != h.Hash {
 				out = append(out, Finding{h.Chunk, fmt.Sprintf("sha256 of the rows is %.12s, of those loaded %.12s", hash, h.Hash)})
 			}
+		}
+		for _, c := range missing {
+			out = append(out, Finding{c, "is not loaded"})
 		}
 		return nil
 	})

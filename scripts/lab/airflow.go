@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -18,14 +19,20 @@ import (
 // DAG is the id of the demo's DAG, in scripts/airflow/dags.
 const DAG = "heartbeat_chain"
 
+// dagFiles are the repository's: that of DAG, and the lightning pipeline's.
+var dagFiles = []string{"scripts/airflow/dags/" + DAG + ".py", "etl/dags/" + PipelineDAG + ".py"}
+
 // AirflowOptions say what Airflow to start; the zero value fits the demo.
 type AirflowOptions struct {
 	Venv        string            // "" = the repository's .cache/venv
-	DAGs        string            // "" = the repository's scripts/airflow/dags
 	Concurrency int               // of the worker; 0 = 4
 	Chains      int               // of DAG; 0 = 4
 	Length      int               // tasks per chain; 0 = 20
 	Extra       map[string]string // more environment; wins over the lab's own
+
+	// Prepare is called when the metastore is up and URL is known, before anything of Airflow runs; nil = nothing. What it returns is
+	// put into the environment of the services, as Extra is.
+	Prepare func(context.Context, *Airflow) (map[string]string, error)
 }
 
 // Airflow is everything of Airflow but the scheduler: api-server, dag-processor and a Celery worker on
@@ -68,6 +75,9 @@ func (l *Lab) StartAirflow(ctx context.Context, options AirflowOptions) (*Airflo
 	if err := a.configure(l, options); err != nil {
 		return nil, err
 	}
+	if err := a.prepare(ctx, options); err != nil {
+		return nil, err
+	}
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() (err error) {
 		broker, err = l.StartRabbit(groupCtx, RabbitOptions{Management: true})
@@ -95,9 +105,6 @@ func (o AirflowOptions) complete() (AirflowOptions, error) {
 	}
 	if _, err := os.Stat(filepath.Join(o.Venv, "bin", "airflow")); err != nil {
 		return o, fmt.Errorf("find Airflow: %w; run scripts/setup airflow", err)
-	}
-	if o.DAGs == "" {
-		o.DAGs = filepath.Join(root, "scripts", "airflow", "dags")
 	}
 	for _, number := range []struct {
 		value    *int
@@ -133,8 +140,8 @@ func (a *Airflow) configure(l *Lab, options AirflowOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(a.home, 0o755); err != nil {
-		return fmt.Errorf("make Airflow's home: %w", err)
+	if err := a.makeHome(); err != nil {
+		return err
 	}
 	host := l.Hub().Addr
 	a.URL = "http://" + net.JoinHostPort(host, strconv.Itoa(ports[0]))
@@ -146,7 +153,7 @@ func (a *Airflow) configure(l *Lab, options AirflowOptions) error {
 
 		"AIRFLOW__CORE__EXECUTOR":                       "CeleryExecutor",
 		"AIRFLOW__CORE__LOAD_EXAMPLES":                  "False",
-		"AIRFLOW__CORE__DAGS_FOLDER":                    options.DAGs,
+		"AIRFLOW__CORE__DAGS_FOLDER":                    filepath.Join(a.home, "dags"),
 		"AIRFLOW__CORE__PARALLELISM":                    "32",
 		"AIRFLOW__CORE__AUTH_MANAGER":                   "airflow.api_fastapi.auth.managers.simple.simple_auth_manager.SimpleAuthManager",
 		"AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
@@ -173,6 +180,32 @@ func (a *Airflow) configure(l *Lab, options AirflowOptions) error {
 		a.environ[name] = value
 	}
 	return nil
+}
+
+// makeHome makes Airflow's home, with the repository's DAGs in it.
+func (a *Airflow) makeHome() error {
+	root, err := Root()
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Join(a.home, "dags"), 0o755); err != nil {
+		return fmt.Errorf("make Airflow's home: %w", err)
+	}
+	for _, file := range dagFiles {
+		if err := os.Symlink(filepath.Join(root, file), filepath.Join(a.home, "dags", filepath.Base(file))); err != nil {
+			return fmt.Errorf("make Airflow's home: %w", err)
+		}
+	}
+	return nil
+}
+
+func (a *Airflow) prepare(ctx context.Context, options AirflowOptions) error {
+	if options.Prepare == nil {
+		return nil
+	}
+	more, err := options.Prepare(ctx, a)
+	maps.Copy(a.environ, more)
+	return err
 }
 
 func (a *Airflow) migrate(ctx context.Context, l *Lab) error {
@@ -206,7 +239,8 @@ func (a *Airflow) startServices(ctx context.Context, l *Lab) error {
 		ready         func(context.Context) error
 	}{
 		{"api-server", "api-server", a.healthy},
-		{"dag-processor", "DAG " + DAG, a.knowsDAG},
+		{"dag-processor", "DAG " + DAG, a.knows(DAG)},
+		{"dag-processor", "DAG " + PipelineDAG, a.knows(PipelineDAG)},
 		{"worker", "worker", a.workerReady},
 	} {
 		if err := a.Process[wait.service].await(ctx, wait.what, wait.ready); err != nil {

@@ -3,11 +3,11 @@
 package lab_test
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -42,18 +42,27 @@ func TestAirflowRunsTheDemo(t *testing.T) {
 	if states["success"] != 15 || len(states) != 1 {
 		t.Errorf("task states %v", states)
 	}
-	parsed, err := filepath.Glob(filepath.Join(l.Dir, "airflow/logs/dag_processor/*/dags-folder", lab.DAG+".py.log"))
+	for _, text := range dagLogs(t, a, lab.DAG) {
+		if strings.Contains(strings.ToLower(text), "warning") {
+			t.Errorf("the DAG does not parse cleanly:\n%s", text)
+		}
+	}
+}
+
+// dagLogs are what the DAG processor has written about a DAG; it must have.
+func dagLogs(t *testing.T, a *lab.Airflow, dag string) (texts []string) {
+	t.Helper()
+	parsed, err := filepath.Glob(filepath.Join(a.Home(), "logs/dag_processor/*/dags-folder", dag+".py.log"))
 	must(t, err)
 	if len(parsed) == 0 {
-		t.Error("the DAG processor kept no log of the DAG")
+		t.Errorf("the DAG processor kept no log of %s", dag)
 	}
 	for _, path := range parsed {
 		text, err := os.ReadFile(path)
 		must(t, err)
-		if bytes.Contains(bytes.ToLower(text), []byte("warning")) {
-			t.Errorf("the DAG does not parse cleanly:\n%s", text)
-		}
+		texts = append(texts, string(text))
 	}
+	return texts
 }
 
 // TestClusterTakesAirflowOver kills the host of the active scheduler in the middle of a run.

@@ -41,6 +41,9 @@ func (a *Airflow) SchedulerEnv() []string { return withoutEnv(a.Env(), databaseK
 // Python is the interpreter that Airflow is installed for.
 func (a *Airflow) Python() string { return filepath.Join(a.venv, "bin", "python") }
 
+// Home is Airflow's folder, with its logs.
+func (a *Airflow) Home() string { return a.home }
+
 // Store is the metastore.
 func (a *Airflow) Store() *Metastore { return a.store }
 

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,6 +29,7 @@ type PipelineOptions struct {
 	Objects  string  // files in Google Cloud Storage to take instead of the sandbox's tables, such as tiles-{chunk}.csv; see Put
 	PartSize string  // of uploads to S3; "" = 5MiB, S3's smallest
 	Parallel int     // parts at a time; 0 = 4
+	Airflow  string  // URL of the Airflow whose DAG PipelineDAG does the work; "" = duoetl does it itself. See WorkerEnv
 
 	Engine map[string]any // as duoetl's configuration has it; nil = duoetl's own default
 }
@@ -74,6 +76,9 @@ type sandboxes struct {
 	AccessKey string `json:"access_key"`
 	SecretKey string `json:"secret_key"`
 }
+
+// PipelineDAG is the id of the pipeline's DAG, in etl/dags.
+const PipelineDAG = "lightning"
 
 // Buckets of the sandbox.
 const (
@@ -198,7 +203,17 @@ func (p *Pipeline) config(host string) map[string]any {
 	if o.Engine != nil {
 		config["engine"] = o.Engine
 	}
+	if o.Airflow != "" {
+		config["driver"], config["airflow"] = "airflow", map[string]any{"endpoint": o.Airflow, "dag": PipelineDAG}
+	}
 	return config
+}
+
+// WorkerEnv is what Airflow's workers need for the tasks of PipelineDAG, for AirflowOptions.Prepare. They work with Hub's configuration.
+func (p *Pipeline) WorkerEnv() map[string]string {
+	env := map[string]string{"DUOETL": p.program(), "DUOETL_CONFIG": p.ConfigPath(Hub)}
+	maps.Copy(env, p.keys())
+	return env
 }
 
 func (p *Pipeline) keys() map[string]string {

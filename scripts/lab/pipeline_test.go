@@ -20,14 +20,14 @@ import (
 )
 
 // watchSQL keeps every write to the ledger, in a table of the shape that package commitorder reads, and holds those that
-// stop_at names for as long as somebody has the lock. A held write is not committed when its session is ended.
+// stop_at names, under one epoch or with 0 under any, for as long as somebody has the lock. A held write is not committed when its session is ended.
 const watchSQL = `CREATE TABLE public.entry (node text, epoch bigint, pid integer, seq bigint GENERATED ALWAYS AS IDENTITY,
   pipeline text, chunk text, step text, state text, at timestamptz DEFAULT clock_timestamp());
 CREATE TABLE public.stop_at (pipeline text, chunk text, step text, state text, epoch bigint);
 CREATE FUNCTION public.watch() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
   INSERT INTO public.entry (node, epoch, pid, pipeline, chunk, step, state) VALUES (NEW.node, NEW.epoch, pg_backend_pid(), NEW.pipeline, NEW.chunk, NEW.step, NEW.state);
-  IF EXISTS (SELECT FROM public.stop_at s WHERE (s.pipeline, s.chunk, s.step, s.state, s.epoch) = (NEW.pipeline, NEW.chunk, NEW.step, NEW.state, NEW.epoch)) THEN
+  IF EXISTS (SELECT FROM public.stop_at s WHERE (s.pipeline, s.chunk, s.step, s.state) = (NEW.pipeline, NEW.chunk, NEW.step, NEW.state) AND s.epoch IN (0, NEW.epoch)) THEN
     PERFORM pg_advisory_xact_lock_shared(4711);
   END IF;
   RETURN NULL;

@@ -82,8 +82,8 @@ func (a *Airflow) healthy(ctx context.Context) error {
 	return nil
 }
 
-func (a *Airflow) knowsDAG(ctx context.Context) error {
-	return a.call(ctx, http.MethodGet, "/api/v2/dags/"+DAG, nil, nil)
+func (a *Airflow) knows(dag string) func(context.Context) error {
+	return func(ctx context.Context) error { return a.call(ctx, http.MethodGet, "/api/v2/dags/"+dag, nil, nil) }
 }
 
 // Trigger starts a run of DAG under an id of the caller's. One that exists already is fine.

@@ -42,6 +42,7 @@ var rooms = []struct {
 	{"etl/spark", []string{"etl/tile", "etl/aggregate"}},
 	{"etl/warehouse", []string{"etl/tile", "etl/aggregate"}},
 	{"etl/synth", []string{"etl/tile"}},
+	{"etl/dagrun", nil},
 	{"etl/sandbox", []string{"etl/tile", "etl/nldn", "etl/synth"}}, // nldn: tables from given files
 	{"etl/...", []string{"etl/..."}},
 	{"cmd/duoflowd", []string{"cmd/statusline", "node/...", "raftstore", "gossip", "airflowctl/...", "proto/..."}}, // composition root
@@ -65,6 +66,7 @@ var dependencies = []struct {
 	{"github.com/jackc/pgx/v5", []string{"airflowctl/...", "etl/...", "scripts/...", "cmd/duoctl"}}, // duoctl: `metastore init` words the server's errors
 	{"github.com/robfig/cron/v3", []string{"airflowctl/schedule"}},
 	{"github.com/prometheus/client_golang", []string{"node", "node/web", "cmd/..."}},
+	{"github.com/jackc/pgservicefile", []string{"etl"}},
 	{"github.com/goccy/go-yaml", []string{"node", "etl/...", "cmd/...", "scripts/..."}},
 	{"github.com/spf13/cobra", []string{"cmd/..."}},
 	{"github.com/klauspost/compress", []string{"etl/nldn", "etl/columnar", "etl/synth", "etl/sandbox"}},
