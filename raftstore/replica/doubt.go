@@ -119,13 +119,15 @@ func (r *Replica) admitHeartbeat(m *pb.Message) *pb.Message {
 	if m.GetTerm() < r.node.BasicStatus().GetTerm() {
 		return m
 	}
-	if m.GetCommit() > last {
+	ahead := m.GetCommit() > last
+	if ahead {
 		r.doubt.reason = fmt.Sprintf("the log ends at index %d but had acknowledged %d", last, m.GetCommit())
 		r.doubt.fresh, r.waiting.durable = false, true
 		m = proto.Clone(m).(*pb.Message)
 		m.Commit = new(last)
 	}
-	if r.doubt.reason != "" && r.doubt.target == 0 {
+	// The leader's word on how far the log goes may have come first. It does not help as long as none of it fits.
+	if r.doubt.reason != "" && (r.doubt.target == 0 || ahead) {
 		r.askStartOver(m, last)
 	}
 	return m
