@@ -10,7 +10,6 @@ type Drain struct {
 	Token      string
 	Unlisted   []PID // what the first look found; nil in the first, which believes of nobody that it is idle
 	Force      bool  // end those too
-	Hasty      bool  // the first look believes it: for a fence that is to be seen to fail
 }
 
 // Left is what one look of a drain found.
@@ -79,7 +78,7 @@ func (st Drain) picture(s *Server, b *backend, r *run) verdict {
 			continue
 		}
 		left.old = append(left.old, session.pid)
-		idle := session.state() == StateIdle && s.mayRead(b, session.user) && (st.Unlisted != nil || st.Hasty)
+		idle := session.state() == StateIdle && s.mayRead(b, session.user) && st.Unlisted != nil
 		if !s.grantOptions() || !idle {
 			left.Remain = append(left.Remain, session.pid)
 		}
