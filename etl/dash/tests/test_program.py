@@ -6,6 +6,7 @@ import base64
 import http.client
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -104,6 +105,12 @@ def test_under_a_path_of_a_proxy(run: Runner, filled: World) -> None:
     for path in ("/lightning/", "/lightning/health", "/lightning/csv/map.csv?year=2018&month=8", "/lightning/_dash-layout", "/lightning/assets/behaviour.js"):
         assert get(dashboard, path)[0] == 200, path
     assert get(dashboard, "/lightning/csv/nothing.csv")[0] == 404
+    with urllib.request.urlopen(dashboard.url, timeout=30) as answer:
+        scripts = set(re.findall(r'(?:src|data-plotly)="([^"]+)"', answer.read().decode()))
+    assert {Path(path).name for path in scripts} >= {"draw.js", "plotly-cartesian.min.js"}
+    for path in scripts:
+        assert path.startswith("/lightning/")
+        assert get(dashboard, path)[0] == 200, path
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
