@@ -147,20 +147,30 @@ func environment(name string, otherwise int) int {
 	return n
 }
 
-// The model and the real server are given the same operations and must look the same after each. SEED=n plays one sequence,
-// SEQUENCES=n as many, from FIRST=n on.
-func TestTheModelIsLikeTheRealServer(t *testing.T) {
+// newReal prepares the server for sequences.
+func newReal(t *testing.T) *real {
+	t.Helper()
 	_ = os.Getenv(pg.BinEnv) // tells go's test cache that the result depends on it
 	r := &real{t: t, server: server, pids: map[metastore.PID]uint32{}}
 	r.connectOwn()
-	defer func() { r.leave(); r.closeOwn() }()
+	t.Cleanup(func() { r.leave(); r.closeOwn() })
 	verifiers := map[string]string{"pw": verifier("pw"), "other": verifier("other")}
-	r.words = words{version: server.Version(), real: func(pid metastore.PID) uint32 { return r.pids[pid] }, verify: func(password string) string { return verifiers[password] }}
-	r.must(r.admin, "CREATE TABLE public.w (key text PRIMARY KEY, epoch bigint NOT NULL, node text NOT NULL, token text NOT NULL)")
+	r.words = words{
+		version: server.Version(), real: func(pid metastore.PID) uint32 { return r.pids[pid] },
+		verify: func(password string) string { return verifiers[password] },
+	}
+	r.must(r.admin, "CREATE TABLE IF NOT EXISTS public.w (key text PRIMARY KEY, epoch bigint NOT NULL, node text NOT NULL, token text NOT NULL)")
 	setup := fence.Setup{Jobs: []string{job}, Group: group, Fencers: []string{"fencer"}}
 	if err := fence.Init(t.Context(), server.Superuser(), setup); err != nil {
 		t.Fatal(err)
 	}
+	return r
+}
+
+// The model and the real server are given the same random operations and must look the same after each. SEED=n plays one sequence,
+// SEQUENCES=n as many, from FIRST=n on, of OPERATIONS=n each.
+func TestTheModelIsLikeTheRealServer(t *testing.T) {
+	r := newReal(t)
 	counts := map[string]int{}
 	first, sequences := environment("FIRST", 1), environment("SEQUENCES", 200)
 	if seed := environment("SEED", 0); seed != 0 {
@@ -168,7 +178,15 @@ func TestTheModelIsLikeTheRealServer(t *testing.T) {
 	}
 	began := time.Now()
 	for seed := first; seed < first+sequences; seed++ {
-		r.sequence(seed, counts)
+		g := &generator{Rand: rand.New(rand.NewPCG(uint64(seed), 0))}
+		left := environment("OPERATIONS", 50)
+		r.sequence(fmt.Sprintf("SEED=%d", seed), counts, func(p *play) (o op, kind string, more bool) {
+			if left--; left < 0 {
+				return op{}, "", false
+			}
+			o, kind = g.next(p)
+			return o, kind, true
+		})
 		if t.Failed() {
 			break
 		}
@@ -180,15 +198,29 @@ func TestTheModelIsLikeTheRealServer(t *testing.T) {
 	t.Logf("%d sequences on Postgres %d in %s: %s", sequences, server.Version(), time.Since(began), strings.Join(lines, ", "))
 }
 
-func (r *real) sequence(seed int, counts map[string]int) {
+func TestStoriesGoTheSameWay(t *testing.T) {
+	r := newReal(t)
+	all := stories()
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		ops := all[name]
+		r.sequence(name, map[string]int{}, func(*play) (o op, kind string, more bool) {
+			if len(ops) == 0 {
+				return op{}, "", false
+			}
+			o, ops = ops[0], ops[1:]
+			return o, o.kind, true
+		})
+	}
+}
+
+// sequence plays operations on both until there are no more, or the two differ.
+func (r *real) sequence(name string, counts map[string]int, next func(*play) (o op, kind string, more bool)) {
 	r.t.Helper()
 	r.reset()
 	clear(r.pids)
-	g := &generator{Rand: rand.New(rand.NewPCG(uint64(seed), 0))}
 	plays := []*play{newPlay(modelConfig(r.words.version), metastore.Row{Key: job})}
 	var done []string
-	for range environment("OPERATIONS", 50) {
-		o, kind := g.next(plays[0])
+	for o, kind, more := next(plays[0]); more; o, kind, more = next(plays[0]) {
 		counts[kind]++
 		done = append(done, o.String())
 		for _, p := range plays {
@@ -198,9 +230,8 @@ func (r *real) sequence(seed int, counts map[string]int) {
 			r.hangup(o.slot)
 		}
 		r.perform(o)
-		plays = r.compare(plays)
-		if plays == nil {
-			r.t.Errorf("SEED=%d on Postgres %d, after\n%s", seed, r.words.version, strings.Join(done, "\n"))
+		if plays = r.compare(plays); plays == nil {
+			r.t.Errorf("%s on Postgres %d, after\n%s", name, r.words.version, strings.Join(done, "\n"))
 			return
 		}
 		for i, c := range r.clients {
@@ -208,13 +239,11 @@ func (r *real) sequence(seed int, counts map[string]int) {
 				r.pids[plays[0].seats[i].pid] = c.pid
 			}
 		}
-		for _, reply := range []*seat{&plays[0].seats[o.slot]} {
-			if reply.heard {
-				counts["answer "+string(reply.reply.Code)]++
-			} else {
-				counts["answer none"]++
-			}
+		answered := "answer none"
+		if s := plays[0].seats[o.slot]; s.heard {
+			answered = "answer " + string(s.reply.Code)
 		}
+		counts[answered]++
 	}
 }
 
@@ -222,13 +251,18 @@ func (r *real) sequence(seed int, counts map[string]int) {
 func (r *real) compare(plays []*play) []*play {
 	r.t.Helper()
 	var all []*play
+	locked := false
 	for _, p := range plays {
+		locked = locked || p.locked() // before
 		all = append(all, p.settled()...)
+	}
+	for _, p := range all {
+		locked = locked || p.locked()
 	}
 	var view string
 	patience := time.Duration(environment("PATIENCE", int(stuck/time.Second))) * time.Second
 	for began := time.Now(); time.Since(began) < patience; time.Sleep(time.Millisecond) {
-		view = r.view()
+		view = r.view(locked)
 		var like []*play
 		for _, p := range all {
 			if p.view() == view {

@@ -237,6 +237,8 @@ func (p *play) view() string {
 	return out.String()
 }
 
+func (p *play) locked() bool { return p.server.Locked(metastore.FenceTable) || p.server.Locked(work) }
+
 func rolesText(s *metastore.Server) string {
 	var lines []string
 	for _, r := range s.Roles() {

@@ -30,12 +30,15 @@ func (s *Server) Crash(lose bool) {
 	s.redo(end)
 }
 
-// under is the number of the request that the backend works on.
+// under is the number of the request that the backend works on, or else has not read.
 func (b *backend) under() int {
-	if b.run == nil {
-		return 0
+	switch {
+	case b.run != nil:
+		return b.run.number
+	case len(b.inbox) > 0:
+		return b.requests - len(b.inbox) + 1
 	}
-	return b.run.number
+	return 0
 }
 
 // Start starts a server that is down.

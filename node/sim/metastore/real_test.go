@@ -351,22 +351,34 @@ func (r *real) membersSQL() string {
   WHERE b.oid >= 16384 OR g.oid >= 16384`, options)
 }
 
-// view is what can be seen of the server, in the words of play.view.
-func (r *real) view() string {
+// view is what can be seen of the server, in the words of play.view. locked says that somebody may have locked a table.
+func (r *real) view(locked bool) string {
 	for _, c := range r.clients {
 		if c != nil {
 			c.listen()
 		}
 	}
-	results := r.must(r.admin, lookSQL+r.membersSQL())
+	sql := lookSQL + r.membersSQL()
+	if !locked {
+		for _, table := range []string{metastore.FenceTable, work} {
+			sql += "; " + words{}.rows(metastore.Select{Table: table})
+		}
+	}
+	results, err := r.ask(sql)
+	if code(err) == string(metastore.CodeLockTimeout) {
+		return "busy"
+	} else if err != nil {
+		r.t.Fatal(err)
+	}
 	var out strings.Builder
 	r.viewSessions(&out, results[0])
-	var lines, prepared, locked []string
-	for _, row := range results[3].Rows {
-		locked = append(locked, string(row[0]))
+	var lines, prepared []string
+	if locked {
+		r.viewTable(&out, metastore.FenceTable, results[3], "duoflow.fence")
+		r.viewTable(&out, work, results[3], "w")
+	} else {
+		fmt.Fprintf(&out, "%s %v\n%s %v\n", metastore.FenceTable, rowsOf(results[5]), work, rowsOf(results[6]))
 	}
-	r.viewTable(&out, metastore.FenceTable, slices.Contains(locked, "duoflow.fence"))
-	r.viewTable(&out, work, slices.Contains(locked, "w"))
 	for _, row := range append(results[1].Rows, results[4].Rows...) {
 		lines = append(lines, string(row[0]))
 	}
@@ -378,15 +390,19 @@ func (r *real) view() string {
 	return out.String()
 }
 
+func (r *real) ask(sql string) ([]*pgconn.Result, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), stuck)
+	defer cancel()
+	return r.admin.Exec(ctx, sql).ReadAll()
+}
+
 // viewTable does not wait for a lock that somebody has got meanwhile: the next look tells.
-func (r *real) viewTable(out *strings.Builder, table string, locked bool) {
-	if locked {
+func (r *real) viewTable(out *strings.Builder, table string, locked *pgconn.Result, name string) {
+	if slices.ContainsFunc(locked.Rows, func(row [][]byte) bool { return string(row[0]) == name }) {
 		fmt.Fprintf(out, "%s locked\n", table)
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), stuck)
-	defer cancel()
-	results, err := r.admin.Exec(ctx, words{}.rows(metastore.Select{Table: table})).ReadAll()
+	results, err := r.ask(words{}.rows(metastore.Select{Table: table}))
 	switch code(err) {
 	case "":
 		fmt.Fprintf(out, "%s %v\n", table, rowsOf(results[0]))

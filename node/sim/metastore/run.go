@@ -41,6 +41,9 @@ type run struct {
 // call runs a statement as part of this one, before its next unit.
 func (r *run) call(statement Statement) { r.sub = &run{units: statement.units()} }
 
+// statement is the one under way.
+func (r *run) statement() Statement { return r.request[min(r.at, len(r.request)-1)] }
+
 // deepest is the run whose unit is next, with its caller.
 func (r *run) deepest() (cur, caller *run) {
 	for cur = r; cur.sub != nil; cur = cur.sub {

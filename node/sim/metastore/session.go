@@ -56,7 +56,7 @@ type Request []Statement
 // Reply is what a client hears. Whether it arrives is the caller's matter.
 type Reply struct {
 	PID     PID
-	Request int  // the session's, from 1; 0 = the login, or nothing was asked
+	Request int  // the session's, from 1; 0 = the login, or nothing was asked. Later ones get no answer once it is Closed
 	Code    Code // of the login or the request
 	Value   any  // of the last statement: see there
 	Notice  string
@@ -331,10 +331,7 @@ func (s *Server) greet(b *backend) {
 
 // exit ends a backend and what it has open.
 func (s *Server) exit(b *backend, code Code) {
-	number := 0
-	if b.run != nil {
-		number = b.run.number
-	}
+	number := b.under()
 	s.giveUp(b)
 	if b.tx != nil {
 		s.abort(b.tx)

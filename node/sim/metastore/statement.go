@@ -153,16 +153,26 @@ func (s *Server) setRole(b *backend, name string) Code {
 	return OK
 }
 
-// open locks a table for the length of the transaction. Only a lock that is new makes a backend look at what has changed in the
-// catalogs: a statement in a transaction that has its locks may not see a REVOKE.
+// Prepared is a statement on rows that the session has parsed before, as drivers do. Only the parser makes a session look at what has
+// changed in the catalogs before the rights are looked at: in a transaction that has its locks already, a Prepared statement may
+// still have what a REVOKE took, once.
+type Prepared struct{ Statement Statement }
+
+func (st Prepared) units() []unit { return st.Statement.units() }
+
+// open locks a table for the length of the transaction. It is when a lock is new, and when a statement is parsed, that a backend looks at
+// what has changed in the catalogs.
 func (s *Server) open(b *backend, table string, mode lockMode) bool {
 	tag := "table/" + table
 	if !s.acquire(b, tag, mode) {
 		return false
 	}
-	if key := tag + number(uint64(mode)); !b.tx.knows(key) {
-		b.tx.known = append(b.tx.known, key)
+	key := tag + number(uint64(mode))
+	if _, prepared := b.run.statement().(Prepared); !prepared || !b.tx.knows(key) {
 		b.seen = s.visible
+	}
+	if !b.tx.knows(key) {
+		b.tx.known = append(b.tx.known, key)
 	}
 	return true
 }
@@ -176,6 +186,7 @@ func begun(table string, mode lockMode, may func(Right) bool) unit {
 		if !s.allows(b, table, may) {
 			return failed(CodeDenied)
 		}
+		b.seen = s.visible
 		r.snapshot = s.snapshot(b.tx)
 		return onward
 	}
