@@ -181,6 +181,25 @@ func TestREADME(t *testing.T) {
 	}
 }
 
+// TestSparkDesign: the figures in the design of package spark are those of the committed report.
+func TestSparkDesign(t *testing.T) {
+	report, err := readReport("results/benchetl-spark.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile("../../etl/spark/DESIGN.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	next, err := markedSpark.Put(text, report.sparkBlock())
+	if err != nil || !bytes.Equal(next, text) {
+		t.Errorf("etl/spark/DESIGN.md has other figures than results/benchetl-spark.json; run bin/benchetl -from scripts/benchetl/results/benchetl-spark.json -readme etl/spark/DESIGN.md: %v", err)
+	}
+	if len(report.Broken) > 0 || report.Years != goalYears {
+		t.Errorf("%d years, results differ: %q", report.Years, report.Broken)
+	}
+}
+
 func TestBothEngines(t *testing.T) {
 	r := &Report{Engine: kindSpark, Years: 2, Rows: 5e6, Versions: map[string]string{onSpark: "Spark 4"}}
 	r.Runs = []Run{
