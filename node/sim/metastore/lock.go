@@ -250,3 +250,25 @@ func (s *Server) BlockedBy(pid PID) []PID {
 	}
 	return out
 }
+
+// CheckDeadlock is what a backend does once it has waited for a lock for deadlock_timeout: if it waits for itself it fails with CodeDeadlock.
+// A queue that could be put in another order to help is not.
+func (s *Server) CheckDeadlock(pid PID) {
+	b := s.backend(pid)
+	if b == nil || b.frozen {
+		return
+	}
+	seen := s.BlockedBy(pid)
+	for at := 0; at < len(seen); at++ {
+		if seen[at] == pid {
+			s.giveUp(b)
+			s.fail(b, CodeDeadlock)
+			return
+		}
+		for _, next := range s.BlockedBy(seen[at]) {
+			if !slices.Contains(seen, next) {
+				seen = append(seen, next)
+			}
+		}
+	}
+}

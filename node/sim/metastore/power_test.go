@@ -252,3 +252,31 @@ func TestOneSeedOneTrace(t *testing.T) {
 		}
 	}
 }
+
+func TestADeadlockIsBroken(t *testing.T) {
+	server := metastore.New(config(18))
+	timed := metastore.NewTimed(server, source{rand.New(rand.NewPCG(1, 1))})
+	var pids []metastore.PID
+	for i, keys := range []string{"ab", "ba"} {
+		pids = append(pids, server.Open(metastore.Login{Role: metastore.Bootstrap, Password: "pw", LockTimeout: time.Duration(3*i) * time.Second}))
+		server.Send(pids[i], metastore.Request{metastore.Begin{}, write(1, keys[:1])})
+	}
+	timed.Advance(time.Millisecond)
+	for i, keys := range []string{"b", "a"} {
+		server.Send(pids[i], metastore.Request{write(1, keys), metastore.Commit{}})
+	}
+	timed.Advance(time.Second / 2)
+	if got := server.BlockedBy(pids[0]); len(got) != 1 || got[0] != pids[1] {
+		t.Fatalf("blocked by %v", got)
+	}
+	timed.Advance(2 * time.Second)
+	var codes []metastore.Code
+	for _, reply := range server.Replies() {
+		if reply.Request == 2 {
+			codes = append(codes, reply.Code)
+		}
+	}
+	if !slices.Contains(codes, metastore.CodeDeadlock) || !slices.Contains(codes, metastore.OK) || len(server.Rows(work)) != 2 {
+		t.Errorf("answers %q, rows %v", codes, server.Rows(work))
+	}
+}

@@ -28,14 +28,19 @@ type Timed struct {
 	server *Server
 	chance Chance
 	now    time.Duration
-	due    []due // by PID
+	due    []due   // by PID
+	looked []*wait // for a deadlock
 }
+
+// deadlockTimeout is how long a lock is waited for before a look for a deadlock, as Postgres has it by default.
+const deadlockTimeout = time.Second
 
 // due is when a backend goes on.
 type due struct {
 	pid    PID
 	at     time.Duration
 	timer  bool // its wait is over then, rather than that it has work
+	search bool // for a deadlock
 	on     *wait
 	signal bool
 }
@@ -76,6 +81,9 @@ func (t *Timed) fire(at time.Duration) {
 	d := t.due[i]
 	t.due = slices.Delete(t.due, i, i+1)
 	switch {
+	case d.search:
+		t.looked = append(t.looked, d.on)
+		t.server.CheckDeadlock(d.pid)
 	case d.timer:
 		t.server.Expire(d.pid)
 	case t.chance.Blind(d.pid):
@@ -94,6 +102,9 @@ func (t *Timed) plan() {
 		}
 	}
 	t.due = kept
+	t.looked = slices.DeleteFunc(t.looked, func(w *wait) bool {
+		return !slices.ContainsFunc(t.server.backends, func(b *backend) bool { return b.wait == w })
+	})
 	for _, b := range t.server.backends {
 		at, found := slices.BinarySearchFunc(t.due, b.pid, func(d due, pid PID) int { return int(d.pid - pid) })
 		if found {
@@ -107,7 +118,7 @@ func (t *Timed) plan() {
 
 // stands says whether the plan still fits what the backend does.
 func (d due) stands(b *backend) bool {
-	if d.timer {
+	if d.timer || d.search {
 		return b.wait == d.on && !b.frozen && !b.runnable()
 	}
 	return b.runnable() && d.signal == b.signalled()
@@ -121,8 +132,22 @@ func (t *Timed) dueOf(b *backend) (due, bool) {
 		return due{pid: b.pid, at: t.now + t.chance.Delay(MomentSignal, b.pid), signal: true}, true
 	case b.runnable():
 		return due{pid: b.pid, at: t.now + t.chance.Delay(MomentUnit, b.pid)}, true
-	case b.wait != nil && b.wait.timer > 0 && !b.frozen:
-		return due{pid: b.pid, at: t.now + b.wait.timer, timer: true, on: b.wait}, true
+	case b.wait != nil && !b.frozen:
+		return t.dueOfWait(b)
 	}
 	return due{}, false
+}
+
+// dueOfWait is the end of a wait, or before that the one look for a deadlock.
+func (t *Timed) dueOfWait(b *backend) (due, bool) {
+	limit := b.wait.timer
+	if b.wait.lock != "" {
+		if !slices.Contains(t.looked, b.wait) && (limit == 0 || limit > deadlockTimeout) {
+			return due{pid: b.pid, at: t.now + deadlockTimeout, search: true, on: b.wait}, true
+		}
+		if limit > deadlockTimeout {
+			limit -= deadlockTimeout // that has passed
+		}
+	}
+	return due{pid: b.pid, at: t.now + limit, timer: true, on: b.wait}, limit > 0
 }
