@@ -43,12 +43,21 @@ func (s *Server) touch(b *backend, key string, conflict Code) verdict {
 }
 
 // look opens the catalog of roles: the backend sees what is committed, if the transaction has not opened it before.
-func (s *Server) look(b *backend) *catalog {
+func (s *Server) look(b *backend) {
 	if !b.tx.knows("roles") {
 		b.tx.known = append(b.tx.known, "roles")
 		b.seen = s.visible
 	}
-	return s.cached(b)
+}
+
+// lookup finds a role by its name. One that the backend's caches have not got it looks for in what is committed.
+func (s *Server) lookup(b *backend, name string) (role, bool) {
+	r, found := s.cached(b).named(name)
+	if !found {
+		b.seen = s.visible
+		r, found = s.cached(b).named(name)
+	}
+	return r, found
 }
 
 func roleKey(oid OID) string { return "role/" + number(uint64(oid)) }
@@ -77,9 +86,10 @@ func (st CreateRole) units() []unit {
 }
 
 func (st CreateRole) check(s *Server, b *backend, _ *run) verdict {
-	c := s.look(b)
-	me, _ := c.role(b.own)
-	switch _, found := c.named(st.Role.Name); {
+	s.look(b)
+	_, found := s.lookup(b, st.Role.Name)
+	me, _ := s.cached(b).role(b.own)
+	switch {
 	case !me.Superuser && (!me.CreateRole || st.Role.Superuser):
 		return failed(CodeDenied)
 	case found:
@@ -102,12 +112,12 @@ func (s *Server) mayChange(c *catalog, me, target OID) bool {
 
 func (st AlterRole) units() []unit {
 	return []unit{func(s *Server, b *backend, r *run) verdict {
-		c := s.look(b)
-		target, found := c.named(st.Name)
+		s.look(b)
+		target, found := s.lookup(b, st.Name)
 		switch {
 		case !found:
 			return failed(CodeNoRole)
-		case !s.mayChange(c, b.own, target.oid) && !st.ownPassword(b, target.oid):
+		case !s.mayChange(s.cached(b), b.own, target.oid) && !st.ownPassword(b, target.oid):
 			return failed(CodeDenied)
 		}
 		r.local = target
@@ -175,9 +185,10 @@ func (st DropRole) units() []unit {
 }
 
 func (st DropRole) check(s *Server, b *backend, r *run) verdict {
-	c := s.look(b)
+	s.look(b)
+	target, found := s.lookup(b, st.Name)
+	c := s.cached(b)
 	me, _ := c.role(b.own)
-	target, found := c.named(st.Name)
 	switch {
 	case !me.Superuser && !me.CreateRole:
 		return failed(CodeDenied)
@@ -250,13 +261,13 @@ func (s *Server) askedGrantor(c *catalog, me, group OID, asked string, giving bo
 
 // named looks up both roles of a GRANT or REVOKE and its grantor.
 func (s *Server) named(b *backend, group, of, grantor string, giving bool) (member, Code) {
-	c := s.look(b)
-	g, found := c.named(group)
-	m, foundMember := c.named(of)
+	s.look(b)
+	g, found := s.lookup(b, group)
+	m, foundMember := s.lookup(b, of)
 	if !found || !foundMember {
 		return member{}, CodeNoRole
 	}
-	by, code := s.grantor(c, b.own, g.oid, grantor, giving)
+	by, code := s.grantor(s.cached(b), b.own, g.oid, grantor, giving)
 	return member{group: g.oid, member: m.oid, grantor: by}, code
 }
 

@@ -122,10 +122,10 @@ func (g *generator) request(p *play, a metastore.Activity) metastore.Request {
 	if g.IntN(12) == 0 {
 		return metastore.Request{g.onRows(0), g.onRows(5)}
 	}
-	return metastore.Request{g.statement(p)}
+	return metastore.Request{g.statement(p, a.As)}
 }
 
-func (g *generator) statement(p *play) metastore.Statement {
+func (g *generator) statement(p *play, as string) metastore.Statement {
 	switch n := g.IntN(100); {
 	case n < 10:
 		return metastore.Begin{Isolation: pick(g, metastore.ReadCommitted, metastore.ReadCommitted, metastore.RepeatableRead)}
@@ -140,7 +140,7 @@ func (g *generator) statement(p *play) metastore.Statement {
 	case n < 82:
 		return g.prepared(p)
 	default:
-		return g.fence(p)
+		return g.fence(p, as)
 	}
 }
 
@@ -244,7 +244,7 @@ func (g *generator) prepared(p *play) metastore.Statement {
 	return metastore.PrepareTransaction{GID: fmt.Sprintf("x%02d", g.gid)}
 }
 
-func (g *generator) fence(p *play) metastore.Statement {
+func (g *generator) fence(p *play, as string) metastore.Statement {
 	var row metastore.Row
 	if rows := p.server.Rows(metastore.FenceTable); len(rows) > 0 {
 		row = rows[0]
@@ -271,7 +271,7 @@ func (g *generator) fence(p *play) metastore.Statement {
 		return metastore.Release{Job: job, Group: group, Epoch: row.Epoch, Token: tokenNow}
 	case n < 14:
 		return metastore.Collect{Job: job, Group: group, Keep: uint64(g.IntN(3)), Most: 2}
-	case n < 17:
+	case n < 17 && as != metastore.Bootstrap: // who could end the session that holds up statements
 		return metastore.Unblock{PID: g.session(p), Application: "fencer"}
 	default:
 		return metastore.Probe{Job: job, Group: group}

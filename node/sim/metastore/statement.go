@@ -141,12 +141,11 @@ func (s *Server) setRole(b *backend, name string) Code {
 		b.own = b.reset
 		return OK
 	}
-	c := s.cached(b)
-	r, found := c.named(name)
+	r, found := s.lookup(b, name)
 	switch {
 	case !found:
 		return "22023"
-	case r.oid != b.user && !c.canSet(b.user, r.oid, s.grantOptions()):
+	case r.oid != b.user && !s.cached(b).canSet(b.user, r.oid, s.grantOptions()):
 		return CodeDenied
 	}
 	b.own = r.oid
