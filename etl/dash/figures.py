@@ -90,11 +90,11 @@ def synthetic_label(points: Iterable[Day | Sum]) -> list[dict[str, Any]]:
     return [MADE]
 
 
-def said(title: str) -> Figure:
+def said(title: str, **more: Any) -> Figure:
     """Return a figure that says why there is none."""
     return {
         "data": [],
-        "layout": layout(xaxis={"visible": False}, yaxis={"visible": False}, annotations=[label(title, x=0.5, y=0.5, font={"size": 14, "color": INK})]),
+        "layout": layout(xaxis={"visible": False}, yaxis={"visible": False}, annotations=[label(title, x=0.5, y=0.5, font={"size": 14, "color": INK})], **more),
     }
 
 

@@ -85,5 +85,5 @@ def panel(name: str, data: Data, state: State, prefix: str) -> Panel:
         state = state.within(coverage.first, coverage.last)
         caption, figure = MAKERS[name](data, coverage, state)
     except Problem as problem:
-        caption, figure = problem.words, figures.said("nothing to show yet")
+        caption, figure = problem.words, figures.said("nothing to show yet", meta="lacking")
     return Panel(name, heading(name, state), caption, figure, csv_address(name, state, prefix))

@@ -94,6 +94,12 @@
     for (const button of document.querySelectorAll("[data-scale]")) button.addEventListener("click", () => choose("scale", button.dataset.scale));
   }
 
+  // One question may fail where the next succeeds: what could not be shown is asked for until it can.
+  function lacks() {
+    const figures = [...document.querySelectorAll(".js-plotly-plot")];
+    return document.querySelector("#header .banner:not([hidden])") !== null || figures.some((one) => one.layout.meta === "lacking");
+  }
+
   async function poll() {
     if (document.hidden) return;
     const gone = document.getElementById("gone");
@@ -104,6 +110,7 @@
         gone.hidden = true;
         again += 1; // what was chosen meanwhile was not drawn
       }
+      if (!news.problem && lacks()) again += 1;
       tell({ ...news, again });
     } catch {
       if (gone) gone.hidden = false;

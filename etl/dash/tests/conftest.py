@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +24,7 @@ from world import ROOT, World, ends_with_us, world as make_world
 HERE = Path(__file__).resolve().parent
 ARTEFACTS = ROOT / ".run" / "dash"
 SCALE = 0.006  # below, the generator leaves days out
-PATIENCE = 40.0  # seconds; what takes longer has failed
+PATIENCE = 120.0  # seconds; what takes longer is stuck, on a machine with much other work too
 CHROMIUM = os.environ.get("DUOFLOW_CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 T = TypeVar("T")
@@ -38,6 +40,15 @@ def eventually(ask: Callable[[], T], good: Callable[[T], bool], what: str) -> T:
         if time.monotonic() > deadline:
             raise AssertionError(f"{what}: still {answer!r}")
         time.sleep(0.05)
+
+
+def status(url: str) -> int:
+    """Ask for something and return what the answer's status is."""
+    try:
+        with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
 
 
 @dataclass
@@ -100,8 +111,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
 
 @pytest.fixture(scope="session")
 def dashboard(filled: World, run: Runner) -> Dashboard:
-    """Have the dashboard of the filled world."""
-    return run(filled.reader())
+    """Have the dashboard of the filled world, when it has read something: what was read once is shown also when the database is slow."""
+    made = run(filled.reader())
+    eventually(lambda: status(f"{made.url}csv/coverage.csv"), lambda code: code == 200, "the first answer")
+    return made
 
 
 @pytest.fixture(scope="session")
@@ -168,6 +181,7 @@ class Watched:
 def watched(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Watched]:
     """Have a page; afterwards no request has left the host, whatever the test was about."""
     context = browser.new_context(viewport={"width": 1440, "height": 900}, accept_downloads=True)
+    context.set_default_timeout(PATIENCE * 1000)
     made = Watched(context.new_page())
     yield made
     context.close()

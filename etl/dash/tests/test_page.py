@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from conftest import Dashboard, Watched, eventually
+from conftest import PATIENCE, Dashboard, Watched, eventually
 from playwright.sync_api import Route
 from world import World
 
@@ -185,7 +185,7 @@ def test_synthetic_is_said_everywhere(watched: Watched, dashboard: Dashboard) ->
 
 def fetch(url: str) -> tuple[str, str]:
     """Return a table and its file's name."""
-    with urllib.request.urlopen(url, timeout=30) as answer:
+    with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
         return answer.read().decode(), answer.headers["Content-Disposition"]
 
 
@@ -297,7 +297,7 @@ def test_no_request_leaves_the_host_whatever_is_pressed(watched: Watched, dashbo
         watched.page.mouse.move(box["x"] + 160, box["y"] + 90, steps=4)
         watched.page.mouse.up()
         watched.page.mouse.dblclick(box["x"] + 80, box["y"] + 60)
-    with urllib.request.urlopen(dashboard.url, timeout=30) as answer:
+    with urllib.request.urlopen(dashboard.url, timeout=PATIENCE) as answer:
         policy = answer.headers["Content-Security-Policy"]
     assert "default-src 'self'" in policy
     assert "http" not in policy

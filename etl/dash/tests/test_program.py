@@ -23,13 +23,13 @@ def call(*words: str, stdin: str = "", **env: str) -> subprocess.CompletedProces
     """Run app.py to its end, without any database in the environment."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith("PG") and k != "DATABASE_URL"}
     return subprocess.run(
-        [sys.executable, str(HERE.parent / "app.py"), *words], env=clean | env, input=stdin, capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, str(HERE.parent / "app.py"), *words], env=clean | env, input=stdin, capture_output=True, text=True, check=False, timeout=PATIENCE
     )
 
 
 def get(dashboard: Dashboard, path: str = "/health", **headers: str) -> tuple[int, http.client.HTTPMessage]:
     """Ask for a path, with headers of our own."""
-    connection = http.client.HTTPConnection(urlsplit(dashboard.url).netloc, timeout=30)
+    connection = http.client.HTTPConnection(urlsplit(dashboard.url).netloc, timeout=PATIENCE)
     connection.request("GET", path, headers={k.replace("_", "-"): v for k, v in headers.items()})
     answer = connection.getresponse()
     answer.read()
@@ -105,7 +105,7 @@ def test_under_a_path_of_a_proxy(run: Runner, filled: World) -> None:
     for path in ("/lightning/", "/lightning/health", "/lightning/csv/map.csv?year=2018&month=8", "/lightning/_dash-layout", "/lightning/assets/behaviour.js"):
         assert get(dashboard, path)[0] == 200, path
     assert get(dashboard, "/lightning/csv/nothing.csv")[0] == 404
-    with urllib.request.urlopen(dashboard.url, timeout=30) as answer:
+    with urllib.request.urlopen(dashboard.url, timeout=PATIENCE) as answer:
         scripts = set(re.findall(r'(?:src|data-plotly)="([^"]+)"', answer.read().decode()))
     assert {Path(path).name for path in scripts} >= {"draw.js", "plotly-cartesian.min.js"}
     for path in scripts:
@@ -123,7 +123,7 @@ def test_it_ends_at_a_signal_also_when_the_database_hangs(run: Runner, filled: W
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
         try:
-            asking = [http.client.HTTPConnection(urlsplit(dashboard.url).netloc, timeout=30) for _ in range(3)]
+            asking = [http.client.HTTPConnection(urlsplit(dashboard.url).netloc, timeout=PATIENCE) for _ in range(3)]
             for one in asking:
                 one.request("GET", "/csv/daily.csv?year=1999")
             assert dashboard.end(number) == 0
@@ -163,7 +163,7 @@ def test_programs_can_read_where_it_is(filled: World, tmp_path: Path) -> None:
             line = process.stdout.readline()
             told = json.loads(line)
             assert (told["this_machine_only"], told["asks_for_password"]) == (True, False)
-            with urllib.request.urlopen(told["url"] + "health", timeout=30) as answer:
+            with urllib.request.urlopen(told["url"] + "health", timeout=PATIENCE) as answer:
                 assert json.load(answer)["problem"] is None
             assert filled.postgres.password not in line
         finally:

@@ -6,7 +6,7 @@ import os
 import signal
 
 import pytest
-from conftest import Dashboard, Runner, Watched, eventually
+from conftest import PATIENCE, Dashboard, Runner, Watched, eventually
 from world import World
 
 BANNER = "#header .banner"
@@ -21,13 +21,12 @@ def test_the_database_goes_and_comes_back(watched: Watched, run: Runner, filled:
     """What was read stays on the page, also for somebody new; what was not read is drawn when it can be."""
     dashboard = run(filled.reader())
     watched.open(dashboard.url)
-    points = drawn_points(watched)
-    assert points == 366
+    points = eventually(lambda: drawn_points(watched), lambda n: n == 366, "figures")
     filled.postgres.stop()
     try:
         watched.says(BANNER, "The database does not answer.")
-        assert "Nothing to do here: it is tried again every few seconds." in watched.text(BANNER)
-        assert "What is shown was read before" in watched.text(BANNER)
+        watched.says(BANNER, "Nothing to do here: it is tried again every few seconds.")
+        watched.says(BANNER, "What is shown was read before")
         assert drawn_points(watched) == points
         watched.page.reload()
         watched.drawn()
@@ -65,7 +64,7 @@ def test_tables_that_come_later(watched: Watched, run: Runner, filled: World) ->
     """First no tables, then empty ones, then data: the page says so each time and ends with figures, without a reload."""
     filled.database("later")
     watched.open(run(filled.reader("later")).url)
-    assert "The database has no lightning tables, or older ones. Run duoetl init in it, then duoetl run." in watched.text(BANNER)
+    watched.says(BANNER, "The database has no lightning tables, or older ones. Run duoetl init in it, then duoetl run.")
     filled.setup("later")
     watched.says(BANNER, "The lightning tables are empty. Run duoetl run;")
     copy = "SELECT * FROM lightning.{}"
@@ -94,22 +93,35 @@ def bare(filled: World) -> str:
 def test_rights_that_are_missing(watched: Watched, run: Runner, filled: World, bare: str) -> None:
     """Say which rights are missing, and notice when they are given."""
     watched.open(run(filled.reader(bare)).url)
-    assert "The role may not read the lightning views. Name the role under load.readers" in watched.text(BANNER)
+    watched.says(BANNER, "The role may not read the lightning views. Name the role under load.readers")
     with filled.admin(bare) as connection:
         connection.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO dashboard")
     watched.page.locator(BANNER).wait_for(state="hidden")
 
 
+def test_one_question_fails(watched: Watched, run: Runner, filled: World) -> None:
+    """What could not be shown is shown later, though nothing that is loaded has changed and health was well all the time."""
+    filled.database("locked", template="postgres")
+    dashboard = run(filled.reader("locked"))
+    with filled.admin("locked") as connection:
+        connection.autocommit = False
+        connection.execute("LOCK TABLE lightning.cell_month IN ACCESS EXCLUSIVE MODE")
+        watched.open(dashboard.url)
+        watched.says("#map-caption", "The database took too long to answer.")
+        connection.rollback()
+    eventually(lambda: watched.text("#map-caption"), lambda text: "strikes in" in text, "the map")
+
+
 def test_a_role_that_may_write_is_refused(watched: Watched, run: Runner, filled: World) -> None:
     """A page for everybody is no way to the data."""
     watched.open(run(filled.postgres.dsn()).url)
-    assert "The dashboard's role postgres is a superuser. It must be one that may only read." in watched.text(BANNER)
+    watched.says(BANNER, "The dashboard's role postgres is a superuser. It must be one that may only read.")
     assert drawn_points(watched) == 0
     with filled.admin() as connection:
         connection.execute(f"CREATE ROLE writer LOGIN PASSWORD '{filled.postgres.password}' IN ROLE dashboard".encode())
         connection.execute("GRANT USAGE ON SCHEMA lightning TO writer; GRANT DELETE ON lightning.day TO writer")
     watched.open(run(filled.postgres.dsn("writer")).url)
-    assert "role writer may write to lightning.day." in watched.text(BANNER)
+    watched.says(BANNER, "role writer may write to lightning.day.")
 
 
 def test_sessions_are_read_only(run: Runner, filled: World) -> None:
@@ -138,7 +150,7 @@ def test_no_secret_is_told(watched: Watched, run: Runner, filled: World, dsn: st
     """Neither the page nor the log repeats a password, also not one within settings that cannot be read."""
     dashboard = run(dsn.format(port=filled.postgres.port, password=filled.postgres.password))
     watched.open(dashboard.url)
-    assert words in watched.text(BANNER)
+    watched.says(BANNER, words)
     for text in (watched.page.content(), dashboard.said()):
         assert "wrong-Secret1" not in text
         assert filled.postgres.password not in text
@@ -165,9 +177,9 @@ def test_tables_as_csv_say_what_is_wrong(run: Runner) -> None:
 
     dashboard: Dashboard = run("postgresql://dashboard@127.0.0.1:1/postgres")
     with pytest.raises(urllib.error.HTTPError) as failed:
-        urllib.request.urlopen(f"{dashboard.url}csv/daily.csv", timeout=30)
+        urllib.request.urlopen(f"{dashboard.url}csv/daily.csv", timeout=PATIENCE)
     assert failed.value.code == 503
     assert failed.value.read().startswith(b"The database does not answer.")
     with pytest.raises(urllib.error.HTTPError) as failed:
-        urllib.request.urlopen(f"{dashboard.url}health", timeout=30)
+        urllib.request.urlopen(f"{dashboard.url}health", timeout=PATIENCE)
     assert failed.value.code == 503

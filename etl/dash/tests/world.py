@@ -26,7 +26,7 @@ import psycopg
 ROOT = Path(__file__).resolve().parents[3]
 FIRST_YEAR, LAST_YEAR = 1987, 2020
 READER = "dashboard"
-PATIENCE = 60.0  # seconds until a server that does not come up has failed
+PATIENCE = 120.0  # seconds until a server that does not come up has failed
 
 
 def free_port() -> int:
@@ -132,9 +132,16 @@ class World:
 
     def database(self, name: str, template: str = "template0") -> None:
         """Make another database; with template postgres it is a copy of the filled one."""
+        deadline = time.monotonic() + PATIENCE
         with self.admin("template1") as connection:
-            connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [template])
-            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
+            while True:
+                connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [template])
+                try:
+                    connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
+                    return
+                except psycopg.errors.ObjectInUse:  # somebody who looks at the filled one has come back, or is slow to go
+                    if time.monotonic() > deadline:
+                        raise
 
     def duoetl(self, config: Path, database: str, *words: str) -> str:
         """Run duoetl and return what it says."""
