@@ -198,14 +198,12 @@ func (c *catalog) canSet(of, group OID, grantOptions bool) bool {
 	return c.superuser(of) || slices.Contains(c.reach(of, bySet, true), group)
 }
 
-// adminOf says whether the role may grant group: ADMIN OPTION of its own, or of a role whose rights it has (>= 16) or which it is a
-// member of.
-func (c *catalog) adminOf(of, group OID, grantOptions bool) bool {
+// adminOf says whether the role may grant group: it has the ADMIN OPTION, or a role has that it is a member of.
+func (c *catalog) adminOf(of, group OID) bool {
 	if c.superuser(of) {
 		return true
 	}
-	by := byMember
-	return slices.ContainsFunc(c.reach(of, by, grantOptions), func(via OID) bool { return c.ownAdmin(via, group) })
+	return slices.ContainsFunc(c.reach(of, byMember, true), func(via OID) bool { return c.ownAdmin(via, group) })
 }
 
 // ownAdmin says whether a membership of the role itself has the ADMIN OPTION on group.

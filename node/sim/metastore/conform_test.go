@@ -261,7 +261,9 @@ func (r *real) compare(plays []*play) []*play {
 	}
 	var view string
 	patience := time.Duration(environment("PATIENCE", int(stuck/time.Second))) * time.Second
-	for began := time.Now(); time.Since(began) < patience; time.Sleep(time.Millisecond) {
+	pause := time.Millisecond / 2
+	for began := time.Now(); time.Since(began) < patience; time.Sleep(pause) {
+		pause = min(2*pause, 20*time.Millisecond)
 		view = r.view(locked)
 		var like []*play
 		for _, p := range all {

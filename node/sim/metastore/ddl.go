@@ -107,7 +107,7 @@ func (s *Server) mayChange(c *catalog, me, target OID) bool {
 	case c.superuser(target), !own.CreateRole:
 		return false
 	}
-	return !s.grantOptions() || c.adminOf(me, target, true)
+	return !s.grantOptions() || c.adminOf(me, target)
 }
 
 func (st AlterRole) units() []unit {
@@ -227,7 +227,7 @@ func (st DropRole) plan(s *Server, b *backend, r *run) verdict {
 // grantor is in whose name the session grants or revokes.
 func (s *Server) grantor(c *catalog, me, group OID, asked string, giving bool) (OID, Code) {
 	own, _ := c.role(me)
-	admin := own.Superuser || c.adminOf(me, group, s.grantOptions()) || !s.grantOptions() && own.CreateRole
+	admin := own.Superuser || c.adminOf(me, group) || !s.grantOptions() && own.CreateRole
 	if !admin || c.superuser(group) && !own.Superuser {
 		return 0, CodeDenied
 	}

@@ -198,7 +198,7 @@ func (s *Server) grant(k *lock) {
 			continue
 		}
 		if !r.by.wait.passing {
-			k.held = append(k.held, holding{owner: r.by.tx, mode: r.mode, session: r.by.wait.session})
+			k.held = append(k.held, holding{owner: r.by.tx, mode: r.mode})
 		}
 		r.by.wait = nil
 	}

@@ -77,9 +77,8 @@ const (
 
 // wait is what a backend waits for.
 type wait struct {
-	lock    string // a lock
-	passing bool   // which it wants to see free, not to have
-	session PID
+	lock    string        // a lock
+	passing bool          // which it wants to see free, not to have
 	timer   time.Duration // a length of time, or how long the lock is waited for; 0 = none
 	client  bool          // the client's part of the authentication
 	standby LSN           // the standby has this record

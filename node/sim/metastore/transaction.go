@@ -44,7 +44,6 @@ type Record struct {
 	Role string // the session's role
 	As   string // the role it acted as when it committed
 	Rows []Written
-	Gone bool // never set by the server: a caller may mark what a failover lost
 }
 
 // Written is one row that a transaction left behind.
