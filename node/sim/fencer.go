@@ -85,7 +85,7 @@ func (f *fencer) checkSpare() {
 		if s, err = f.dial(ctx); err != nil {
 			return
 		}
-	} else if _, err := s.ask(ctx, metastore.Sleep{}); err != nil {
+	} else if _, err := s.ask(ctx); err != nil {
 		s.close()
 		return
 	}

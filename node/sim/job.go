@@ -74,7 +74,7 @@ func (j *job) Drain(ctx context.Context, claim fence.Claim) error {
 	}
 	err := j.f.drain(ctx, claim)
 	if err == nil {
-		j.d.h.c.oracle.drained(claim.Epoch)
+		j.d.h.c.oracle.drained(j.d, claim.Epoch)
 	}
 	return err
 }

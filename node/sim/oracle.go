@@ -49,15 +49,15 @@ type oracle struct {
 	owners map[uint64]string
 	// restored are epochs that the row was put back to by hand: until the next take is seen it is behind the roles.
 	restored map[uint64]bool
-	// drains are epochs whose drain has ended, starts those that a process was made for.
-	drains, starts map[uint64]bool
+	// drains are the grants whose drain has ended, starts those that a process was made for.
+	drains, starts map[grant]bool
 	// lastCommit is when each epoch committed last.
 	lastCommit map[uint64]instant
 }
 
 func newOracle(c *cluster) *oracle {
 	return &oracle{
-		c: c, row: metastore.Row{Key: jobName}, restored: map[uint64]bool{}, owners: map[uint64]string{}, drains: map[uint64]bool{}, starts: map[uint64]bool{}, lastCommit: map[uint64]instant{},
+		c: c, row: metastore.Row{Key: jobName}, restored: map[uint64]bool{}, owners: map[uint64]string{}, drains: map[grant]bool{}, starts: map[grant]bool{}, lastCommit: map[uint64]instant{},
 	}
 }
 
@@ -92,12 +92,12 @@ func (o *oracle) reread() {
 		}
 	}
 	o.row, o.seen = s.Rows(metastore.FenceTable)[0], s.LastLSN()
+	o.replicated = min(o.replicated, o.seen)
 }
 
 // promoted starts over on a server that may lack the last fences: their epochs never were.
 func (o *oracle) promoted() {
 	before := o.row.Epoch
-	o.replicated = min(o.replicated, o.c.pg.timed.Server().LastLSN())
 	o.reread()
 	if o.row.Epoch >= before {
 		return
@@ -105,8 +105,6 @@ func (o *oracle) promoted() {
 	o.count.lostFences++
 	for epoch := o.row.Epoch + 1; epoch <= before; epoch++ {
 		delete(o.owners, epoch)
-		delete(o.drains, epoch)
-		delete(o.starts, epoch)
 	}
 }
 
@@ -183,21 +181,30 @@ func (o *oracle) members(s *metastore.Server) {
 	}
 }
 
-func (o *oracle) drained(epoch uint64) { o.drains[epoch] = true }
+// grant is an epoch of one life.
+type grant struct {
+	epoch uint64
+	life  string
+}
+
+func (d *daemon) grant(epoch uint64) grant { return grant{epoch, d.h.name + string(d.token)} }
+
+func (o *oracle) drained(d *daemon, epoch uint64) { o.drains[d.grant(epoch)] = true }
 
 // started is I3, I4, I5, I6 and I9.
 func (o *oracle) started(d *daemon, p *process) {
 	epoch := p.as.epoch
+	mine := d.grant(epoch)
 	owner, known := o.owners[epoch]
 	switch {
-	case !o.drains[epoch] && !o.c.faulty.noDrain:
+	case !o.drains[mine] && !o.c.faulty.noDrain:
 		o.fail("I3: epoch %d starts before its drain has ended", epoch)
-	case o.starts[epoch]:
+	case o.starts[mine]:
 		o.fail("I4: epoch %d starts twice", epoch)
-	case known && owner != d.h.name+string(d.token):
+	case known && owner != mine.life:
 		o.fail("I5: epoch %d starts on %s, it is of another life", epoch, d.h.name)
 	}
-	o.starts[epoch] = true
+	o.starts[mine] = true
 	for _, q := range d.h.procs {
 		if q != p {
 			o.fail("I6: epoch %d starts on %s while epoch %d is alive there", epoch, d.h.name, q.as.epoch)

@@ -80,7 +80,7 @@ func (p *process) login() metastore.Login {
 		as = p.h.daemon.job.granted
 	}
 	l := as.login()
-	l.Asynchronous = plan.asynchronous
+	l.Asynchronous, l.LockTimeout = plan.asynchronous, time.Second // lock_timeout, or the deadlock detector
 	if w.often(plan.setRole) {
 		l.As = group
 	}
@@ -123,7 +123,7 @@ func (p *process) transaction(ctx context.Context, s *session) error {
 	case 2:
 		if w.often(c.plan.locks) { // as a scheduler could that looks whether it still is the one
 			_, err := s.ask(ctx, metastore.Begin{}, metastore.Select{Table: metastore.FenceTable, Key: jobName, Lock: metastore.ForShare},
-				write(), metastore.Sleep{For: pause()}, metastore.Commit{})
+				write(), metastore.Sleep{For: time.Millisecond + pause()}, metastore.Commit{})
 			return err
 		}
 	}

@@ -65,6 +65,7 @@ func (c *cluster) passUntil(deadline instant, so func() bool) {
 	for !so() && c.oracle.broken == "" {
 		if c.w.now >= deadline {
 			c.oracle.fail("liveness: %s after everything is well nobody serves", settleWithin)
+			c.tell()
 		}
 		c.pass(c.w.now + 20*time.Millisecond)
 	}
@@ -91,4 +92,17 @@ func (c *cluster) end() {
 	for _, p := range c.thieves {
 		c.w.kill(p.actor)
 	}
+}
+
+// tell adds to the story what every daemon knows, as an operator would see it.
+func (c *cluster) tell() {
+	if !c.w.trace.loud {
+		return
+	}
+	for _, h := range c.hosts {
+		d := h.daemon
+		answer, err := d.node.Operators().Status(d.parts, nil)
+		c.w.trace.note(c.w.now, d.name, "dead %v, frozen %v; %v %v; store %+v; processes %d", d.dead, d.frozen, answer, err, d.store.state, len(h.procs))
+	}
+	c.w.trace.note(c.w.now, pgName, "%s", c.pg)
 }
