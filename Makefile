@@ -26,10 +26,10 @@ LISTEN   ?= 127.0.0.1:8050
 help: ## say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
-demo: ## the demo; CHECK=1 ends by itself and exits non-zero when a figure is wrong; KILLS=10 kills ten times
-	@scripts/setup all
+demo: ## the demo; CHECK=1 ends by itself and exits non-zero when a figure is wrong; KILLS=10 kills ten times; ENGINE=spark adds up with Spark
+	@scripts/setup all dash $(if $(filter spark,$(ENGINE)),spark)
 	@mkdir -p bin && go build -o bin/demo ./scripts/demo
-	@$(SUDO) bin/demo $(if $(CHECK),-check) -kills $(KILLS)
+	@$(SUDO) bin/demo $(if $(CHECK),-check) -kills $(KILLS) $(if $(ENGINE),-engine $(ENGINE))
 
 test: ## everything: lint, unit, race, real Postgres, real processes, real Airflow, chaos, demo
 	@scripts/setup all

@@ -22,6 +22,8 @@ type figures struct {
 	Runs, Unfinished int
 	Tasks            lab.Beats
 	Order            commitorder.Verdict
+	// Dashboard is where the strikes are drawn; it has answered.
+	Dashboard string
 }
 
 // finish waits for every run to end and counts.
@@ -62,6 +64,9 @@ func (f *figures) wrong() string {
 	case f.Order.Epochs != len(f.Takeovers)+1:
 		return fmt.Sprintf("%d epochs wrote, want one more than the %d takeovers", f.Order.Epochs, len(f.Takeovers))
 	}
+	if f.Dashboard == "" {
+		return "the dashboard did not answer"
+	}
 	return f.Pipeline.wrong()
 }
 
@@ -98,7 +103,11 @@ commits of an old epoch after a newer one's first   %6d
 	if err != nil {
 		return err
 	}
-	return f.Pipeline.write(out)
+	if err := f.Pipeline.write(out); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(out, "dashboard %s\n", f.Dashboard)
+	return err
 }
 
 func (t account) took(name string) time.Duration {

@@ -14,9 +14,9 @@ func sound() *figures {
 	return &figures{
 		Takeovers: []account{{Fault: "SIGKILL", From: "a", To: "b", Epoch: 2, FirstQueued: 700 * time.Millisecond}},
 		Runs:      2, Tasks: lab.Beats{Rows: 64, Tasks: 64},
-		Order: commitorder.Verdict{Rows: 100, Epochs: 2},
+		Order: commitorder.Verdict{Rows: 100, Epochs: 2}, Dashboard: "http://127.0.0.1:8050/",
 		Pipeline: &passage{
-			From: "a", To: "b", Before: 3, After: 4, Resumed: 650 * time.Millisecond,
+			From: "a", To: "b", Before: 13, After: 11, Years: 4, Runs: 2, Resumed: 650 * time.Millisecond,
 			Loaded: lab.Totals{Rows: 10, Strikes: 30}, Made: lab.Totals{Rows: 10, Strikes: 30},
 		},
 	}
@@ -36,9 +36,12 @@ func TestEveryFigureCanBeWrong(t *testing.T) {
 		"two under one epoch":     func(f *figures) { f.Order.Shared = 1 },
 		"an epoch never wrote":    func(f *figures) { f.Order.Epochs = 1 },
 		"no pipeline":             func(f *figures) { f.Pipeline = nil },
-		"killed before it began":  func(f *figures) { f.Pipeline.Before, f.Pipeline.After = 0, 7 },
-		"killed when it was over": func(f *figures) { f.Pipeline.Before, f.Pipeline.After = 7, 0 },
-		"a year is missing":       func(f *figures) { f.Pipeline.After-- },
+		"killed before it began":  func(f *figures) { f.Pipeline.Before, f.Pipeline.After = 0, 24 },
+		"killed when it was over": func(f *figures) { f.Pipeline.Before, f.Pipeline.After = 24, 0 },
+		"a year is missing":       func(f *figures) { f.Pipeline.Years-- },
+		"a second run of the DAG": func(f *figures) { f.Pipeline.Runs++ },
+		"a DAG's run failed":      func(f *figures) { f.Pipeline.Unfinished++ },
+		"no dashboard":            func(f *figures) { f.Dashboard = "" },
 		"a strike is missing":     func(f *figures) { f.Pipeline.Loaded.Strikes-- },
 		"a tile too many":         func(f *figures) { f.Pipeline.Loaded.Rows++ },
 		"it did not move":         func(f *figures) { f.Pipeline.To = "a" },
@@ -56,7 +59,7 @@ func TestTable(t *testing.T) {
 	if err := sound().write(&out); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"fault to first task queued", "700 ms", "tasks run twice", "commits of an old epoch", "650 ms", "3, 4", "30, 30"} {
+	for _, want := range []string{"fault to first task queued", "700 ms", "tasks run twice", "commits of an old epoch", "650 ms", "13, 11", "2 of 2", "30, 30", "http://127.0.0.1:8050/"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("table lacks %q:\n%s", want, out.String())
 		}

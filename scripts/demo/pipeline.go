@@ -18,9 +18,12 @@ const etlJob = "etl"
 
 // The pipeline's years. The first is loaded before anything happens; the others come when the kill is about to.
 const (
-	firstYear, lastYear = 2012, 2018
+	firstYear, lastYear = 2015, 2018
 	yearsScale          = 0.3 // of the real number of strikes
 )
+
+// dagRuns is how many runs of the pipeline's DAG that makes: one for the first year, and one for all of them.
+const dagRuns = 2
 
 // pipeline is the lightning pipeline with a connection that watches its ledger.
 type pipeline struct {
@@ -34,21 +37,34 @@ type pipeline struct {
 // passage is what became of a pipeline whose host was killed in its middle.
 type passage struct {
 	From, To string
-	// Before and After are the years loaded under the epoch that was killed and under the next.
+	// Before and After are the steps done under the epoch that was killed and under the next.
 	Before, After int
+	// Years are loaded; Runs are those of Airflow's DAG, Unfinished those of them that did not succeed.
+	Years, Runs, Unfinished int
 	// Resumed is from the kill to the first entry that the next epoch made in the ledger, Done to the last year's load.
 	Resumed, Done time.Duration
 	// Loaded is what the tables hold, Made what the generator says that it made.
 	Loaded, Made lab.Totals
 }
 
-func (s *stage) newPipeline(ctx context.Context) error {
-	p, err := s.world.Lab.NewPipeline(ctx, s.world.Airflow.Store(), lab.PipelineOptions{From: firstYear, To: lastYear, Scale: yearsScale})
+// newPipeline makes the pipeline, and returns what Airflow's workers need for its DAG.
+func (s *stage) newPipeline(ctx context.Context, l *lab.Lab, a *lab.Airflow) (map[string]string, error) {
+	options := lab.PipelineOptions{From: firstYear, To: lastYear, Scale: yearsScale, Airflow: a.URL}
+	var err error
+	if s.engine == sparkEngine {
+		if options.Engine, err = lab.SparkEngine(); err != nil {
+			return nil, err
+		}
+	}
+	p, err := l.NewPipeline(ctx, a.Store(), options)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	s.pipeline = &pipeline{Pipeline: p}
-	return s.pipeline.upTo(firstYear)
+	if err := p.AddReader(ctx); err != nil {
+		return nil, err
+	}
+	return p.WorkerEnv(), s.pipeline.upTo(firstYear)
 }
 
 // job is the pipeline's job: where the scheduler is, every five seconds, whether there is anything new.
@@ -85,46 +101,47 @@ func (p *pipeline) upTo(year int) error {
 	return p.Configure()
 }
 
-// loaded counts the years that are loaded, under epoch and under later ones.
-func (p *pipeline) loaded(ctx context.Context, epoch uint64) (under, later int, err error) {
-	err = p.ledger.QueryRow(ctx, `SELECT count(*) FILTER (WHERE epoch <= $1), count(*) FILTER (WHERE epoch > $1)
-FROM duoflow.etl_chunk WHERE step = 'load' AND state = 'done'`, epoch).Scan(&under, &later)
-	return under, later, err
+// done counts the steps that are done, under epoch and under later ones, and the years that are loaded.
+func (p *pipeline) done(ctx context.Context, epoch uint64) (under, later, years int, err error) {
+	err = p.ledger.QueryRow(ctx, `SELECT count(*) FILTER (WHERE epoch <= $1), count(*) FILTER (WHERE epoch > $1), count(*) FILTER (WHERE step = 'publish')
+FROM duoflow.etl_chunk WHERE state = 'done'`, epoch).Scan(&under, &later, &years)
+	return under, later, years, err
 }
 
-// inTheMiddle puts the other years into the pipeline's window, and returns when some of them are loaded and some are not.
+// inTheMiddle puts the other years into the pipeline's window, and returns when some of their steps are done and some are not.
 func (s *stage) inTheMiddle(ctx context.Context) error {
 	p := s.pipeline
+	first := 0
 	if err := s.await(ctx, "the first year to be loaded", func() (bool, error) {
-		_, all, err := p.loaded(ctx, 0)
-		return all == 1, err
+		_, done, years, err := p.done(ctx, 0)
+		first = done
+		return years == 1, err
 	}); err != nil {
 		return err
 	}
-	var err error
-	if p.victim, err = s.managed.Cluster.AwaitActive(ctx, etlJob, 0); err != nil {
-		return err
-	}
-	s.say("the lightning pipeline gets %d more years of synthetic tiles: BigQuery and Cloud Storage (both emulated) -> S3 -> DuckDB -> Postgres", lastYear-firstYear)
+	s.say("the lightning DAG gets %d more years of synthetic tiles: BigQuery and Cloud Storage (both emulated) -> S3 -> %s -> Postgres", lastYear-firstYear, s.engine)
 	if err := p.upTo(lastYear); err != nil {
 		return err
 	}
 	return s.await(ctx, "the pipeline to be in its middle", func() (bool, error) {
-		under, _, err := p.loaded(ctx, p.victim.Epoch)
-		return under > 2, err
+		_, done, _, err := p.done(ctx, 0)
+		return done > first+2, err
 	})
 }
 
 // killInTheMiddle kills everything on the active host while the pipeline is in its middle there, and follows both, the scheduler's
 // work and the pipeline.
 func (s *stage) killInTheMiddle(ctx context.Context) (a account, p *passage, err error) {
-	ctx, cancel := context.WithTimeout(ctx, stuckAfter)
+	ctx, cancel := context.WithTimeout(ctx, 4*stuckAfter) // each task costs Airflow a second or more, and Spark starts in many
 	defer cancel()
-	victim, err := s.ready(ctx)
+	if err := s.inTheMiddle(ctx); err != nil {
+		return a, nil, err
+	}
+	victim, err := s.managed.Ready(ctx)
 	if err != nil {
 		return a, nil, err
 	}
-	if err := s.inTheMiddle(ctx); err != nil {
+	if s.pipeline.victim, err = s.managed.Cluster.AwaitActive(ctx, etlJob, 0); err != nil {
 		return a, nil, err
 	}
 	s.pipeline.killed = time.Now()
@@ -163,14 +180,27 @@ func (s *stage) resumed(ctx context.Context) (*passage, error) {
 	a.To = now.Node
 	s.say("%s goes on with the pipeline, %.0f ms after the fault", a.To, ms(a.Resumed))
 	err = s.await(ctx, "all years to be loaded", func() (bool, error) {
-		a.Before, a.After, err = p.loaded(ctx, p.victim.Epoch)
-		return a.Before+a.After == lastYear-firstYear+1, err
+		a.Before, a.After, a.Years, err = p.done(ctx, p.victim.Epoch)
+		return a.Years == lastYear-firstYear+1, err
 	})
 	if err != nil {
 		return nil, err
 	}
 	a.Done = time.Since(p.killed)
+	if err := s.awaitDAG(ctx, a); err != nil {
+		return nil, err
+	}
 	return a, s.compare(ctx, a)
+}
+
+// awaitDAG waits until no run of the pipeline's DAG is on, and counts them.
+func (s *stage) awaitDAG(ctx context.Context, a *passage) error {
+	return s.await(ctx, "the DAG's run to end", func() (bool, error) {
+		running := 0
+		err := s.world.Pool.QueryRow(ctx, `SELECT count(*), count(*) FILTER (WHERE state <> 'success'), count(*) FILTER (WHERE state IN ('queued', 'running'))
+FROM dag_run WHERE dag_id = $1`, lab.PipelineDAG).Scan(&a.Runs, &a.Unfinished, &running)
+		return running == 0, err
+	})
 }
 
 // compare has the tables added up, by duoetl against what it stored and by the generator against what it made.
@@ -183,7 +213,7 @@ func (s *stage) compare(ctx context.Context, a *passage) error {
 		return err
 	}
 	a.Made, err = s.pipeline.Expected(ctx)
-	s.say("  %d years before the kill, %d after it; %d strikes in %d tiles, the generator made %d in %d",
+	s.say("  %d steps before the kill, %d after it, in one run of the DAG; %d strikes in %d tiles, the generator made %d in %d",
 		a.Before, a.After, a.Loaded.Strikes, a.Loaded.Rows, a.Made.Strikes, a.Made.Rows)
 	return err
 }
@@ -223,12 +253,13 @@ func (s *stage) showLine(ctx context.Context) {
 }
 
 func (a *passage) write(out io.Writer) error {
-	_, err := fmt.Fprintf(out, `lightning pipeline, killed in its middle on %s         to %s
+	_, err := fmt.Fprintf(out, `lightning DAG, killed in its middle on %s               to %s
   kill to its next entry in the ledger              %6.0f ms
   kill to the last year's load                      %6.0f ms
-  years loaded before the kill, and after it        %6d, %d
+  steps done before the kill, and after it          %6d, %d
+  runs of the DAG, all of them successful           %6d of %d
   strikes of synthetic tiles loaded, made         %8d, %d
-`, a.From, a.To, ms(a.Resumed), ms(a.Done), a.Before, a.After, a.Loaded.Strikes, a.Made.Strikes)
+`, a.From, a.To, ms(a.Resumed), ms(a.Done), a.Before, a.After, a.Runs-a.Unfinished, a.Runs, a.Loaded.Strikes, a.Made.Strikes)
 	return err
 }
 
@@ -238,9 +269,11 @@ func (a *passage) wrong() string {
 	case a == nil:
 		return "the pipeline was not tried"
 	case a.Before == 0 || a.After == 0:
-		return fmt.Sprintf("the pipeline was not killed in its middle: %d years before, %d after", a.Before, a.After)
-	case a.Before+a.After != lastYear-firstYear+1:
-		return fmt.Sprintf("%d years are loaded, want %d", a.Before+a.After, lastYear-firstYear+1)
+		return fmt.Sprintf("the pipeline was not killed in its middle: %d steps before, %d after", a.Before, a.After)
+	case a.Years != lastYear-firstYear+1:
+		return fmt.Sprintf("%d years are loaded, want %d", a.Years, lastYear-firstYear+1)
+	case a.Runs != dagRuns || a.Unfinished > 0:
+		return fmt.Sprintf("%d runs of the DAG, of which %d did not succeed; want %d and none", a.Runs, a.Unfinished, dagRuns)
 	case a.Loaded != a.Made:
 		return fmt.Sprintf("the tables hold %+v, the generator made %+v", a.Loaded, a.Made)
 	case a.From == a.To:

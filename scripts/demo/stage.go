@@ -17,8 +17,10 @@ import (
 const (
 	// stuckAfter is when a step of the demo counts as never coming. It is a limit, not a measurement.
 	stuckAfter = 2 * time.Minute
-	// runsAtOnce keeps enough tasks waiting that a new scheduler always finds one to queue.
-	runsAtOnce = 3
+	// runsAtOnce keeps enough tasks waiting that a new scheduler always finds one to queue, and leaves some of the worker to the
+	// lightning DAG.
+	runsAtOnce = 2
+	workers    = 4
 )
 
 // stage is everything the demo has set up.
@@ -27,6 +29,7 @@ type stage struct {
 	world    *takeover.World
 	managed  *takeover.Managed
 	pipeline *pipeline
+	engine   string // that adds up, as people call it
 
 	line   string // of the pipeline, as last shown
 	lineAt time.Time
@@ -35,8 +38,8 @@ type stage struct {
 	runs []string
 }
 
-func newStage(ctx context.Context, out io.Writer) (*stage, error) {
-	s := &stage{out: out}
+func newStage(ctx context.Context, engine string, out io.Writer) (*stage, error) {
+	s := &stage{out: out, engine: engine}
 	if err := s.build(ctx); err != nil {
 		s.close()
 		return nil, err
@@ -51,16 +54,13 @@ func (s *stage) build(ctx context.Context) error {
 	s.say("setting up hosts a, b and the tie-breaker t, with Postgres, RabbitMQ and Airflow's api-server, dag-processor and Celery worker")
 	s.say("(about half a minute)")
 	s.world, err = takeover.New(ctx, takeover.Options{
-		Hosts: []string{"a", "b", "t"}, Chains: 4, Length: 8, Logger: slog.New(progress{s}),
+		Hosts: []string{"a", "b", "t"}, Chains: 4, Length: 8, Concurrency: workers, Logger: slog.New(progress{s}), Prepare: s.newPipeline,
 	})
 	if err != nil {
 		return err
 	}
 	if !s.world.Lab.Net.Real() {
 		s.say("network namespaces cannot be made here: the hosts are loopback addresses of this machine")
-	}
-	if err := s.newPipeline(ctx); err != nil {
-		return err
 	}
 	s.say("starting three duoflow nodes")
 	s.managed, err = takeover.NewManaged(ctx, s.world, true, map[string]lab.Job{etlJob: s.pipeline.job()})
@@ -122,7 +122,7 @@ func (s *stage) keepWorking(ctx context.Context) (stop func()) {
 
 func (s *stage) topUp(ctx context.Context) error {
 	var running int
-	err := s.world.Pool.QueryRow(ctx, `SELECT count(*) FROM dag_run WHERE state IN ('queued', 'running')`).Scan(&running)
+	err := s.world.Pool.QueryRow(ctx, `SELECT count(*) FROM dag_run WHERE dag_id = $1 AND state IN ('queued', 'running')`, lab.DAG).Scan(&running)
 	if err != nil {
 		return err
 	}
@@ -166,9 +166,10 @@ func (s *stage) showTasks(ctx context.Context, d time.Duration) error {
 }
 
 // stay keeps everything up until Ctrl-C.
-func (s *stage) stay(ctx context.Context) {
+func (s *stage) stay(ctx context.Context, f *figures) {
 	s.say("everything stays up until Ctrl-C:")
 	s.say("  Airflow   %s   (no password: every visitor of this demo is an admin; only this machine reaches it)", s.world.Airflow.URL)
+	s.say("  dashboard %s   (synthetic tiles)", f.Dashboard)
 	s.say("  operator  DUOCTL_CONFIG=%s bin/duoctl status", filepath.Join(s.world.Lab.Dir, "tls", "duoctl.yaml"))
 	s.say("  logs      %s", filepath.Join(s.world.Lab.Dir, "logs"))
 	stop := s.keepWorking(ctx)

@@ -20,16 +20,17 @@ import (
 
 // PipelineOptions say what lightning pipeline to prepare; the zero value has three years of few synthetic tiles.
 type PipelineOptions struct {
-	Name     string  // of the pipeline, and of its tables' schema; "" = lightning
-	Database string  // of the target, and of the fence of its job; "" = lightning
-	Group    string  // role that holds the job's rights; "" = lightning
-	Host     string  // of the sandbox; "" = Hub
-	From, To int     // years; 0 = 2016, 2018
-	Scale    float64 // of the real number of strikes, up to 1; 0 = 0.001
-	Objects  string  // files in Google Cloud Storage to take instead of the sandbox's tables, such as tiles-{chunk}.csv; see Put
-	PartSize string  // of uploads to S3; "" = 5MiB, S3's smallest
-	Parallel int     // parts at a time; 0 = 4
-	Airflow  string  // URL of the Airflow whose DAG PipelineDAG does the work; "" = duoetl does it itself. See WorkerEnv
+	Name     string   // of the pipeline, and of its tables' schema; "" = lightning
+	Database string   // of the target, and of the fence of its job; "" = lightning
+	Group    string   // role that holds the job's rights; "" = lightning
+	Host     string   // of the sandbox; "" = Hub
+	From, To int      // years; 0 = 2016, 2018
+	Scale    float64  // of the real number of strikes, up to 1; 0 = 0.001
+	Objects  string   // files in Google Cloud Storage to take instead of the sandbox's tables, such as tiles-{chunk}.csv; see Put
+	PartSize string   // of uploads to S3; "" = 5MiB, S3's smallest
+	Parallel int      // parts at a time; 0 = 4
+	Readers  []string // roles that may read the views; see AddReader
+	Airflow  string   // URL of the Airflow whose DAG PipelineDAG does the work; "" = duoetl does it itself. See WorkerEnv
 
 	Engine map[string]any // as duoetl's configuration has it; nil = duoetl's own default
 }
@@ -198,7 +199,7 @@ func (p *Pipeline) config(host string) map[string]any {
 			},
 			"work": filepath.Join(p.dir, "work-"+host),
 		},
-		"load": map[string]any{"group": o.Group, "schema": o.Name + "_views"},
+		"load": map[string]any{"group": o.Group, "schema": p.views(), "readers": o.Readers},
 	}
 	if o.Engine != nil {
 		config["engine"] = o.Engine
@@ -207,6 +208,21 @@ func (p *Pipeline) config(host string) map[string]any {
 		config["driver"], config["airflow"] = "airflow", map[string]any{"endpoint": o.Airflow, "dag": PipelineDAG}
 	}
 	return config
+}
+
+// SparkEngine is Spark as scripts/setup has installed it, for PipelineOptions.Engine: in the machine of whoever adds up, with two threads.
+func SparkEngine() (map[string]any, error) {
+	root, err := Root()
+	if err != nil {
+		return nil, err
+	}
+	cache := filepath.Join(root, ".cache", "spark")
+	if _, err := os.Stat(filepath.Join(cache, "home")); err != nil {
+		return nil, fmt.Errorf("find Spark: %w; run scripts/setup spark", err)
+	}
+	return map[string]any{"kind": "spark", "threads": 2, "spark": map[string]any{
+		"home": filepath.Join(cache, "home"), "jars": filepath.Join(cache, "jars"), "python": "/usr/bin/python3.11", "memory": "512MiB",
+	}}, nil
 }
 
 // WorkerEnv is what Airflow's workers need for the tasks of PipelineDAG, for AirflowOptions.Prepare. They work with Hub's configuration.

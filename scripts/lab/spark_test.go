@@ -24,13 +24,10 @@ import (
 // sparkEngine is Spark as scripts/setup has installed it. With a quick compiler: each Spark here adds up three small chunks at most.
 func sparkEngine(t *testing.T) map[string]any {
 	t.Helper()
-	root, err := lab.Root()
+	engine, err := lab.SparkEngine()
 	must(t, err)
-	cache := filepath.Join(root, ".cache", "spark")
-	return map[string]any{"kind": "spark", "threads": 2, "spark": map[string]any{
-		"home": filepath.Join(cache, "home"), "jars": filepath.Join(cache, "jars"), "python": "/usr/bin/python3.11", "memory": "512MiB",
-		"settings": []string{"spark.driver.defaultJavaOptions=-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"},
-	}}
+	engine["spark"].(map[string]any)["settings"] = []string{"spark.driver.defaultJavaOptions=-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}
+	return engine
 }
 
 // TestSparkFailsOver: the active host dies while Spark adds up, and, the next time, stands still and wakes up. The run before them is

@@ -25,6 +25,9 @@ type Options struct {
 	Length      int      // tasks per chain; 0 = 20
 	Concurrency int      // of the worker; 0 = 4
 	Logger      *slog.Logger
+
+	// Prepare is lab.AirflowOptions.Prepare, with the laboratory; nil = nothing.
+	Prepare func(context.Context, *lab.Lab, *lab.Airflow) (map[string]string, error)
 }
 
 // World is a laboratory for one way to have a scheduler run: hosts, Postgres, RabbitMQ, Airflow without a scheduler.
@@ -50,7 +53,11 @@ func (w *World) build(ctx context.Context, o Options) error {
 	if w.Lab, err = lab.Up(ctx, lab.Options{Hosts: o.Hosts, Logger: o.Logger}); err != nil {
 		return err
 	}
-	w.Airflow, err = w.Lab.StartAirflow(ctx, lab.AirflowOptions{Chains: o.Chains, Length: o.Length, Concurrency: o.Concurrency})
+	options := lab.AirflowOptions{Chains: o.Chains, Length: o.Length, Concurrency: o.Concurrency}
+	if o.Prepare != nil {
+		options.Prepare = func(ctx context.Context, a *lab.Airflow) (map[string]string, error) { return o.Prepare(ctx, w.Lab, a) }
+	}
+	w.Airflow, err = w.Lab.StartAirflow(ctx, options)
 	if err != nil {
 		return err
 	}
