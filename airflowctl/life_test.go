@@ -228,6 +228,22 @@ func TestRightsTakenAway(t *testing.T) {
 	}
 }
 
+// TestFenceLostBeforeAdoption: a server that lost the fence knows the epoch's role no more, and never will again.
+func TestFenceLostBeforeAdoption(t *testing.T) {
+	m := newMetastore(t)
+	j := newJob(t, airflowctl.Config{
+		Node: "a", Kind: airflowctl.Airflow, Python: "/no/such/python", Env: os.Environ(), FenceDSN: m.dsn["a"], Observer: &events{},
+	})
+	must(t, j.Take(t.Context(), claim(1, "a")))
+	must(t, j.Drain(t.Context(), claim(1, "a")))
+	m.exec(t, `DO $$ DECLARE r name; BEGIN
+		FOR r IN SELECT rolname FROM pg_roles WHERE rolname LIKE 'df\_%\_e1' LOOP EXECUTE format('DROP ROLE %I', r); END LOOP;
+	END $$`)
+	if err := j.Adopt(t.Context(), claim(1, "a")); !errors.Is(err, airflowctl.ErrRefused) {
+		t.Errorf("adoption with a role that is gone: %v", err)
+	}
+}
+
 // TestNothingStartsAfterGivingUp: a start whose takeover was given up makes no process.
 func TestNothingStartsAfterGivingUp(t *testing.T) {
 	m := newMetastore(t)

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/duoflow/duoflow/airflowctl/airflow"
 	"github.com/duoflow/duoflow/airflowctl/fence"
@@ -39,6 +42,9 @@ func (j *Job) Adopt(ctx context.Context, claim fence.Claim) error {
 		return nil
 	}
 	store, err := j.openMetastore(ctx)
+	if loginRefused(err) {
+		return fmt.Errorf("%w: %w", ErrRefused, err)
+	}
 	if err != nil {
 		return verdict(err)
 	}
@@ -51,6 +57,13 @@ func (j *Job) Adopt(ctx context.Context, claim fence.Claim) error {
 	}
 	j.logger.Info("adopted", "epoch", claim.Epoch, "adopted", fmt.Sprintf("%+v", adopted))
 	return nil
+}
+
+// loginRefused: the server knows no such role, password or login any more, though the take has made them. Then the server has failed
+// over or was restored without the fence, and only a higher epoch helps; or it lets this host in no more, and another may do.
+func loginRefused(err error) bool {
+	var server *pgconn.PgError
+	return errors.As(err, &server) && strings.HasPrefix(server.Code, "28") // invalid authorization
 }
 
 func (j *Job) openMetastore(ctx context.Context) (*airflow.Metastore, error) {
