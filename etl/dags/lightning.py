@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import logging
 import os
 import signal
 import socket
@@ -26,6 +27,8 @@ from datetime import timedelta
 
 from airflow.sdk import BaseSensorOperator, Connection, dag, get_current_context, task, task_group
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+log = logging.getLogger(__name__)
 
 DAG = os.environ.get("DUOETL_DAG", "lightning")
 CONNECTION = os.environ.get("DUOETL_CONNECTION", "duoflow_etl")
@@ -39,7 +42,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def login() -> tuple[int, dict[str, str]]:
-    """The epoch that the job has now, and an environment in which duoetl writes under it."""
+    """Return the epoch that the job has now, and an environment in which duoetl writes under it."""
     connection = Connection.get(CONNECTION)
     facts = json.loads(connection.extra or "{}")
     names = {"dbname": "PGDATABASE", "target_session_attrs": "PGTARGETSESSIONATTRS"}
@@ -56,22 +59,22 @@ def login() -> tuple[int, dict[str, str]]:
 
 
 def die_with_the_task() -> None:
-    """A task that Airflow kills takes duoetl along."""
+    """Have duoetl end with its task, which Airflow may kill."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def call(arguments: list[str], environment: dict[str, str]) -> tuple[int, str]:
-    """Runs duoetl with its progress in the task's log; returns its exit code and what it answers."""
+    """Run duoetl with its progress in the task's log; return its exit code and what it answers."""
     command = [os.environ.get("DUOETL", "duoetl"), *arguments, "-o", "json"]
-    print("$", " ".join(command), flush=True)
+    log.info("$ %s", " ".join(command))
     # The signal is sent when the thread ends that begins duoetl: it is the task's own, which waits here.
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, preexec_fn=die_with_the_task)
-    print(done.stdout, flush=True)
+    done = subprocess.run(command, check=False, env=environment, stdout=subprocess.PIPE, text=True, preexec_fn=die_with_the_task)
+    log.info("%s", done.stdout)
     return done.returncode, done.stdout
 
 
 def duoetl(*arguments: str) -> str:
-    """Calls duoetl under the epoch of now, and under the next one if that is over before it is done."""
+    """Call duoetl under the epoch of now, and under the next one if that is over before it is done."""
     over, deadline = 0, time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         epoch, environment = login()
@@ -85,23 +88,24 @@ def duoetl(*arguments: str) -> str:
             raise AirflowFailException(f"duoetl {arguments[0]} ended with {code}: no other try mends that")
         if code != FENCED:
             raise AirflowException(f"duoetl {arguments[0]} ended with {code}")
-        print(f"epoch {epoch} is over; waiting for the next one's login", flush=True)
+        log.warning("epoch %d is over; waiting for the next one's login", epoch)
         over, deadline = epoch, time.monotonic() + PATIENCE
     raise AirflowException(f"no epoch after {over} has lent its login within {PATIENCE:.0f} s")
 
 
 def step(name: str, chunk: str, *more: str) -> None:
+    """Do one step of a chunk."""
     duoetl("step", name, "--chunk", chunk, *more)
 
 
 def asked(*names: str) -> list[str]:
-    """The flags that whoever triggered the run has set in its conf."""
+    """Return the flags that whoever triggered the run has set in its conf."""
     conf = get_current_context()["dag_run"].conf or {}
     return ["--" + name for name in names if conf.get(name)]
 
 
 class Manifest(BaseSensorOperator):
-    """Waits for the manifest of ingest, for the source as it is now: readers trust nothing else.
+    """Wait for the manifest of ingest, for the source as it is now: readers trust nothing else.
 
     A class, because the decorator for sensors makes the parsing of every DAG that uses it warn (standard provider 1.21).
     """
@@ -113,6 +117,7 @@ class Manifest(BaseSensorOperator):
         self.chunk = chunk
 
     def poke(self, context) -> bool:
+        """Look once."""
         code, _ = call(["step", "ingest", "--chunk", self.chunk, "--look"], login()[1])
         if code in (USAGE, QUALITY):
             raise AirflowFailException(f"duoetl step ingest --look ended with {code}: no other try mends that")
@@ -130,9 +135,11 @@ class Manifest(BaseSensorOperator):
     doc_md=__doc__,
 )
 def lightning():
+    """Order the steps; a chunk does not wait for another."""
+
     @task
     def chunks() -> list[str]:
-        """What the run is to do: what its conf says, or whatever is not up to date."""
+        """Return what the run is to do: what its conf says, or whatever is not up to date."""
         conf = get_current_context()["dag_run"].conf or {}
         if "chunks" in conf:
             return list(conf["chunks"])
@@ -141,37 +148,37 @@ def lightning():
 
     @task
     def extract(chunk: str) -> None:
-        """BigQuery writes the chunk into Google Cloud Storage."""
+        """Have BigQuery write the chunk into Google Cloud Storage."""
         step("extract", chunk)
 
     @task
     def copy(chunk: str) -> None:
-        """Google Cloud Storage to S3."""
+        """Copy from Google Cloud Storage to S3."""
         step("copy", chunk)
 
     @task
     def ingest(chunk: str) -> None:
-        """Lines become canonical tiles, in S3 with a manifest."""
+        """Make canonical tiles of the lines, in S3 with a manifest."""
         step("ingest", chunk)
 
     @task
     def aggregate(chunk: str) -> None:
-        """Tiles are added up, by Spark or DuckDB as the configuration says."""
+        """Add the tiles up, by Spark or DuckDB as the configuration says."""
         step("aggregate", chunk, *asked("force"))
 
     @task
     def load(chunk: str) -> None:
-        """The sums go into Postgres, in one fenced transaction."""
+        """Put the sums into Postgres, in one fenced transaction."""
         step("load", chunk, *asked("force", "accept"))
 
     @task
     def checks(chunk: str) -> None:
-        """What the tables hold is what was loaded, and the files in S3 are those it came from."""
+        """Compare the tables with what was loaded, and the files in S3 with their manifest."""
         duoetl("verify", "--chunk", chunk)
 
     @task
     def publish(chunk: str) -> None:
-        """The chunk is marked as up to date."""
+        """Mark the chunk as up to date."""
         step("publish", chunk)
 
     @task_group

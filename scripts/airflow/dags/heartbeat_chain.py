@@ -33,15 +33,16 @@ VALUES (%s, %s, %s, %s, %s)
     tags=["duoflow"],
 )
 def heartbeat_chain():
+    """Chain the tasks."""
+
     @task
     def beat():
-        import psycopg2  # not at the top: the DAG processor need not pay for it
+        import psycopg2  # noqa: PLC0415 not at the top: the DAG processor need not pay for it
 
         ti = get_current_context()["ti"]
         row = (ti.run_id, ti.task_id, ti.map_index, ti.try_number, os.getpid())
-        with psycopg2.connect(os.environ["DUOFLOW_DEMO_DSN"]) as connection:
-            with connection.cursor() as cursor:
-                cursor.execute(INSERT, row)
+        with psycopg2.connect(os.environ["DUOFLOW_DEMO_DSN"]) as connection, connection.cursor() as cursor:
+            cursor.execute(INSERT, row)
         time.sleep(SECONDS)
 
     for number in range(CHAINS):
