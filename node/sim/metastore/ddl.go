@@ -225,9 +225,11 @@ func (st DropRole) plan(s *Server, b *backend, r *run) verdict {
 }
 
 // grantor is in whose name the session grants or revokes.
-func (s *Server) grantor(c *catalog, me, group OID, asked string, giving bool) (OID, Code) {
+func (s *Server) grantor(b *backend, group OID, asked string, giving bool) (OID, Code) {
+	c, me := s.cached(b), b.own
 	own, _ := c.role(me)
-	admin := own.Superuser || c.adminOf(me, group) || !s.grantOptions() && own.CreateRole
+	itself := s.config.Version < 15 && group == me && me == b.user // could have its own members once
+	admin := own.Superuser || itself || c.adminOf(me, group) || !s.grantOptions() && own.CreateRole
 	if !admin || c.superuser(group) && !own.Superuser {
 		return 0, CodeDenied
 	}
@@ -267,7 +269,7 @@ func (s *Server) named(b *backend, group, of, grantor string, giving bool) (memb
 	if !found || !foundMember {
 		return member{}, CodeNoRole
 	}
-	by, code := s.grantor(s.cached(b), b.own, g.oid, grantor, giving)
+	by, code := s.grantor(b, g.oid, grantor, giving)
 	return member{group: g.oid, member: m.oid, grantor: by}, code
 }
 
