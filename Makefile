@@ -5,7 +5,7 @@
 #
 # Both install what is missing, start every service they need in a folder and on ports of their own, and clean up.
 
-.PHONY: help demo test build lint model chaos steady idle versus bench bench-readme bench-parallel bench-etl test-pg dash setup gen fmt clean
+.PHONY: help demo test build lint model sim chaos steady idle versus bench bench-readme bench-parallel bench-etl test-pg dash setup gen fmt clean
 .DEFAULT_GOAL := help
 
 GO_FLAGS := -trimpath -ldflags '-X main.version=$(shell git describe --tags --always --dirty 2>/dev/null || echo devel)'
@@ -46,6 +46,10 @@ model: ## the fence with raft broken, and whether somebody is active in the end,
 	@scripts/setup go model
 	@mkdir -p bin && go build -o bin/model ./node/model
 	@bin/model $(MODEL)
+
+sim: ## SEEDS (1000) clusters in one goroutine each, twice, from seed FROM_SEED (0) on; SEED=n tells the story of one, MUTE=3,5 without these troubles
+	@scripts/setup go
+	@SEEDS=$(or $(SEEDS),1000) FROM=$(FROM_SEED) SEED=$(SEED) MUTE=$(MUTE) go test ./node/sim -run TestSeeds -count=1 -timeout 24h -v
 
 chaos: ## kill, freeze and cut off nodes at random for MINUTES (5); SEED=n repeats a run
 	@scripts/setup services

@@ -1,6 +1,9 @@
 package sim
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // fault is one kind of trouble, and how it ends.
 type fault struct {
@@ -27,7 +30,7 @@ var faults = []fault{
 	{"slow disk", slowDisk},
 	{"full disk", fullDisk},
 	{"power lost in a write", tearDisk},
-	{"another disk", newDiskFault},
+	{"another disk", swapDisk},
 	{"step a clock", stepClock},
 	{"slow network", slowNetwork},
 }
@@ -40,12 +43,21 @@ func (c *cluster) trouble(end instant) {
 		if w.now >= end {
 			return
 		}
-		f := pick(w.rand, c.plan.faults...)
-		if mend := f.make(c); mend != nil {
-			w.in(w.span(20*time.Millisecond, 2*c.plan.faultMost), nil, mend)
+		f := faultNamed(pick(w.rand, c.plan.faults...))
+		c.troubles++
+		if !slices.Contains(c.mute, c.troubles) {
+			c.say("trouble %d: %s", c.troubles, f.name)
+			if mend := f.make(c); mend != nil {
+				w.in(w.span(20*time.Millisecond, 2*c.plan.faultMost), nil, mend)
+			}
 		}
 		c.trouble(end)
 	})
+}
+
+func faultNamed(name string) fault {
+	i := slices.IndexFunc(faults, func(f fault) bool { return f.name == name })
+	return faults[i]
 }
 
 func (c *cluster) say(format string, args ...any) { c.w.trace.say(c.w.now, "world", format, args...) }
@@ -252,8 +264,8 @@ func tearDisk(c *cluster) func() {
 	return mend
 }
 
-// newDiskFault gives a host an empty disk.
-func newDiskFault(c *cluster) func() {
+// swapDisk gives a host an empty disk.
+func swapDisk(c *cluster) func() {
 	h := c.any()
 	if !h.alone() {
 		return nil

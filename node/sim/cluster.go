@@ -19,10 +19,13 @@ type cluster struct {
 	actors    uint64
 	thieves   []*process
 	faulty    faulty
+	// troubles counts them; those in mute are left out.
+	troubles int
+	mute     []int
 }
 
-func newCluster(w *world, p plan, wrong faulty) *cluster {
-	c := &cluster{w: w, plan: p, faulty: wrong}
+func newCluster(w *world, p plan, o Options) *cluster {
+	c := &cluster{w: w, plan: p, faulty: o.wrong, mute: o.Mute}
 	c.net = &network{
 		w: w, cut: map[way]bool{}, least: p.delayLeast, most: p.delayMost, slow: p.slow, slowly: p.slowly, drop: p.drop, twice: p.twice,
 	}

@@ -8,30 +8,38 @@ type faulty struct {
 	take []metastore.Part
 	// noDrain: the older sessions are not looked at.
 	noDrain bool
-	// drainsOnce: they are ended, and nobody waits until they are gone.
+	// drainsOnce: they are sent a signal, and nobody waits until they are gone.
 	drainsOnce bool
 	// sharedService: all lives of a host read their credentials from one file.
 	sharedService bool
-	// clears nothing of an earlier daemon.
+	// noClear: what an earlier daemon left is let be.
 	noClear bool
-	// stops without waiting until the tree is empty.
+	// noWait: an epoch is given back before its tree is empty.
 	noWait bool
 	// keepsToken: a daemon that is started again takes itself for the one before.
 	keepsToken bool
-	// forgets: disks lose what they said they had written, and nobody doubts.
-	forgets bool
+	// adoptsForEver: a login that the metastore refuses is tried again, as if that could help.
+	adoptsForEver bool
 }
 
-// wrongs are the faults that must be found, by name.
-var wrongs = map[string]faulty{
-	"no REVOKE":             {take: []metastore.Part{metastore.Revoking}},
-	"no NOLOGIN":            {take: []metastore.Part{metastore.NoLogin}},
-	"no REVOKE, no NOLOGIN": {take: []metastore.Part{metastore.Revoking, metastore.NoLogin}},
-	"no guard":              {take: []metastore.Part{metastore.Guarding, metastore.Ahead}},
-	"no drain":              {noDrain: true},
-	"drain without waiting": {drainsOnce: true},
-	"shared service file":   {sharedService: true},
-	"no clear":              {noClear: true},
-	"stop without waiting":  {noWait: true},
-	"token kept":            {keepsToken: true},
+// wrong is something done wrong, and a seed that finds it: what a seed does changes with every change of the code, so that is
+// only where the search begins.
+type wrong struct {
+	faulty
+	seed uint64
+}
+
+// wrongs are what must be found, by name.
+var wrongs = map[string]wrong{
+	"no REVOKE":             {faulty{take: []metastore.Part{metastore.Revoking}}, 0},
+	"no NOLOGIN":            {faulty{take: []metastore.Part{metastore.NoLogin}}, 0},
+	"no REVOKE, no NOLOGIN": {faulty{take: []metastore.Part{metastore.Revoking, metastore.NoLogin}}, 0},
+	"no guard":              {faulty{take: []metastore.Part{metastore.Guarding, metastore.Ahead}}, 0},
+	"no drain":              {faulty{noDrain: true}, 0},
+	"drain without waiting": {faulty{drainsOnce: true}, 0},
+	"shared service file":   {faulty{sharedService: true}, 0},
+	"no clear":              {faulty{noClear: true}, 0},
+	"stop without waiting":  {faulty{noWait: true}, 0},
+	"token kept":            {faulty{keepsToken: true}, 0},
+	"adoption for ever":     {faulty{adoptsForEver: true}, 0},
 }

@@ -3,6 +3,7 @@ package sim
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/duoflow/duoflow/airflowctl"
@@ -84,7 +85,11 @@ func (j *job) Adopt(ctx context.Context, claim fence.Claim) error {
 	if !j.d.h.c.plan.adopts {
 		return nil
 	}
-	return j.write(ctx, j.granted)
+	err := j.write(ctx, j.granted)
+	if strings.HasPrefix(string(codeOf(err)), "28") && !j.d.h.c.faulty.adoptsForEver { // loginRefused
+		return fmt.Errorf("%w: %w", airflowctl.ErrRefused, err)
+	}
+	return err
 }
 
 func (j *job) write(ctx context.Context, as credentials) error {

@@ -9,7 +9,7 @@ import (
 
 // counts is what worlds contained.
 type counts struct {
-	failovers, fences, zombies, restarts, kills, partitions, stalls, commits, moves, servers, lostFences, restores, stolen int
+	failovers, fences, zombies, restarts, kills, partitions, stalls, commits, moves, servers, lostFences, restores, stolen, refused int
 	// settled is how long it took until the job was served after everything was mended.
 	settled time.Duration
 }
@@ -28,6 +28,7 @@ func (c *counts) add(o counts) {
 	c.lostFences += o.lostFences
 	c.restores += o.restores
 	c.stolen += o.stolen
+	c.refused += o.refused
 	c.settled = max(c.settled, o.settled)
 }
 
@@ -216,6 +217,13 @@ func (o *oracle) started(d *daemon, p *process) {
 func (o *oracle) revived(p *process) {
 	if p.as.epoch < o.row.Epoch {
 		o.count.zombies++
+	}
+}
+
+// turnedAway counts what the metastore did not let an old epoch do.
+func (o *oracle) turnedAway(epoch uint64, code metastore.Code) {
+	if epoch != 0 && epoch < o.row.Epoch && code != metastore.OK && code != metastore.CodeClosed {
+		o.count.refused++
 	}
 }
 

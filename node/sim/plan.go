@@ -40,7 +40,7 @@ type plan struct {
 
 	// The trouble: how long, how far apart, and which kinds.
 	chaos, faultLeast, faultMost time.Duration
-	faults                       []fault
+	faults                       []string
 }
 
 func pick[T any](r *rand.Rand, of ...T) T { return of[r.IntN(len(of))] }
@@ -68,11 +68,11 @@ func drawPlan(r *rand.Rand) plan {
 	}
 	for _, f := range faults {
 		if r.IntN(2) == 0 {
-			p.faults = append(p.faults, f)
+			p.faults = append(p.faults, f.name)
 		}
 	}
 	if len(p.faults) == 0 {
-		p.faults = faults
+		p.faults = []string{faults[0].name}
 	}
 	return p
 }

@@ -199,6 +199,8 @@ type session struct {
 	from *host
 	// answers are replies that came, by request.
 	answers map[int]metastore.Reply
+	// epoch is that of its role; 0 = it is no epoch's.
+	epoch   uint64
 	notices int
 	// closed: nothing will come any more.
 	closed bool
@@ -223,7 +225,7 @@ func (pg *postgres) login(ctx context.Context, from *host, l metastore.Login) (*
 	if !pg.timed.Server().Up() {
 		return nil, errConn
 	}
-	s := &session{pg: pg, life: pg.life, who: w.running.who, from: from, answers: map[int]metastore.Reply{}}
+	s := &session{pg: pg, life: pg.life, who: w.running.who, from: from, answers: map[int]metastore.Reply{}, epoch: pg.epochOf(l.Role)}
 	pg.do(func(server *metastore.Server) {
 		s.pid = server.Open(l)
 		pg.sessions[s.pid] = s
@@ -306,6 +308,7 @@ func (s *session) tell(r metastore.Reply) {
 }
 
 func (s *session) hear(r metastore.Reply) {
+	s.pg.c.oracle.turnedAway(s.epoch, r.Code)
 	switch {
 	case r.Notice != "":
 		s.notices++

@@ -40,6 +40,7 @@ func (h *host) start(by *daemon, as credentials) *process {
 // steal gives the credentials of an epoch to somebody who uses them now and then until the end.
 func (c *cluster) steal(h *host, as credentials) {
 	c.actors++
+	c.oracle.count.stolen++
 	p := &process{h: h, as: as, thief: true, actor: &actor{name: fmt.Sprintf("thief/e%d", as.epoch), number: c.actors}}
 	c.thieves = append(c.thieves, p)
 	c.w.spawn(c.w.span(0, 3*time.Second), p.actor, p.work)

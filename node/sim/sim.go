@@ -16,21 +16,31 @@ type Result struct {
 	Lines []string
 	// Virtual is how much time passed in the world.
 	Virtual time.Duration
+	// Troubles is how many were made.
+	Troubles int
 	counts
 }
 
 // settleWithin is how long after everything is mended the job may take to be served again.
-const settleWithin = 90 * time.Second
+const settleWithin = time.Minute
 
-// Run lets the world of a seed happen. loud keeps its story.
-func Run(seed uint64, loud bool) Result { return runWith(seed, loud, faulty{}) }
+// Options say how a world is looked at. The zero value: as it is drawn, and quietly.
+type Options struct {
+	// Loud keeps the story.
+	Loud bool
+	// Mute leaves out troubles, by their number from 1, to find those that matter.
+	Mute []int
+	// wrong is done wrong.
+	wrong faulty
+}
 
-func runWith(seed uint64, loud bool, wrong faulty) (r Result) {
-	t := newTrace(loud)
+// Run lets the world of a seed happen.
+func Run(seed uint64, o Options) (r Result) {
+	t := newTrace(o.Loud)
 	w := newWorld(seed, t)
-	c := newCluster(w, drawPlan(w.rand), wrong)
+	c := newCluster(w, drawPlan(w.rand), o)
 	defer func() {
-		r.Seed, r.Sum, r.Lines, r.Virtual, r.counts = seed, t.sum, t.lines, w.now, c.oracle.count
+		r.Seed, r.Sum, r.Lines, r.Virtual, r.counts, r.Troubles = seed, t.sum, t.lines, w.now, c.oracle.count, c.troubles
 		if p := recover(); p != nil {
 			r.Broken = fmt.Sprintf("at %s: panic: %v", w.now, p)
 			r.Lines = append(t.lines, r.Broken, string(debug.Stack()))
