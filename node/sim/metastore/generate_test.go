@@ -56,6 +56,9 @@ func (g *generator) next(p *play) (op, string) {
 		if (o.kind == opStop) && slices.ContainsFunc(p.seats[:], func(s seat) bool { return s.frozen }) {
 			continue // it would wait for the frozen one
 		}
+		if o.kind == opStop && slices.ContainsFunc(p.server.Activity(), func(a metastore.Activity) bool { return a.Paused }) {
+			continue // what holds it up might be ended before it
+		}
 		kind := o.kind
 		if kind == opSend {
 			kind = fmt.Sprintf("%T", o.request[0])[len("metastore."):]

@@ -234,12 +234,12 @@ func (r *real) restart(crash bool) {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), stuck)
 	defer cancel()
-	r.closeOwn()
 	if crash {
 		if err := r.server.Kill(); err != nil {
 			r.t.Fatal(err)
 		}
 	}
+	r.closeOwn() // not before the kill: its locks hold up statements, which would go on
 	if err := r.server.Restart(ctx); err != nil {
 		r.t.Fatal(err)
 	}
