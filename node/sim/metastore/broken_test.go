@@ -9,7 +9,8 @@ import (
 // The model must let a broken fence through, or a simulation on it shows nothing.
 
 func TestWithoutRevokeAnIdleSessionWritesOn(t *testing.T) {
-	versions(t, func(t *testing.T, b *bench) {
+	versions(t, func(b *bench) {
+		t := b.t
 		b.take(1)
 		old := b.loginEpoch(1)
 		b.take(2, metastore.Revoking)
@@ -22,7 +23,8 @@ func TestWithoutRevokeAnIdleSessionWritesOn(t *testing.T) {
 }
 
 func TestWithoutNoLoginTheOldRoleLogsIn(t *testing.T) {
-	versions(t, func(t *testing.T, b *bench) {
+	versions(t, func(b *bench) {
+		t := b.t
 		b.take(1)
 		b.take(2, metastore.NoLogin, metastore.Revoking)
 		b.drain(2)
@@ -35,7 +37,8 @@ func TestWithoutNoLoginTheOldRoleLogsIn(t *testing.T) {
 }
 
 func TestWithoutADrainAnOpenTransactionCommits(t *testing.T) {
-	versions(t, func(t *testing.T, b *bench) {
+	versions(t, func(b *bench) {
+		t := b.t
 		b.take(1)
 		old := b.loginEpoch(1)
 		b.want(old, metastore.OK, metastore.Begin{}, write(1, "late"))
@@ -50,7 +53,8 @@ func TestWithoutADrainAnOpenTransactionCommits(t *testing.T) {
 }
 
 func TestWithoutADrainAStatementUnderWayCommits(t *testing.T) {
-	versions(t, func(t *testing.T, b *bench) {
+	versions(t, func(b *bench) {
+		t := b.t
 		b.take(1)
 		old := b.loginEpoch(1)
 		slow := write(1, "late")
@@ -68,7 +72,8 @@ func TestWithoutADrainAStatementUnderWayCommits(t *testing.T) {
 
 // A client that is ended before the fence commits comes back while it may, and has a transaction open when the new epoch begins.
 func TestTerminateBeforeTheCommitIsTooEarly(t *testing.T) {
-	versions(t, func(t *testing.T, b *bench) {
+	versions(t, func(b *bench) {
+		t := b.t
 		b.take(1)
 		old, no := metastore.RoleName(group, job, 1), false
 		session := b.loginEpoch(1)
@@ -92,7 +97,8 @@ func TestTerminateBeforeTheCommitIsTooEarly(t *testing.T) {
 }
 
 func TestWithoutTheGuardALateTakeOfAnOlderEpochWins(t *testing.T) {
-	versions(t, func(t *testing.T, b *bench) {
+	versions(t, func(b *bench) {
+		t := b.t
 		b.take(2)
 		if got := b.take(1); got.Outcome != "stale" || got.Row.Epoch != 2 {
 			t.Errorf("take of an older epoch: %+v", got)
@@ -106,7 +112,8 @@ func TestWithoutTheGuardALateTakeOfAnOlderEpochWins(t *testing.T) {
 
 // Postgres >= 16: a REVOKE leaves another grantor's grant and only warns.
 func TestARevokeThatDoesNothingIsNotBelieved(t *testing.T) {
-	versions(t, func(t *testing.T, b *bench) {
+	versions(t, func(b *bench) {
+		t := b.t
 		b.take(1)
 		old := b.loginEpoch(1)
 		b.want(b.admin, metastore.OK, metastore.GrantRole{Membership: metastore.Membership{Group: group, Member: metastore.RoleName(group, job, 1), Inherit: true}})
@@ -127,7 +134,8 @@ func TestARevokeThatDoesNothingIsNotBelieved(t *testing.T) {
 
 // Postgres <= 15: who became the group before the REVOKE has its rights until the session is gone.
 func TestASessionHiddenBehindTheGroup(t *testing.T) {
-	versions(t, func(t *testing.T, b *bench) {
+	versions(t, func(b *bench) {
+		t := b.t
 		b.take(1)
 		hidden := b.loginEpoch(1)
 		if b.version >= 16 {
@@ -157,7 +165,8 @@ func TestASessionHiddenBehindTheGroup(t *testing.T) {
 
 // Postgres <= 15: a login under way that asked for the group in its options is listed nowhere until it is alive.
 func TestALateLoginHiddenBehindTheGroup(t *testing.T) {
-	versions(t, func(t *testing.T, b *bench) {
+	versions(t, func(b *bench) {
+		t := b.t
 		b.take(1)
 		late := b.server.Open(metastore.Login{Role: metastore.RoleName(group, job, 1), Password: "pw", As: group, PostAuthDelay: 1})
 		b.settle()
@@ -181,7 +190,8 @@ func TestALateLoginHiddenBehindTheGroup(t *testing.T) {
 }
 
 func TestALoginInTheMiddleFindsNoLogin(t *testing.T) {
-	versions(t, func(t *testing.T, b *bench) {
+	versions(t, func(b *bench) {
+		t := b.t
 		b.take(1)
 		slow := b.server.Open(metastore.Login{Role: metastore.RoleName(group, job, 1), Password: "pw", Slow: true})
 		late := b.server.Open(metastore.Login{Role: metastore.RoleName(group, job, 1), Password: "pw", PostAuthDelay: 1})
@@ -231,7 +241,8 @@ func TestASignalIsNoticedWhenTheBackendLooks(t *testing.T) {
 }
 
 func TestUnblockSparesAFencerThatWaits(t *testing.T) {
-	versions(t, func(t *testing.T, b *bench) {
+	versions(t, func(b *bench) {
+		t := b.t
 		b.take(1)
 		holder := b.loginEpoch(1)
 		b.want(holder, metastore.OK, metastore.Begin{}, metastore.Select{Table: metastore.FenceTable, Key: job, Lock: metastore.ForShare})

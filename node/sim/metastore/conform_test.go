@@ -74,7 +74,7 @@ func modelConfig(version int) metastore.Config {
 
 func resetSQL(version int) string {
 	revoke := "format('REVOKE %I FROM %I', r.g, r.m)"
-	options := func(inherit, set, admin bool) string {
+	options := func(_, _, admin bool) string {
 		if admin {
 			return " WITH ADMIN OPTION"
 		}
@@ -103,7 +103,7 @@ INSERT INTO duoflow.fence (job) VALUES ('` + job + `')`
 }
 
 // reset brings the real server back to the beginning of a sequence.
-func (r *real) reset() {
+func (r *genuine) reset() {
 	r.t.Helper()
 	r.leave()
 	for {
@@ -122,7 +122,7 @@ func (r *real) reset() {
 }
 
 // leave hangs up every client.
-func (r *real) leave() {
+func (r *genuine) leave() {
 	for slot, c := range r.clients {
 		if c == nil {
 			continue
@@ -148,15 +148,15 @@ func environment(name string, otherwise int) int {
 }
 
 // newReal prepares the server for sequences.
-func newReal(t *testing.T) *real {
+func newReal(t *testing.T) *genuine {
 	t.Helper()
 	_ = os.Getenv(pg.BinEnv) // tells go's test cache that the result depends on it
-	r := &real{t: t, server: server, pids: map[metastore.PID]uint32{}}
+	r := &genuine{t: t, server: server, pids: map[metastore.PID]uint32{}}
 	r.connectOwn()
 	t.Cleanup(func() { r.leave(); r.closeOwn() })
 	verifiers := map[string]string{"pw": verifier("pw"), "other": verifier("other")}
 	r.words = words{
-		version: server.Version(), real: func(pid metastore.PID) uint32 { return r.pids[pid] },
+		version: server.Version(), process: func(pid metastore.PID) uint32 { return r.pids[pid] },
 		verify: func(password string) string { return verifiers[password] },
 	}
 	r.must(r.admin, "CREATE TABLE IF NOT EXISTS public.w (key text PRIMARY KEY, epoch bigint NOT NULL, node text NOT NULL, token text NOT NULL)")
@@ -225,7 +225,7 @@ func TestStoriesGoTheSameWay(t *testing.T) {
 }
 
 // sequence plays operations on both until there are no more, or the two differ.
-func (r *real) sequence(name string, counts map[string]int, next func(*play) (o op, kind string, more bool)) {
+func (r *genuine) sequence(name string, counts map[string]int, next func(*play) (o op, kind string, more bool)) {
 	r.t.Helper()
 	r.reset()
 	clear(r.pids)
@@ -259,7 +259,7 @@ func (r *real) sequence(name string, counts map[string]int, next func(*play) (o 
 }
 
 // compare returns the plays that look like the real server, once it does.
-func (r *real) compare(plays []*play) []*play {
+func (r *genuine) compare(plays []*play) []*play {
 	r.t.Helper()
 	var all []*play
 	locked := false

@@ -71,7 +71,7 @@ func (s *Server) memberKey(m member) string {
 }
 
 func (st CreateRole) units() []unit {
-	return []unit{st.check, func(s *Server, b *backend, r *run) verdict {
+	return []unit{st.check, func(s *Server, b *backend, _ *run) verdict {
 		if v := s.touch(b, "name/"+st.Role.Name, CodeUnique); v != onward {
 			return v
 		}

@@ -139,9 +139,9 @@ func (b *bench) late() int {
 }
 
 // versions runs a test on the oldest and newest kinds of server.
-func versions(t *testing.T, test func(t *testing.T, b *bench)) {
+func versions(t *testing.T, test func(b *bench)) {
 	t.Helper()
 	for _, version := range []int{15, 16, 18} {
-		t.Run("Postgres "+string(rune('0'+version/10))+string(rune('0'+version%10)), func(t *testing.T) { test(t, newBench(t, version)) })
+		t.Run("Postgres "+string(rune('0'+version/10))+string(rune('0'+version%10)), func(t *testing.T) { test(newBench(t, version)) })
 	}
 }

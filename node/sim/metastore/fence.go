@@ -220,7 +220,7 @@ func (st disarm) units() []unit {
 		if r.local.(bool) && st.member(s, b) && !slices.Contains(st.without, Checking) {
 			return failed(CodeStillMember)
 		}
-		if role, _ := s.queried(b).named(st.role); role.Login && !slices.Contains(st.without, NoLogin) {
+		if held, _ := s.queried(b).named(st.role); held.Login && !slices.Contains(st.without, NoLogin) {
 			no := false
 			r.call(AlterRole{Name: st.role, Login: &no})
 		}

@@ -7,7 +7,8 @@ import (
 )
 
 func TestTheFenceHolds(t *testing.T) {
-	versions(t, func(t *testing.T, b *bench) {
+	versions(t, func(b *bench) {
+		t := b.t
 		b.take(1)
 		idle, open, busy := b.loginEpoch(1), b.loginEpoch(1), b.loginEpoch(1)
 		b.want(open, metastore.OK, metastore.Begin{}, write(1, "open"))

@@ -31,7 +31,7 @@ func (o op) String() string {
 
 // script spells operations for a person to read: a session is its PID in the model, a pause waits for lock 0.
 var script = words{
-	version: 16, real: func(pid metastore.PID) uint32 { return uint32(pid) },
+	version: 16, process: func(pid metastore.PID) uint32 { return uint32(pid) },
 	verify: func(password string) string { return password }, pause: func() uint64 { return 0 },
 }
 

@@ -27,7 +27,8 @@ func (b *bench) keys() string {
 }
 
 func TestACrashKeepsWhatWasCommitted(t *testing.T) {
-	versions(t, func(t *testing.T, b *bench) {
+	versions(t, func(b *bench) {
+		t := b.t
 		b.take(1)
 		session := b.loginEpoch(1)
 		b.want(session, metastore.OK, write(1, "kept"))
@@ -88,7 +89,8 @@ func TestAFastShutdownEndsEverySession(t *testing.T) {
 
 // A standby that has not got the fence has the old role with its rights.
 func TestAStandbyWithoutTheLastCommits(t *testing.T) {
-	versions(t, func(t *testing.T, b *bench) {
+	versions(t, func(b *bench) {
+		t := b.t
 		b.take(1)
 		before := b.server.LastLSN()
 		b.take(2)
@@ -149,7 +151,8 @@ func TestACommitWaitsForTheSynchronousStandby(t *testing.T) {
 
 // Roles are the server's, rows the database's: after a restore of a dump the roles are ahead.
 func TestARestoreOfTheRows(t *testing.T) {
-	versions(t, func(t *testing.T, b *bench) {
+	versions(t, func(b *bench) {
+		t := b.t
 		b.take(1)
 		before := b.server.LastLSN()
 		b.take(2)
@@ -170,7 +173,8 @@ func TestARestoreOfTheRows(t *testing.T) {
 }
 
 func TestAPreparedTransactionOutlivesACrashAndADrainWaitsForIt(t *testing.T) {
-	versions(t, func(t *testing.T, b *bench) {
+	versions(t, func(b *bench) {
+		t := b.t
 		b.take(1)
 		session := b.loginEpoch(1)
 		b.want(session, metastore.OK, metastore.Begin{}, write(1, "late"))

@@ -45,8 +45,8 @@ type answer struct {
 	err     error
 }
 
-// real plays a sequence on a real server.
-type real struct {
+// genuine plays a sequence on a real server.
+type genuine struct {
 	t       *testing.T
 	server  *pg.Server
 	words   words
@@ -57,7 +57,7 @@ type real struct {
 	keys    uint64
 }
 
-func (r *real) connectOwn() {
+func (r *genuine) connectOwn() {
 	r.t.Helper()
 	for _, conn := range []**pgconn.PgConn{&r.admin, &r.holder} {
 		made, err := pgconn.Connect(r.t.Context(), r.server.Superuser())
@@ -69,7 +69,7 @@ func (r *real) connectOwn() {
 	r.must(r.admin, "SET lock_timeout = '20ms'")
 }
 
-func (r *real) closeOwn() {
+func (r *genuine) closeOwn() {
 	for _, conn := range []*pgconn.PgConn{r.admin, r.holder} {
 		if conn != nil {
 			closeConn(conn)
@@ -84,7 +84,7 @@ func closeConn(conn *pgconn.PgConn) {
 }
 
 // must runs statements that cannot fail.
-func (r *real) must(conn *pgconn.PgConn, sql string) []*pgconn.Result {
+func (r *genuine) must(conn *pgconn.PgConn, sql string) []*pgconn.Result {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), stuck)
 	defer cancel()
@@ -95,7 +95,7 @@ func (r *real) must(conn *pgconn.PgConn, sql string) []*pgconn.Result {
 	return results
 }
 
-func (r *real) perform(o op) {
+func (r *genuine) perform(o op) {
 	c := r.clients[o.slot]
 	switch o.kind {
 	case opOpen:
@@ -120,7 +120,7 @@ func (r *real) perform(o op) {
 	}
 }
 
-func (r *real) signal(pid uint32, signal syscall.Signal) {
+func (r *genuine) signal(pid uint32, signal syscall.Signal) {
 	r.t.Helper()
 	if err := syscall.Kill(int(pid), signal); err != nil {
 		r.t.Fatalf("signal %s to backend %d: %v", signal, pid, err)
@@ -157,7 +157,7 @@ func dialOnce(gate <-chan struct{}) pgconn.DialFunc {
 	}
 }
 
-func (r *real) open(o op) {
+func (r *genuine) open(o op) {
 	r.t.Helper()
 	dsn := r.server.DSN(o.login.Role, o.login.Password, "postgres")
 	if o.login.Role == metastore.Bootstrap {
@@ -188,7 +188,7 @@ func (r *real) open(o op) {
 	}()
 }
 
-func (r *real) send(c *client, request metastore.Request) {
+func (r *genuine) send(c *client, request metastore.Request) {
 	if c.conn == nil {
 		c.code = string(metastore.CodeClosed)
 		return
@@ -211,7 +211,7 @@ func (r *real) send(c *client, request metastore.Request) {
 }
 
 // hangup closes the client's end, whatever it waits for.
-func (r *real) hangup(slot int) {
+func (r *genuine) hangup(slot int) {
 	c := r.clients[slot]
 	r.clients[slot] = nil
 	if c.gate != nil {
@@ -230,7 +230,7 @@ func (r *real) hangup(slot int) {
 	}
 }
 
-func (r *real) restart(crash bool) {
+func (r *genuine) restart(crash bool) {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), stuck)
 	defer cancel()
@@ -341,7 +341,7 @@ SELECT format('role %s login=%s inherit=%s createrole=%s', rolname, CASE WHEN ro
 SELECT gid FROM pg_prepared_xacts ORDER BY 1;
 SELECT DISTINCT relation::regclass::text FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND locktype = 'relation' AND relation IN ('duoflow.fence'::regclass, 'w'::regclass)`
 
-func (r *real) membersSQL() string {
+func (r *genuine) membersSQL() string {
 	options := "'false', 'false'"
 	if r.words.version >= 16 {
 		options = "m.inherit_option::text, m.set_option::text"
@@ -352,7 +352,7 @@ func (r *real) membersSQL() string {
 }
 
 // view is what can be seen of the server, in the words of play.view. locked says that somebody may have locked a table.
-func (r *real) view(locked bool) string {
+func (r *genuine) view(locked bool) string {
 	for _, c := range r.clients {
 		if c != nil {
 			c.listen()
@@ -390,14 +390,14 @@ func (r *real) view(locked bool) string {
 	return out.String()
 }
 
-func (r *real) ask(sql string) ([]*pgconn.Result, error) {
+func (r *genuine) ask(sql string) ([]*pgconn.Result, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), stuck)
 	defer cancel()
 	return r.admin.Exec(ctx, sql).ReadAll()
 }
 
 // viewTable does not wait for a lock that somebody has got meanwhile: the next look tells.
-func (r *real) viewTable(out *strings.Builder, table string, locked *pgconn.Result, name string) {
+func (r *genuine) viewTable(out *strings.Builder, table string, locked *pgconn.Result, name string) {
 	if slices.ContainsFunc(locked.Rows, func(row [][]byte) bool { return string(row[0]) == name }) {
 		fmt.Fprintf(out, "%s locked\n", table)
 		return
@@ -413,7 +413,7 @@ func (r *real) viewTable(out *strings.Builder, table string, locked *pgconn.Resu
 	}
 }
 
-func (r *real) viewSessions(out *strings.Builder, result *pgconn.Result) {
+func (r *genuine) viewSessions(out *strings.Builder, result *pgconn.Result) {
 	sessions := map[uint32]slotLine{}
 	holder := r.holder.PID()
 	for _, row := range result.Rows {
@@ -453,7 +453,7 @@ func number(text string) uint32 {
 	return uint32(n)
 }
 
-func (r *real) slotOf(pid uint32) int {
+func (r *genuine) slotOf(pid uint32) int {
 	for i, c := range r.clients {
 		if c != nil && c.pid == pid && pid != 0 {
 			return i
@@ -463,7 +463,7 @@ func (r *real) slotOf(pid uint32) int {
 }
 
 // named puts slots in the place of process ids in an answer.
-func (r *real) named(c *client) string {
+func (r *genuine) named(c *client) string {
 	switch c.last.(type) {
 	case metastore.Unblock:
 		return fmt.Sprint(r.slotsOf(strings.Fields(strings.Trim(c.value, "[]"))))
@@ -477,7 +477,7 @@ func (r *real) named(c *client) string {
 	return c.value
 }
 
-func (r *real) slotsOf(pids []string) []int {
+func (r *genuine) slotsOf(pids []string) []int {
 	var out []int
 	for _, pid := range pids {
 		out = append(out, r.slotOf(number(pid)))

@@ -10,7 +10,7 @@ import (
 // words spells statements as a real server takes them.
 type words struct {
 	version int
-	real    func(metastore.PID) uint32
+	process func(metastore.PID) uint32
 	verify  func(password string) string
 	pause   func() uint64 // the key of a lock that the statement has to pass
 }
@@ -53,9 +53,9 @@ func (w words) sql(statement metastore.Statement) string {
 		}
 		return fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", st.Key)
 	case metastore.Terminate:
-		return fmt.Sprintf("SELECT pg_terminate_backend(%d)", w.real(st.PID))
+		return fmt.Sprintf("SELECT pg_terminate_backend(%d)", w.process(st.PID))
 	case metastore.Cancel:
-		return fmt.Sprintf("SELECT pg_cancel_backend(%d)", w.real(st.PID))
+		return fmt.Sprintf("SELECT pg_cancel_backend(%d)", w.process(st.PID))
 	case metastore.Insert, metastore.Update, metastore.Delete, metastore.Select:
 		return w.rows(statement)
 	case metastore.CreateRole, metastore.AlterRole, metastore.DropRole, metastore.GrantRole, metastore.RevokeRole:
@@ -191,7 +191,7 @@ func (w words) fence(statement metastore.Statement) string {
 	case metastore.Collect:
 		return fmt.Sprintf("SELECT dropped FROM duoflow.collect('%s', '%s', %d, %d)", st.Job, st.Group, st.Keep, st.Most)
 	case metastore.Unblock:
-		return fmt.Sprintf("SELECT pid FROM duoflow.unblock(%d, '%s') WHERE fault = '' ORDER BY 1", w.real(st.PID), st.Application)
+		return fmt.Sprintf("SELECT pid FROM duoflow.unblock(%d, '%s') WHERE fault = '' ORDER BY 1", w.process(st.PID), st.Application)
 	case metastore.Probe:
 		return fmt.Sprintf(`SELECT f.epoch, f.node, f.token, coalesce((SELECT max(r.epoch) FROM duoflow.epoch_roles('%[1]s', '%[2]s') r), 0)
 			FROM duoflow.fence f WHERE f.job = '%[1]s'`, st.Job, st.Group)
