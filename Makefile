@@ -5,7 +5,7 @@
 #
 # Both install what is missing, start every service they need in a folder and on ports of their own, and clean up.
 
-.PHONY: help demo test build lint model sim chaos steady idle versus bench bench-readme bench-parallel bench-etl test-pg dash setup gen fmt clean
+.PHONY: help demo test build lint model mutants sim chaos steady idle versus bench bench-readme bench-parallel bench-etl test-pg dash setup gen fmt clean
 .DEFAULT_GOAL := help
 
 GO_FLAGS := -trimpath -ldflags '-X main.version=$(shell git describe --tags --always --dirty 2>/dev/null || echo devel)'
@@ -46,6 +46,12 @@ model: ## the fence with raft broken, and whether somebody is active in the end,
 	@scripts/setup go model
 	@mkdir -p bin && go build -o bin/model ./node/model
 	@bin/model $(MODEL)
+
+mutants: ## each rule of our own code taken out: what sees it, and after how long (ten minutes); ONLY=REVOKE, OUT=json
+	@scripts/setup go services
+	@for version in 14 15 16 18; do $(SUDO) scripts/test-pg --bin $$version >/dev/null || exit 1; done
+	@mkdir -p bin && go build -o bin/mutants ./scripts/mutants
+	@$(SUDO) bin/mutants -only '$(ONLY)' -o $(or $(OUT),table) $$(git ls-files '*/mutants.txt')
 
 sim: ## SEEDS (1000) clusters in one goroutine each, twice, from seed FROM_SEED (0) on; SEED=n tells the story of one, MUTE=3,5 without these troubles
 	@scripts/setup go

@@ -97,6 +97,22 @@ func TestNoHotLoop(t *testing.T) {
 	}
 }
 
+// TestNothingIsBegunThatIsNotAgreedOn: a leader does not act on what it has proposed.
+func TestNothingIsBegunThatIsNotAgreedOn(t *testing.T) {
+	var log *dropping
+	d := start(t, soleConfig("scheduler"), func(d *daemon) {
+		c := configured()
+		c.Configure.Nodes, c.Configure.Jobs = []lease.Node{{ID: "a"}}, []lease.JobName{"scheduler"}
+		_ = d.log.Propose(context.Background(), c.Encode())
+		log = &dropping{soleLog: d.log}
+		d.replicated = log
+	})
+	d.await("it has proposed, and been refused, three times", func() bool { return log.n.Load() > 3 })
+	if did := d.jobs["scheduler"].history(); did != "clear" {
+		t.Errorf("did %q", did)
+	}
+}
+
 // dropFirst loses the first proposal, which is the configuration.
 type dropFirst struct {
 	*soleLog

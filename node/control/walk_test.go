@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -79,6 +80,24 @@ func TestRandomWalks(t *testing.T) {
 			}
 		}
 	}
+	t.Log(coverage(taken))
+}
+
+// coverage says how often each row was taken in each state; `go test -v -run TestRandomWalks ./node/control` shows it.
+func coverage(taken map[rowIn]int) string {
+	var b strings.Builder
+	b.WriteString("how often each row of table.md was taken\n")
+	for i := range table {
+		var states []string
+		all := 0
+		for _, s := range table[i].from {
+			n := taken[rowIn{i, s}]
+			all += n
+			states = append(states, fmt.Sprintf("%s %d", s, n))
+		}
+		fmt.Fprintf(&b, "%3d %6d  %s (%s)\n", i, all, table[i].say, strings.Join(states, ", "))
+	}
+	return b.String()
 }
 
 // TestRandomWalksRepeat: a machine is a function of its inputs.

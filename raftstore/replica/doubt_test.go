@@ -2,6 +2,7 @@ package replica
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	pb "go.etcd.io/raft/v3/raftpb"
@@ -93,5 +94,21 @@ func TestEndOfDoubtIsDurableFirst(t *testing.T) {
 	}
 	if got := r.State().Doubt; got != "" {
 		t.Errorf("the doubt that ended is back: %s", got)
+	}
+}
+
+// TestInDoubtNobodyCampaigns: a leader that is known to be gone is no reason for one that may have forgotten something.
+func TestInDoubtNobodyCampaigns(t *testing.T) {
+	for _, doubt := range []string{"", "test"} {
+		r := alone(t)
+		step(t, r, &pb.Message{Type: pb.MsgHeartbeat.Enum(), Term: new(uint64(3))})
+		flush(t, r)
+		r.doubt.reason = doubt
+		r.Lost(2)
+		notes, _ := once(t, r)
+		asks := slices.ContainsFunc(notes, func(note string) bool { return strings.HasPrefix(note, "send MsgPreVote") })
+		if asks != (doubt == "") {
+			t.Errorf("with the doubt %q it campaigns: %v (%v)", doubt, asks, notes)
+		}
 	}
 }

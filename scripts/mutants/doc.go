@@ -1,6 +1,6 @@
 // Package main takes one mend at a time out of the code and wants the named test to fail.
 //
-//	mutants [-only WORD] FILE...
+//	mutants [-o table|json] [-only WORD] [-parallel N] FILE...
 //
 // A FILE (mutants.txt beside the code) holds sections such as
 //
@@ -14,5 +14,8 @@
 // minus after a plus begins another place.
 // Each of several tests, with spaces between, must fail. `tags` are build tags. `on` names versions of Postgres, each of which must see the mutant (scripts/test-pg fetches the
 // servers). `package` is the folder of the test when that is not FILE's. Nothing is written to the tree: the compiler gets
-// the changed file as an overlay. Each test must first pass on the code as it is.
+// the changed file as an overlay. Each test must first pass on the code as it is. So the product holds no switch, not even one
+// behind a build tag, that turns a rule off.
+//
+// Exit codes: 0 each was caught, 1 not, 2 usage.
 package main

@@ -7,154 +7,150 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
+type options struct {
+	output, only string
+	parallel     int
+}
+
 func main() {
-	only := flag.String("only", "", "only mutants with this in their name")
+	var o options
+	flag.StringVar(&o.output, "o", "table", "table or json")
+	flag.StringVar(&o.only, "only", "", "only mutants with this in their name")
+	flag.IntVar(&o.parallel, "parallel", 2, "tests at a time")
 	flag.Parse()
-	if err := run(os.Stdout, flag.Args(), *only); err != nil {
+	if (o.output != "table" && o.output != "json") || o.parallel < 1 || flag.NArg() == 0 {
+		fmt.Fprintln(os.Stderr, "mutants: usage: mutants [-o table|json] [-only WORD] [-parallel N] FILE...")
+		os.Exit(2)
+	}
+	if err := run(os.Stdout, flag.Args(), o); err != nil {
 		fmt.Fprintln(os.Stderr, "mutants:", err)
 		os.Exit(1)
 	}
 }
 
+// verdict is what became of one mutant at one test.
+type verdict struct {
+	Mutant string `json:"mutant"`
+	// Of is the changed file.
+	Of string `json:"of"`
+	// By is the test, and the version of Postgres it ran on when that is one of several.
+	By     string `json:"by"`
+	Caught bool   `json:"caught"`
+	// After is how long the test took to see it, in seconds; Took includes the compiler.
+	After float64 `json:"after"`
+	Took  float64 `json:"took"`
+	Why   string  `json:"why,omitempty"`
+}
+
 // run plays the mutants of the files, and returns an error unless each was seen.
-func run(out io.Writer, files []string, only string) error {
-	var all []mutant
+func run(out io.Writer, files []string, o options) error {
+	trials, mutants, err := chosen(files, o.only)
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	verdicts := playAll(trials, o.parallel, func(v verdict) {
+		if o.output == "table" {
+			fmt.Fprintln(out, v)
+		}
+	})
+	missed := 0
+	for _, v := range verdicts {
+		if !v.Caught {
+			missed++
+		}
+	}
+	if err := summarize(out, o.output, verdicts, summary{mutants, len(trials) - missed, missed, time.Since(began).Seconds()}); err != nil {
+		return err
+	}
+	if missed > 0 {
+		return fmt.Errorf("%d mutants were not caught", missed)
+	}
+	return nil
+}
+
+// summary is the whole in figures.
+type summary struct {
+	Mutants int     `json:"mutants"`
+	Caught  int     `json:"caught"`
+	Missed  int     `json:"missed"`
+	Seconds float64 `json:"seconds"`
+}
+
+func summarize(out io.Writer, output string, verdicts []verdict, sum summary) error {
+	if output == "json" {
+		encoder := json.NewEncoder(out)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(struct {
+			Summary summary   `json:"summary"`
+			Runs    []verdict `json:"runs"`
+		}{sum, verdicts})
+	}
+	_, err := fmt.Fprintf(out, "%d mutants: %d caught, %d not, %.0f s\n", sum.Mutants, sum.Caught, sum.Missed, sum.Seconds)
+	return err
+}
+
+func (v verdict) String() string {
+	if !v.Caught {
+		return fmt.Sprintf("%-66s NOT CAUGHT by %s: %s", v.Mutant, v.By, v.Why)
+	}
+	return fmt.Sprintf("%-66s %-62s %6.2f s", v.Mutant, v.By, v.After)
+}
+
+// chosen reads the lists.
+func chosen(files []string, only string) (trials []trial, mutants int, err error) {
 	for _, file := range files {
 		found, err := read(file)
 		if err != nil {
-			return err
+			return nil, 0, err
 		}
-		all = append(all, slices.DeleteFunc(found, func(m mutant) bool { return !strings.Contains(m.name, only) })...)
+		for _, m := range slices.DeleteFunc(found, func(m mutant) bool { return !strings.Contains(m.name, only) }) {
+			mutants++
+			trials = append(trials, m.trials()...)
+		}
 	}
-	if len(all) == 0 {
-		return errors.New("nothing to do: name a mutants.txt")
+	if len(trials) == 0 {
+		return nil, 0, errors.New("nothing to do: name a mutants.txt")
 	}
-	seen, missed := 0, 0
-	sound := map[string]error{}
-	for _, m := range all {
-		for _, r := range m.runs() {
-			began := time.Now()
-			err := r.play(sound)
-			verdict := "seen"
-			if err != nil {
-				verdict = "NOT SEEN: " + err.Error()
-				missed++
-			} else {
-				seen++
+	return trials, mutants, nil
+}
+
+// playAll plays some at a time, and tells each in its order.
+func playAll(trials []trial, parallel int, tell func(verdict)) []verdict {
+	verdicts := make([]verdict, len(trials))
+	ready := make([]chan struct{}, len(trials))
+	for i := range ready {
+		ready[i] = make(chan struct{})
+	}
+	var next int
+	var mu sync.Mutex
+	sound := &soundness{tests: map[string]*sounded{}}
+	var all sync.WaitGroup
+	for range parallel {
+		all.Go(func() {
+			for {
+				mu.Lock()
+				i := next
+				next++
+				mu.Unlock()
+				if i >= len(trials) {
+					return
+				}
+				verdicts[i] = trials[i].judge(sound)
+				close(ready[i])
 			}
-			fmt.Fprintf(out, "%-60s %-2s %s (%s, %.0f s)\n", m.name, r.version, verdict, r.test, time.Since(began).Seconds())
-		}
+		})
 	}
-	fmt.Fprintf(out, "%d seen, %d not seen\n", seen, missed)
-	if missed > 0 {
-		return fmt.Errorf("%d mutants were not seen", missed)
+	for i := range trials {
+		<-ready[i]
+		tell(verdicts[i])
 	}
-	return nil
-}
-
-// trial is a mutant with one of its tests, on one of its servers.
-type trial struct {
-	mutant
-	test, version string
-}
-
-func (m mutant) runs() (all []trial) {
-	for _, test := range m.tests {
-		for _, version := range m.on {
-			all = append(all, trial{m, test, version})
-		}
-	}
-	return all
-}
-
-// play returns nil when the test fails with the mutant and passes without. sound remembers the latter.
-func (r trial) play(sound map[string]error) error {
-	text, err := r.apply()
-	if err != nil {
-		return err
-	}
-	key := strings.Join([]string{r.dir, r.test, r.tags, r.version}, " ")
-	if _, known := sound[key]; !known {
-		_, sound[key] = r.runTest("")
-	}
-	if sound[key] != nil {
-		return fmt.Errorf("the test does not pass without it: %w", sound[key])
-	}
-	work, err := os.MkdirTemp("", "mutants-")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.RemoveAll(work) }()
-	overlay, err := r.overlay(work, text)
-	if err != nil {
-		return err
-	}
-	output, err := r.runTest(overlay)
-	switch {
-	case err == nil:
-		return errors.New("the test passes")
-	case !strings.Contains(output, "--- FAIL: "+r.test):
-		return fmt.Errorf("the test did not run to its end: %w", err)
-	}
-	return nil
-}
-
-// overlay writes what the compiler is to read in place of the file.
-func (m mutant) overlay(work string, text []byte) (string, error) {
-	original, err := filepath.Abs(m.file)
-	if err != nil {
-		return "", err
-	}
-	changed := filepath.Join(work, "changed"+filepath.Ext(m.file))
-	table, err := json.Marshal(map[string]any{"Replace": map[string]string{original: changed}})
-	if err != nil {
-		return "", err
-	}
-	overlay := filepath.Join(work, "overlay.json")
-	return overlay, errors.Join(os.WriteFile(changed, text, 0o600), os.WriteFile(overlay, table, 0o600))
-}
-
-// runTest runs the test; the error holds the end of what it said.
-func (r trial) runTest(overlay string) (string, error) {
-	args := []string{"test", "-count=1", "-timeout=5m", "-run=^" + r.test + "$", "-tags=" + r.tags}
-	if overlay != "" {
-		args = append(args, "-overlay="+overlay)
-	}
-	command := exec.Command("go", append(args, ".")...)
-	command.Dir = r.dir
-	command.Env = os.Environ()
-	if r.version != "" {
-		bin, err := serverBin(r.version)
-		if err != nil {
-			return "", err
-		}
-		command.Env = append(command.Env, "DUOFLOW_PG_BIN="+bin)
-	}
-	output, err := command.CombinedOutput()
-	if err != nil {
-		err = fmt.Errorf("%w: %s", err, output[max(0, len(output)-2000):])
-	} else if strings.Contains(string(output), "no tests to run") {
-		err = errors.New("there is no such test")
-	}
-	return string(output), err
-}
-
-// serverBin finds a server that scripts/test-pg has fetched.
-func serverBin(version string) (string, error) {
-	cache := os.Getenv("DUOFLOW_PG_CACHE")
-	if cache == "" {
-		cache = ".cache/pg"
-	}
-	found, err := filepath.Glob(filepath.Join(cache, version+".*", "bin"))
-	if err != nil || len(found) == 0 {
-		return "", fmt.Errorf("no Postgres %s in %s: scripts/test-pg %s fetches it", version, cache, version)
-	}
-	return filepath.Abs(found[len(found)-1])
+	all.Wait()
+	return verdicts
 }
