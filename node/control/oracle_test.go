@@ -293,7 +293,7 @@ func worded(effects []Effect) []string {
 
 // TestMachineOracle walks both implementations through the same random lives and compares everything they do.
 func TestMachineOracle(t *testing.T) {
-	for seed := range uint64(400) {
+	for seed := range uint64(250) {
 		n := &naive{state: Boot, log: lease.Job{Name: scheduler, Phase: lease.Vacant}}
 		w := &walker{
 			t: t, seed: seed, r: rand.New(rand.NewPCG(seed, 4)), m: newMachineA(false), now: Instant(time.Minute), mild: seed%2 == 0,
