@@ -11,53 +11,69 @@ type fault struct {
 	make func(*cluster) func()
 }
 
-// faults are all kinds of trouble there are. Each returns what mends it; nil when it mends itself.
-var faults = []fault{
-	{"kill a daemon", killDaemon},
-	{"take the power from a host", darken},
-	{"freeze a daemon", freezeDaemon},
-	{"freeze a host", freezeHost},
-	{"cut a host off", cutHost},
-	{"cut one way", cutWay},
-	{"cut a host off from the metastore", blind},
-	{"end a daemon in order", stopDaemon},
-	{"move the job", moveJob},
-	{"freeze a process of the job", freezeProcess},
-	{"restart the metastore", restartServer},
-	{"fail the metastore over", failOver},
-	{"restore the metastore", restore},
-	{"freeze a backend", freezeBackend},
-	{"slow disk", slowDisk},
-	{"full disk", fullDisk},
-	{"power lost in a write", tearDisk},
-	{"another disk", swapDisk},
-	{"step a clock", stepClock},
-	{"slow network", slowNetwork},
+// kinds are all kinds of trouble there are. Each returns what mends it; nil when it mends itself.
+func kinds() []fault {
+	return []fault{
+		{"kill a daemon", killDaemon},
+		{"take the power from a host", darken},
+		{"freeze a daemon", freezeDaemon},
+		{"freeze a host", freezeHost},
+		{"cut a host off", cutHost},
+		{"cut one way", cutWay},
+		{"cut a host off from the metastore", blind},
+		{"end a daemon in order", stopDaemon},
+		{"move the job", moveJob},
+		{"freeze a process of the job", freezeProcess},
+		{"restart the metastore", restartServer},
+		{"fail the metastore over", failOver},
+		{"restore the metastore", restore},
+		{"freeze a backend", freezeBackend},
+		{"slow disk", slowDisk},
+		{"full disk", fullDisk},
+		{"power lost in a write", tearDisk},
+		{"another disk", swapDisk},
+		{"step a clock", stepClock},
+		{"slow network", slowNetwork},
+	}
 }
 
-// chaos makes trouble until an instant.
-func (c *cluster) trouble(end instant) {
-	w := c.w
-	pause := w.span(c.plan.faultLeast, c.plan.faultMost)
-	w.in(pause, nil, func() {
-		if w.now >= end {
-			return
+// trouble makes trouble, again and again until an instant.
+func (c *cluster) trouble() {
+	c.w.in(c.w.span(c.plan.faultLeast, c.plan.faultMost), nil, func() {
+		c.hurt()
+		if c.w.now < c.calmAt {
+			c.trouble()
 		}
-		f := faultNamed(pick(w.rand, c.plan.faults...))
-		c.troubles++
-		if !slices.Contains(c.mute, c.troubles) {
-			c.say("trouble %d: %s", c.troubles, f.name)
-			if mend := f.make(c); mend != nil {
-				w.in(w.span(20*time.Millisecond, 2*c.plan.faultMost), nil, mend)
-			}
-		}
-		c.trouble(end)
 	})
 }
 
+// troubleSoon makes trouble at a moment that matters: just after a fence was taken.
+func (c *cluster) troubleSoon() {
+	if c.w.often(c.plan.eager) {
+		c.w.in(c.w.span(0, 60*time.Millisecond), nil, c.hurt)
+	}
+}
+
+// hurt makes one trouble, unless the time for that is over.
+func (c *cluster) hurt() {
+	w := c.w
+	if w.now >= c.calmAt {
+		return
+	}
+	f := faultNamed(pick(w.rand, c.plan.faults...))
+	c.troubles++
+	if slices.Contains(c.mute, c.troubles) {
+		return
+	}
+	c.say("trouble %d: %s", c.troubles, f.name)
+	if mend := f.make(c); mend != nil {
+		w.in(w.span(20*time.Millisecond, 2*c.plan.faultMost), nil, mend)
+	}
+}
+
 func faultNamed(name string) fault {
-	i := slices.IndexFunc(faults, func(f fault) bool { return f.name == name })
-	return faults[i]
+	all := kinds()
+	return all[slices.IndexFunc(all, func(f fault) bool { return f.name == name })]
 }
 
 func (c *cluster) say(format string, args ...any) { c.w.trace.say(c.w.now, "world", format, args...) }

@@ -22,6 +22,8 @@ type cluster struct {
 	// troubles counts them; those in mute are left out.
 	troubles int
 	mute     []int
+	// calmAt is when there is no more trouble.
+	calmAt instant
 }
 
 func newCluster(w *world, p plan, o Options) *cluster {

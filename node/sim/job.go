@@ -81,7 +81,7 @@ func (j *job) Drain(ctx context.Context, claim fence.Claim) error {
 }
 
 // Adopt writes with the epoch's own role, if the job has something to adopt.
-func (j *job) Adopt(ctx context.Context, claim fence.Claim) error {
+func (j *job) Adopt(ctx context.Context, _ fence.Claim) error {
 	if !j.d.h.c.plan.adopts {
 		return nil
 	}
@@ -103,7 +103,7 @@ func (j *job) write(ctx context.Context, as credentials) error {
 }
 
 // Start makes the process of an epoch, unless it has been given up meanwhile. Once it has begun to be made it is.
-func (j *job) Start(ctx context.Context, claim fence.Claim) error {
+func (j *job) Start(ctx context.Context, _ fence.Claim) error {
 	w, p := j.d.w, &j.d.h.c.plan
 	if w.often(p.startFails) {
 		return fmt.Errorf("%w: no such program", airflowctl.ErrRefused)
@@ -145,7 +145,7 @@ func (j *job) Stop(ctx context.Context, epoch uint64, grace time.Duration) error
 func (j *job) Surrender(ctx context.Context, claim fence.Claim) error { return j.f.release(ctx, claim) }
 
 // Mirror writes the mirror rows as the epoch's own role.
-func (j *job) Mirror(ctx context.Context, claim fence.Claim) error { return j.write(ctx, j.granted) }
+func (j *job) Mirror(ctx context.Context, _ fence.Claim) error { return j.write(ctx, j.granted) }
 
 // Doctor implements node.HostedJob.
 func (j *job) Doctor(context.Context) (fence.Report, error) { return fence.Report{}, nil }

@@ -54,7 +54,6 @@ type link struct {
 	loss  loss
 	// stuckAt is since when something waits; 0 = nothing does.
 	stuckAt instant
-	sent    uint64
 }
 
 // loss is what is still to be said about a closed connection; see raftstore/link.go.

@@ -50,6 +50,8 @@ type oracle struct {
 	owners map[uint64]string
 	// restored are epochs that the row was put back to by hand: until the next take is seen it is behind the roles.
 	restored map[uint64]bool
+	// looked is the epoch of the row when the roles were last looked at.
+	looked uint64
 	// drains are the grants whose drain has ended, starts those that a process was made for.
 	drains, starts map[grant]bool
 	// lastCommit is when each epoch committed last.
@@ -167,6 +169,7 @@ func (o *oracle) taken(row metastore.Row) {
 	}
 	o.row = row
 	o.owners[row.Epoch] = life
+	o.c.troubleSoon()
 }
 
 // members is I2: nobody but the row's epoch has the group.
@@ -178,6 +181,15 @@ func (o *oracle) members(s *metastore.Server) {
 	for _, m := range s.Memberships() {
 		if epoch := o.c.pg.epochOf(m.Member); m.Group == group && epoch != 0 && epoch != row.Epoch {
 			o.fail("I2: epoch %d is a member while the row is at %d", epoch, row.Epoch)
+		}
+	}
+	if row.Epoch == o.looked {
+		return
+	}
+	o.looked = row.Epoch
+	for _, r := range s.Roles() {
+		if epoch := o.c.pg.epochOf(r.Name); r.Login && epoch != 0 && epoch != row.Epoch {
+			o.fail("I2: epoch %d can log in while the row is at %d", epoch, row.Epoch)
 		}
 	}
 }

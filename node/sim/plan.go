@@ -41,6 +41,8 @@ type plan struct {
 	// The trouble: how long, how far apart, and which kinds.
 	chaos, faultLeast, faultMost time.Duration
 	faults                       []string
+	// eager is the probability of one more just after a fence was taken.
+	eager float64
 }
 
 func pick[T any](r *rand.Rand, of ...T) T { return of[r.IntN(len(of))] }
@@ -64,15 +66,15 @@ func drawPlan(r *rand.Rand) plan {
 		locks: pick(r, 0, 0.3), idleMost: pick(r, ms, 50*ms, 500*ms), startLong: r.IntN(2) == 0,
 		thinkLeast: ms, thinkMost: pick(r, 20*ms, 100*ms),
 		snapshotEvery: pick(r, uint64(10), 50, 10_000), keepEntries: pick(r, uint64(0), 5, 100),
-		chaos: 20 * time.Second, faultLeast: 50 * ms, faultMost: pick(r, 500*ms, 2*time.Second, 5*time.Second),
+		chaos: 20 * time.Second, eager: pick(r, 0, 0.5, 0.9), faultLeast: 50 * ms, faultMost: pick(r, 500*ms, 2*time.Second, 5*time.Second),
 	}
-	for _, f := range faults {
+	for _, f := range kinds() {
 		if r.IntN(2) == 0 {
 			p.faults = append(p.faults, f.name)
 		}
 	}
 	if len(p.faults) == 0 {
-		p.faults = []string{faults[0].name}
+		p.faults = []string{kinds()[0].name}
 	}
 	return p
 }

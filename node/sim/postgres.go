@@ -208,7 +208,6 @@ type session struct {
 	// there and back: in one connection nothing overtakes.
 	there, back instant
 	sent        int
-	silentAt    instant // since when nothing was confirmed; 0 = all was
 }
 
 // login opens a session. The calling task waits.

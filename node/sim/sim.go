@@ -58,9 +58,9 @@ func (c *cluster) run() {
 		h.boot()
 	}
 	c.w.until(3 * time.Second)
-	end := c.w.now + c.plan.chaos
-	c.trouble(end)
-	c.pass(end)
+	c.calmAt = c.w.now + c.plan.chaos
+	c.trouble()
+	c.pass(c.calmAt)
 	c.mend()
 	mended := c.w.now
 	c.passUntil(mended+settleWithin, func() bool { return c.oracle.lastCommit[c.oracle.row.Epoch] > mended })

@@ -36,11 +36,10 @@ type actor struct {
 
 // event is something that is to happen, to an actor or, if that is nil, to the world.
 type event struct {
-	at   instant
-	seq  uint64
-	who  *actor
-	do   func()
-	slot int
+	at  instant
+	seq uint64
+	who *actor
+	do  func()
 }
 
 func newWorld(seed uint64, t *trace) *world {
