@@ -31,7 +31,7 @@ demo: ## the demo; CHECK=1 ends by itself and exits non-zero when a figure is wr
 	@mkdir -p bin && go build -o bin/demo ./scripts/demo
 	@$(SUDO) bin/demo $(if $(CHECK),-check) -kills $(KILLS) $(if $(ENGINE),-engine $(ENGINE))
 
-test: ## everything: lint, unit, race, real Postgres, real processes, real Airflow, chaos, demo
+test: ## everything: lint, unit, race, simulator, real Postgres, real processes, real Airflow, Spark, Chromium, chaos, demo; STEPS='lint core' for some
 	@scripts/setup all
 	@$(SUDO) scripts/test $(STEPS)
 
