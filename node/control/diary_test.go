@@ -84,21 +84,22 @@ func (d *diary) noteJob(j lease.Job) {
 			d.silences = append(d.silences, d.real)
 		case lease.CauseExited, lease.CauseHung, lease.CauseStartFailed:
 			d.failures = append(d.failures, d.real)
+		default: // nothing to grow calmer about
 		}
 	}
 	d.job = j
 }
 
 // firstHeard returns whether anybody was heard, and the highest epoch in everybody's first words.
-func (d *diary) firstHeard() (any bool, old lease.Epoch) {
+func (d *diary) firstHeard() (somebody bool, old lease.Epoch) {
 	known := map[lease.NodeID]bool{}
 	for _, e := range d.entries {
 		if b, ok := e.in.(control.Beat); ok && !known[b.From] {
-			known[b.From], any = true, true
+			known[b.From], somebody = true, true
 			old = max(old, b.Said.Epoch, b.Said.Row.Epoch)
 		}
 	}
-	return any, old
+	return somebody, old
 }
 
 // picture is what is known of a node.

@@ -170,6 +170,7 @@ func (n *naive) advance() {
 		n.enter(Active)
 	case Stopping:
 		n.gone()
+	default: // these wait for no effect
 	}
 }
 
@@ -269,6 +270,7 @@ func (n *naive) tick() {
 		if n.ours() && (n.log.Epoch <= n.epoch || n.empty) && n.now >= n.tellAt {
 			n.tell()
 		}
+	default: // time does not matter
 	}
 }
 
