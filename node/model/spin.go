@@ -85,7 +85,10 @@ func (s search) compile(ctx context.Context, dir string) error {
 	if said, err := command(ctx, dir, "spin", append(s.definitions(), "-a", s.model)...); err != nil || strings.Contains(said, "Error:") {
 		return errors.Join(err, errors.New(said))
 	}
-	flags := []string{"-O2", "-w", "-o", "pan", "pan.c"}
+	flags := []string{"-w", "-o", "pan", "pan.c"}
+	if s.breaks == kept {
+		flags = append(flags, "-O2") // a mutant is found sooner than it is optimized
+	}
 	switch {
 	case s.live():
 		flags = append(flags, "-DNFAIR=4")
