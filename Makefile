@@ -48,8 +48,7 @@ model: ## the fence with raft broken, and whether somebody is active in the end,
 	@bin/model $(MODEL)
 
 mutants: ## each rule of our own code taken out: what sees it, and after how long (ten minutes); ONLY=REVOKE, OUT=json
-	@scripts/setup go services
-	@for version in 14 15 16 18; do $(SUDO) scripts/test-pg --bin $$version >/dev/null || exit 1; done
+	@scripts/setup go services mutants
 	@mkdir -p bin && go build -o bin/mutants ./scripts/mutants
 	@$(SUDO) bin/mutants -only '$(ONLY)' -o $(or $(OUT),table) $$(git ls-files '*/mutants.txt')
 
