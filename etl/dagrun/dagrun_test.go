@@ -19,7 +19,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func start(t *testing.T, change func(*dagrun.Config)) (*dagruntest.Server, *dagrun.Client) {
 	t.Helper()
 	s := dagruntest.Start(t)
-	s.Do = func(ctx context.Context, _ dagrun.Run) []dagrun.Task { return nil }
+	s.Do = func(context.Context, dagrun.Run) []dagrun.Task { return nil }
 	c := dagrun.Config{Endpoint: s.URL + "/", DAG: dagruntest.DAG, Username: dagruntest.User, Password: dagruntest.Password}
 	if change != nil {
 		change(&c)
