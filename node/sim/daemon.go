@@ -133,6 +133,7 @@ func (d *daemon) left() {
 	if d.quit && !d.dead && d.loop.Left() {
 		d.say("has left")
 		d.die(false)
+		d.w.in(d.w.span(500*time.Millisecond, 5*time.Second), nil, d.h.up) // somebody starts it again
 	}
 }
 

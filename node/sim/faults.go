@@ -10,8 +10,6 @@ type faulty struct {
 	noDrain bool
 	// drainsOnce: they are sent a signal, and nobody waits until they are gone.
 	drainsOnce bool
-	// sharedService: all lives of a host read their credentials from one file.
-	sharedService bool
 	// noClear: what an earlier daemon left is let be.
 	noClear bool
 	// noWait: an epoch is given back before its tree is empty.
@@ -37,9 +35,8 @@ var wrongs = map[string]wrong{
 	"no guard":              {faulty{take: []metastore.Part{metastore.Guarding, metastore.Ahead}}, 55},
 	"no drain":              {faulty{noDrain: true}, 0},
 	"drain without waiting": {faulty{drainsOnce: true}, 71},
-	"shared service file":   {faulty{sharedService: true}, 0},
 	"no clear":              {faulty{noClear: true}, 5},
-	"stop without waiting":  {faulty{noWait: true}, 0},
+	"stop without waiting":  {faulty{noWait: true}, 195},
 	"token kept":            {faulty{keepsToken: true}, 0},
 	"adoption for ever":     {faulty{adoptsForEver: true}, 1313},
 }

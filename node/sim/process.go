@@ -76,11 +76,7 @@ func (p *process) work() {
 // login is how the process logs in this time.
 func (p *process) login() metastore.Login {
 	w, plan := p.h.c.w, &p.h.c.plan
-	as := p.as
-	if p.h.c.faulty.sharedService && !p.thief && p.h.daemon.job != nil {
-		as = p.h.daemon.job.granted
-	}
-	l := as.login()
+	l := p.as.login()
 	l.Asynchronous, l.LockTimeout = plan.asynchronous, time.Second // lock_timeout, or the deadlock detector
 	if w.often(plan.setRole) {
 		l.As = group

@@ -48,6 +48,9 @@ func TestSeeds(t *testing.T) {
 	began := cpu()
 	for seed := from; seed < from+count; seed++ {
 		all.add(check(t, seed))
+		if all.worlds%1000 == 0 && all.worlds < int(count) {
+			t.Log("so far: " + all.line(cpu()-began))
+		}
 		if all.broken >= 3 {
 			break
 		}
