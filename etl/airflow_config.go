@@ -41,9 +41,9 @@ func (a Airflow) check(c *Config, want func(string, bool, string, ...any)) {
 		want("airflow.endpoint", a.Endpoint == "", "is for driver airflow")
 	case DriverAirflow:
 		_, err := dagrun.New(dagrun.Config{Endpoint: a.Endpoint, DAG: a.DAG})
-		want("airflow", err == nil, "%v", err)
+		want("airflow.endpoint", err == nil, "%v", err)
 		want("airflow.connection", connectionName.MatchString(a.Connection), "%q: letters, digits, _, - and . only", a.Connection)
-		want("airflow", (a.UsernameEnv == "") == (a.PasswordEnv == ""), "username_env and password_env, or neither")
+		want("airflow.username_env", (a.UsernameEnv == "") == (a.PasswordEnv == ""), "this and password_env, or neither")
 		want("load.dsn_env", c.Load.DSNEnv == "", "is for driver builtin: the tasks get the login that duoflowd gives the job, epoch by epoch")
 	default:
 		want("driver", false, "%q is unknown; there are %s and %s", c.Driver, DriverBuiltin, DriverAirflow)

@@ -67,7 +67,7 @@ quality: {max_bad_rows: 2}
 	if !errors.As(err, &p) {
 		t.Fatalf("%v, want Problems", err)
 	}
-	for _, key := range []string{"pipline: unknown key", "driver: airflow", "source.kind", "source.window.from", "stages: want keys", "engine.kind: \"sparrow\" is unknown", "engine.spark: master: \"yarn\"",
+	for _, key := range []string{"pipline: unknown key", "airflow.endpoint", "source.kind", "source.window.from", "stages: want keys", "engine.kind: \"sparrow\" is unknown", "engine.spark: master: \"yarn\"",
 		"engine.threads", "load.cell", "load.readers: want a list", "quality.max_bad_rows"} {
 		if !slices.ContainsFunc(p.List, func(line string) bool { return strings.HasPrefix(line, key) }) {
 			t.Errorf("nothing about %q in\n%v", key, err)
@@ -75,6 +75,17 @@ quality: {max_bad_rows: 2}
 	}
 	if len(p.List) != 11 {
 		t.Errorf("%d problems, want 11: one mistake is one problem\n%v", len(p.List), err)
+	}
+	for text, want := range map[string]string{
+		"driver: crontab":                                                       "there are builtin and airflow",
+		"airflow: {endpoint: http://airflow}":                                   "is for driver airflow",
+		"driver: airflow\nload: {dsn_env: DSN}":                                 "load.dsn_env: is for driver builtin",
+		"driver: airflow\nairflow: {username_env: U}":                           "airflow.username_env: this and password_env, or neither",
+		"driver: airflow\nairflow: {endpoint: http://airflow, connection: a/b}": "airflow.connection",
+	} {
+		if _, err := ParseConfig([]byte(text), "/"); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", text, err, want)
+		}
 	}
 	if _, err := ParseConfig([]byte("load: {dsn: \"postgres://u:hidden@h\"\n"), "/"); err == nil || strings.Contains(err.Error(), "hidden") {
 		t.Errorf("broken text: %v; want an error that does not quote it", err)

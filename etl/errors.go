@@ -21,6 +21,8 @@ var (
 	ErrPartial = errors.New("some chunks are not done")
 	// ErrNotDone: a step was asked for whose predecessor is not done.
 	ErrNotDone = errors.New("the step before is not done")
+	// ErrNotYet: somebody only looked whether a step is done, and it is not.
+	ErrNotYet = errors.New("not done yet")
 )
 
 // Exit codes of duoetl. Scripts depend on them, so they never change.

@@ -19,7 +19,7 @@ type Selection struct {
 	Only   string // one step; those before it must be done
 	Force  bool   // chunks that are up to date too
 	Accept bool   // a chunk that has shrunk by more than half
-	Look   bool   // only tell whether Only is done: ErrNotDone if not. Nothing is written
+	Look   bool   // only tell whether Only is done: ErrNotYet if not. Nothing is written
 }
 
 // States of a chunk, in a plan and in a report.

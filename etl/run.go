@@ -251,7 +251,7 @@ func (r *Report) verdict(failures []error, ended error) error {
 		all = append([]error{ended}, failures...)
 	}
 	for _, err := range failures {
-		gated, early = gated && gate(err), early && errors.Is(err, ErrNotDone)
+		gated, early = gated && gate(err), early && errors.Is(err, ErrNotYet)
 	}
 	if len(all) == 0 {
 		return nil

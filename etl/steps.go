@@ -49,11 +49,14 @@ func (r *run) steps() []step {
 		{StepIngest, r.findIngest, r.ingest},
 		{StepAggregate, r.findSums, r.aggregate},
 		{StepLoad, r.loaded, r.load},
-		{StepPublish, never, r.publish},
+		{StepPublish, r.findPublish, r.publish},
 	}
 }
 
-func never(context.Context, *work, *warehouse.Entry) (bool, error) { return false, nil }
+// findPublish is for who looks: the plan has asked for the mark already, and a run comes here only where it is not, or by force.
+func (r *run) findPublish(_ context.Context, w *work, _ *warehouse.Entry) (bool, error) {
+	return r.selection.Look && w.planned.State == ChunkUnchanged, nil
+}
 
 // take brings a chunk through a step. Every write to the ledger is fenced, so a run whose epoch is over ends here at the
 // latest, before it commits a manifest.
@@ -63,7 +66,10 @@ func (r *run) take(ctx context.Context, w *work, s step) error {
 	if err != nil || found {
 		return err
 	}
-	if r.selection.Look || (r.selection.Only != "" && r.selection.Only != s.name) {
+	if r.selection.Look {
+		return fmt.Errorf("%w: %s of %s", ErrNotYet, s.name, w.chunk)
+	}
+	if r.selection.Only != "" && r.selection.Only != s.name {
 		return fmt.Errorf("%w: %s of %s", ErrNotDone, s.name, w.chunk)
 	}
 	if err := r.p.target.Note(ctx, e); err != nil {

@@ -55,7 +55,7 @@ func TestAConfigurationSaysAllThatIsWrong(t *testing.T) {
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	duoetl(t, "run", "--config", path).want(t, etl.ExitUsage, "drivers: unknown key", `airflow: endpoint "" is not like https://host:8080`, "there are duckdb and spark",
+	duoetl(t, "run", "--config", path).want(t, etl.ExitUsage, "drivers: unknown key", `airflow.endpoint: "" is not like https://host:8080`, "there are duckdb and spark",
 		"2018 ends before 2019 begins", "stages.gcs.bucket: missing", "stages.s3.part_size")
 	duoetl(t, "run", "--config", path+"x").want(t, etl.ExitFailed, "read configuration")
 }

@@ -173,8 +173,8 @@ func newStep(a *app) *cobra.Command {
 	cmd := a.runner(&cobra.Command{
 		Use: "step NAME --chunk CHUNK", Short: "Do one step of chunks whose steps before it are done", Args: cobra.ExactArgs(1),
 		Long: "Step is for workflows that order the steps themselves. The steps are " + strings.Join(etl.Steps(), ", ") + `.
-The exit code is 5 if a step before it is not done. With --look nothing is done or written, and no epoch is needed:
-0 says that the step is done for the source as it is now, 5 that it is not.`,
+With --look nothing is done or written, and no epoch is needed: exit code 0 says that the step is done for the source as
+it is now, 5 that it is not.`,
 		Example: example("duoetl step copy --chunk 2018", "duoetl step ingest --chunk 2018 --look"),
 	}, func(s *etl.Selection, args []string) error {
 		if !slices.Contains(etl.Steps(), args[0]) {

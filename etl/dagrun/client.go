@@ -49,10 +49,10 @@ const (
 func New(c Config) (*Client, error) {
 	base, err := url.Parse(c.Endpoint)
 	if err != nil || base.Host == "" || (base.Scheme != "http" && base.Scheme != "https") {
-		return nil, fmt.Errorf("endpoint %q is not like https://host:8080", c.Endpoint)
+		return nil, fmt.Errorf("%q is not like https://host:8080", c.Endpoint)
 	}
 	if base.User != nil {
-		return nil, errors.New("the endpoint must not hold a password") // it would be shown
+		return nil, errors.New("an address must not hold a password") // it would be shown
 	}
 	if c.DAG == "" {
 		return nil, errors.New("no DAG is named")
