@@ -135,6 +135,7 @@ func (w *dagWorld) holdRun(step, chunk string) (reached chan struct{}, looked fu
 
 func TestADAGDoesTheSteps(t *testing.T) {
 	w := newDAGWorld(t)
+	defer w.airflow.Stop() // before what it uses is closed
 	w.files(200, 2017, 2018)
 	report := w.want(etl.ExitOK, 2, 0, 0)
 	if got := w.steps(); len(got) != 2*len(etl.Steps()) {
@@ -180,6 +181,7 @@ func TestADAGDoesTheSteps(t *testing.T) {
 // TestTheNextEpochFollowsTheSameRun: the first one is told to end while the run is on.
 func TestTheNextEpochFollowsTheSameRun(t *testing.T) {
 	w := newDAGWorld(t)
+	defer w.airflow.Stop() // before what it uses is closed
 	w.files(200, 2017, 2018)
 	reached, looked := w.holdRun(etl.StepLoad, "2018")
 	ctx, die := context.WithCancel(t.Context())
@@ -210,6 +212,7 @@ func TestTheNextEpochFollowsTheSameRun(t *testing.T) {
 // TestARunOfAnotherNameIsFollowedFirst: somebody has triggered it by hand.
 func TestARunOfAnotherNameIsFollowedFirst(t *testing.T) {
 	w := newDAGWorld(t)
+	defer w.airflow.Stop() // before what it uses is closed
 	w.files(200, 2017, 2018)
 	client, err := dagrun.New(dagrun.Config{Endpoint: w.airflow.URL, DAG: dagruntest.DAG, Username: dagruntest.User, Password: dagruntest.Password})
 	if err != nil {
@@ -234,6 +237,7 @@ func TestARunOfAnotherNameIsFollowedFirst(t *testing.T) {
 
 func TestWhatFailsInADAG(t *testing.T) {
 	w := newDAGWorld(t)
+	defer w.airflow.Stop() // before what it uses is closed
 	w.files(200, 2018)
 	// One chunk has no file: the other is done, another run may do it.
 	w.want(etl.ExitPartial, 1, 0, 1, "chunk 2017", "extract", "not found")
@@ -255,6 +259,7 @@ func TestWhatFailsInADAG(t *testing.T) {
 
 func TestADAGIsForAnEpoch(t *testing.T) {
 	w := newDAGWorld(t)
+	defer w.airflow.Stop() // before what it uses is closed
 	w.files(200, 2017, 2018)
 	w.before = func(string, string) { w.exec("UPDATE duoflow.fence SET epoch = 2, node = 'b'") }
 	w.want(etl.ExitFenced, 0, 0, 0, "epoch 2")

@@ -34,6 +34,8 @@ type gateway struct {
 	back    *posix.Posix
 	socket  string // abstract: no file, no limit on the length of Dir
 	workDir string // where the process was: posix changes to its folder and names files from there
+
+	transport *http.Transport // the proxy's
 }
 
 // newS3 opens the folder and makes the buckets.
@@ -58,6 +60,7 @@ func newS3(ctx context.Context, dir string, c Config) (*gateway, error) {
 		return nil, fmt.Errorf("s3: %w", err)
 	}
 	g := &gateway{config: c, dir: objects, back: back, workDir: workDir, socket: "@duoflow-sandbox-" + rand.Text()}
+	g.transport = transportTo(g.socket)
 	if err := g.makeBuckets(ctx); err != nil {
 		back.Shutdown()
 		return nil, errors.Join(err, os.Chdir(workDir))
@@ -87,6 +90,9 @@ func (g *gateway) makeBuckets(ctx context.Context) error {
 // run serves on the socket until the context ends; up is closed once it answers.
 func (g *gateway) run(ctx context.Context, up chan<- struct{}) error {
 	root := auth.Account{Access: g.config.AccessKey, Secret: g.config.SecretKey, Role: auth.RoleAdmin}
+	// A connection that was dialed for a request which another one then served has never said anything, and versitygw would wait for it.
+	defer g.transport.CloseIdleConnections()
+	defer context.AfterFunc(ctx, g.transport.CloseIdleConnections)()
 	err := embedgw.RunVersityGW(ctx, g.back, &embedgw.Config{
 		RootUserAccess: g.config.AccessKey, RootUserSecret: g.config.SecretKey, Region: Region, Ports: []string{g.socket},
 		// Without a limit of each of these three versitygw does not start.
@@ -114,24 +120,29 @@ func readOut(c fiber.Ctx) error {
 	return err
 }
 
+// transportTo is the proxy's, to a socket.
+func transportTo(socket string) *http.Transport {
+	dialer := net.Dialer{Timeout: 5 * time.Second}
+	return &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dialer.DialContext(ctx, "unix", socket)
+		},
+		DisableCompression:  true, // or the transport would unpack what the client wants packed
+		MaxIdleConnsPerHost: 64,
+		IdleConnTimeout:     time.Minute,
+		WriteBufferSize:     256 << 10,
+		ReadBufferSize:      256 << 10,
+	}
+}
+
 // proxy hands requests on as they came: the Host header is part of what the client signed.
 func (g *gateway) proxy() http.Handler {
-	dialer := net.Dialer{Timeout: 5 * time.Second}
 	return &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(&url.URL{Scheme: "http", Host: "s3"})
 			r.Out.Host = r.In.Host
 		},
-		Transport: &http.Transport{
-			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-				return dialer.DialContext(ctx, "unix", g.socket)
-			},
-			DisableCompression:  true, // or the transport would unpack what the client wants packed
-			MaxIdleConnsPerHost: 64,
-			IdleConnTimeout:     time.Minute,
-			WriteBufferSize:     256 << 10,
-			ReadBufferSize:      256 << 10,
-		},
+		Transport:  g.transport,
 		BufferPool: newBuffers(),
 		ErrorHandler: func(_ http.ResponseWriter, r *http.Request, err error) {
 			g.config.Logger.Debug("s3 request lost", "call", s3Call(r), "err", err)

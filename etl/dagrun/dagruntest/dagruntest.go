@@ -28,8 +28,9 @@ type Server struct {
 	// Do is what a run does, in a goroutine of its own, when it is triggered or cleared; it returns the tasks that failed.
 	Do func(context.Context, dagrun.Run) []dagrun.Task
 
-	ctx   context.Context
-	tasks sync.WaitGroup
+	ctx    context.Context
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup
 
 	mu          sync.Mutex
 	token       string
@@ -44,19 +45,24 @@ type run struct {
 	failed []dagrun.Task
 }
 
-// Start starts a server that ends with the test.
+// Start starts a server that ends with the test; what its runs use has to end later than Stop.
 func Start(t *testing.T) *Server {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &Server{ctx: ctx, token: "first", connections: map[string]map[string]any{}}
+	s := &Server{ctx: ctx, cancel: cancel, token: "first", connections: map[string]map[string]any{}}
 	server := httptest.NewServer(http.HandlerFunc(s.serve))
 	s.URL = server.URL
 	t.Cleanup(func() {
-		cancel()
-		s.tasks.Wait()
+		s.Stop()
 		server.Close()
 	})
 	return s
+}
+
+// Stop ends the runs and waits for them.
+func (s *Server) Stop() {
+	s.cancel()
+	s.tasks.Wait()
 }
 
 // Expire makes all tokens that were given void.
