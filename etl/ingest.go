@@ -172,8 +172,7 @@ func (r *run) keep(ctx context.Context, w *work, table *tile.Table, e *warehouse
 		if len(small.text) == 0 {
 			continue
 		}
-		crc := crc32.Checksum(small.text, crc32.MakeTable(crc32.Castagnoli))
-		o, err := r.p.store.Put(ctx, objects.StepKey(StepIngest, w.chunk, crc, int64(len(small.text)), small.ext), small.text)
+		o, err := r.p.putSmall(ctx, StepIngest, w, small.ext, small.text)
 		if err != nil {
 			return err
 		}
@@ -181,6 +180,12 @@ func (r *run) keep(ctx context.Context, w *work, table *tile.Table, e *warehouse
 	}
 	w.made, err = r.commit(ctx, m, e)
 	return err
+}
+
+// putSmall writes an object that a step makes of a chunk, under the name of its content.
+func (p *Pipeline) putSmall(ctx context.Context, step string, w *work, ext string, content []byte) (objects.Object, error) {
+	crc := crc32.Checksum(content, crc32.MakeTable(crc32.Castagnoli))
+	return p.store.Put(ctx, objects.StepKey(step, w.chunk, crc, int64(len(content)), ext), content)
 }
 
 // counter counts what is written.

@@ -83,8 +83,7 @@ func (r *run) keepSums(ctx context.Context, w *work, e *warehouse.Entry) error {
 	if err != nil {
 		return err
 	}
-	crc := crc32.Checksum(packed, crc32.MakeTable(crc32.Castagnoli))
-	o, err := r.p.store.Put(ctx, objects.StepKey(StepAggregate, w.chunk, crc, int64(len(packed)), ".csv"+extSums), packed)
+	o, err := r.p.putSmall(ctx, StepAggregate, w, ".csv"+extSums, packed)
 	if err != nil {
 		return err
 	}

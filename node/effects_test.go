@@ -79,8 +79,9 @@ func (l *dropping) Propose(context.Context, []byte) error {
 	return raftstore.ErrDropped
 }
 
-// TestNoHotLoop: what the log drops is proposed again, but not without a pause.
-func TestNoHotLoop(t *testing.T) {
+// startDropping starts a daemon whose log is configured and takes nothing any more.
+func startDropping(t *testing.T) (*daemon, *dropping) {
+	t.Helper()
 	var log *dropping
 	d := start(t, soleConfig("scheduler"), func(d *daemon) {
 		c := configured()
@@ -89,6 +90,12 @@ func TestNoHotLoop(t *testing.T) {
 		log = &dropping{soleLog: d.log}
 		d.replicated = log
 	})
+	return d, log
+}
+
+// TestNoHotLoop: what the log drops is proposed again, but not without a pause.
+func TestNoHotLoop(t *testing.T) {
+	d, log := startDropping(t)
 	d.await("it proposes", func() bool { return log.n.Load() > 0 })
 	before := log.n.Load()
 	time.Sleep(500 * time.Millisecond)
@@ -99,14 +106,7 @@ func TestNoHotLoop(t *testing.T) {
 
 // TestNothingIsBegunThatIsNotAgreedOn: a leader does not act on what it has proposed.
 func TestNothingIsBegunThatIsNotAgreedOn(t *testing.T) {
-	var log *dropping
-	d := start(t, soleConfig("scheduler"), func(d *daemon) {
-		c := configured()
-		c.Configure.Nodes, c.Configure.Jobs = []lease.Node{{ID: "a"}}, []lease.JobName{"scheduler"}
-		_ = d.log.Propose(context.Background(), c.Encode())
-		log = &dropping{soleLog: d.log}
-		d.replicated = log
-	})
+	d, log := startDropping(t)
 	d.await("it has proposed, and been refused, three times", func() bool { return log.n.Load() > 3 })
 	if did := d.jobs["scheduler"].history(); did != "clear" {
 		t.Errorf("did %q", did)
