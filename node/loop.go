@@ -93,7 +93,7 @@ func (n *Node) deliver(parts context.Context, now control.Instant) {
 		news = news || l.beat == nil
 	}
 	if news {
-		n.paint(now)
+		n.paint(now, true)
 	}
 }
 
@@ -102,11 +102,12 @@ func (n *Node) tick(parts context.Context, now control.Instant) {
 	n.deliver(parts, now)
 	n.log.Tick(n.ticksDue(now))
 	n.step(parts, now, letter{input: control.Tick{}})
-	if now >= n.beatAt {
+	beat := now >= n.beatAt
+	if beat {
 		n.beatAt = now.Add(nextBeat(n.machine.Wall(), beatEvery))
 		n.sendBeat(now)
 	}
-	n.paint(now)
+	n.paint(now, beat)
 }
 
 // step gives one input to the machines it concerns, and has their effects carried out.
