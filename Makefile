@@ -103,7 +103,7 @@ bench-etl: ## the lightning pipeline over YEARS (34) of synthetic tiles of real 
 	@mkdir -p bin .run && go build -o bin/ ./cmd/duoetl ./cmd/duosandbox ./scripts/benchetl/part ./scripts/benchetl
 	@$(SUDO) bin/benchetl -years $(YEARS) -engine $(ENGINE) -runs 5 -long $(LONG) $(if $(filter 34,$(YEARS)),-out $(ETL_OUT) -readme $(ETL_DOC),-out .run/benchetl-$(ENGINE).json)
 
-test-pg: ## the fence on PostgreSQL 14 to 18, and behind PgBouncer
+test-pg: ## the fence, and the simulated Postgres beside the real one, on PostgreSQL 14 to 18; the fence behind PgBouncer too
 	@scripts/setup services
 	@$(SUDO) scripts/test-pg
 
