@@ -18,7 +18,7 @@ func restartServer(c *cluster) func() {
 	if c.w.often(0.5) {
 		c.say("the metastore crashes")
 		lose := c.w.often(0.5)
-		pg.do(func(s *metastore.Server) { s.Crash(lose) })
+		pg.crash(lose)
 		c.oracle.reread()
 	} else {
 		c.say("the metastore is shut down")
@@ -34,7 +34,7 @@ func (pg *postgres) start() {
 		return
 	}
 	if len(s.Activity()) > 0 { // it does not get done with a fast shutdown
-		pg.do(func(s *metastore.Server) { s.Crash(false) })
+		pg.crash(false)
 	}
 	pg.c.say("the metastore is back")
 	pg.do((*metastore.Server).Start)
@@ -49,7 +49,7 @@ func failOver(c *cluster) func() {
 	}
 	c.say("the primary of the metastore is gone")
 	c.oracle.count.servers++
-	pg.do(func(s *metastore.Server) { s.Crash(false) })
+	pg.crash(false)
 	upTo := c.oracle.replicated
 	if !c.plan.synchronous {
 		upTo = old.LastLSN() - min(old.LastLSN(), metastore.LSN(c.w.rand.IntN(4)))
@@ -75,7 +75,7 @@ func restore(c *cluster) func() {
 	if !s.Up() {
 		return nil
 	}
-	pg.do(func(s *metastore.Server) { s.Crash(false) })
+	pg.crash(false)
 	back := metastore.LSN(c.w.rand.IntN(30))
 	at := max(s.LastLSN()-min(s.LastLSN(), back), pg.filled)
 	c.say("the metastore is restored to %d of %d", at, s.LastLSN())

@@ -29,7 +29,9 @@ type postgres struct {
 	sessions map[metastore.PID]*session
 	// life counts servers: sessions of one before are gone.
 	life int
-	wake *event
+	// crashes counts those of all servers: a log may have lost its end with each.
+	crashes int
+	wake    *event
 	// replicating: the standby's word on what it has is under way.
 	replicating bool
 	roles       map[string]uint64
@@ -158,19 +160,26 @@ func (pg *postgres) replicate() {
 	if !pg.c.plan.synchronous || pg.replicating || s.LastLSN() == 0 {
 		return
 	}
-	upTo, life := s.LastLSN(), pg.life
+	upTo, life, crashes := s.LastLSN(), pg.life, pg.crashes
 	if upTo <= pg.c.oracle.replicated {
 		return
 	}
 	pg.replicating = true
 	pg.w.in(pg.w.span(100*time.Microsecond, pg.c.plan.replicaMost), nil, func() {
 		pg.replicating = false
-		if life != pg.life {
+		if life != pg.life || crashes != pg.crashes { // of a log that ends elsewhere now
+			pg.do(func(*metastore.Server) {})
 			return
 		}
 		pg.c.oracle.replicated = upTo
 		pg.do(func(s *metastore.Server) { s.Replicated(upTo) })
 	})
+}
+
+// crash kills the server; with lose, what was committed and not on its disk is gone.
+func (pg *postgres) crash(lose bool) {
+	pg.crashes++
+	pg.do(func(s *metastore.Server) { s.Crash(lose) })
 }
 
 // epochOf reads the epoch off the name of a role; 0 = it is no epoch's.
