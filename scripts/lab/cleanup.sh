@@ -18,4 +18,5 @@ for host; do
   [ -e "/sys/class/net/$bridge-$host" ] && ip link del "$bridge-$host"
 done
 [ -e "/sys/class/net/$bridge" ] && ip link del "$bridge"
+nft delete table netdev "relay_${bridge}_r" 2>/dev/null # the hub's, of a relay that was killed
 exit 0

@@ -18,6 +18,7 @@ type Options struct {
 	Logger *slog.Logger // nil = discard
 
 	Loopback bool // no network namespaces, as where they cannot be made
+	Relay    bool // Net.Disturb works
 }
 
 // Lab is a set of hosts on one network. Services and nodes are started on it by its other methods,
@@ -137,7 +138,7 @@ func (l *Lab) Down(ctx context.Context) error {
 		errs = append(errs, l.top.close())
 	}
 	if l.Net != nil {
-		l.Net.close()
+		errs = append(errs, l.Net.close())
 	}
 	errs = append(errs, l.claim.release())
 	l.claim = nil

@@ -30,6 +30,7 @@ type Net struct {
 	hosts []string // without the hub
 	real  bool
 	dirs  map[string]*os.File // network namespaces, by host
+	bad   *badNetwork         // nil without Options.Relay
 }
 
 // newNet makes the bridge and one namespace per host, or falls back to loopback addresses.
@@ -39,12 +40,15 @@ func newNet(ctx context.Context, c *claim, options Options) *Net {
 		return n
 	}
 	err := n.build(ctx)
+	if err == nil && options.Relay {
+		n.bad, err = n.startRelay(ctx)
+	}
 	if err == nil {
 		n.real = true
 		return n
 	}
 	options.Logger.Warn("no network namespaces here; hosts get loopback addresses and cannot be cut off", "err", err)
-	n.close()
+	_ = n.close()
 	return n
 }
 
@@ -109,11 +113,13 @@ func (n *Net) buildHost(ctx context.Context, host string) error {
 	return n.nft(ctx, host, cutTable)
 }
 
-func (n *Net) close() {
+func (n *Net) close() error {
+	err := n.bad.stop()
 	for _, dir := range n.dirs {
 		dir.Close()
 	}
 	clear(n.dirs)
+	return err
 }
 
 // enter moves the calling thread, which must be locked and never unlocked, to the host. It is not
