@@ -24,7 +24,7 @@ type stage struct {
 
 func newStage(ctx context.Context, progress io.Writer) (*stage, error) {
 	fmt.Fprintln(progress, "chaos: setting up hosts, Postgres and three nodes")
-	set, err := probe.SetUp(ctx)
+	set, err := probe.SetUp(ctx, probe.Options{})
 	if err != nil {
 		return nil, err
 	}

@@ -1,4 +1,4 @@
-// Package probe sets up the cluster that the chaos run and the steady run look at: three nodes, the program in the folder
+// Package probe sets up the cluster that the robustness run and the steady run look at: three nodes, the program in the folder
 // writer as their job, the table that it fills, and a metastore that keeps the order of its commits.
 package probe
 
@@ -12,6 +12,7 @@ import (
 
 	"github.com/duoflow/duoflow/scripts/commitorder"
 	"github.com/duoflow/duoflow/scripts/lab"
+	"github.com/duoflow/duoflow/scripts/probe/journal"
 )
 
 const (
@@ -27,6 +28,7 @@ CREATE TABLE public.probe (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   node text NOT NULL, epoch bigint NOT NULL, pid int NOT NULL, seq bigint NOT NULL,
   at timestamptz NOT NULL DEFAULT clock_timestamp());
+CREATE INDEX ON public.probe(at);
 GRANT SELECT, INSERT ON public.probe TO airflow`
 
 // Stage is the cluster with its lab and its metastore.
@@ -37,17 +39,22 @@ type Stage struct {
 	Pool    *pgxpool.Pool // of the administrator
 }
 
+// Options say what is set up; the zero value is all that a cluster needs.
+type Options struct {
+	Journal string // folder for the journals of the job's processes; "" = they keep none
+}
+
 // SetUp makes all of it on hosts a, b and t and starts no node. The caller closes it.
-func SetUp(ctx context.Context) (*Stage, error) {
+func SetUp(ctx context.Context, options Options) (*Stage, error) {
 	s := &Stage{}
-	if err := s.build(ctx); err != nil {
+	if err := s.build(ctx, options); err != nil {
 		s.Close()
 		return nil, err
 	}
 	return s, nil
 }
 
-func (s *Stage) build(ctx context.Context) error {
+func (s *Stage) build(ctx context.Context, options Options) error {
 	var err error
 	if s.Lab, err = lab.Up(ctx, lab.Options{Hosts: []string{"a", "b", "t"}}); err != nil {
 		return err
@@ -65,9 +72,11 @@ func (s *Stage) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.Cluster, err = s.Lab.NewCluster(ctx, s.Store, lab.ClusterOptions{
-		Jobs: map[string]lab.Job{Job: {Kind: "command", Command: []string{writer}}},
-	})
+	job := lab.Job{Kind: "command", Command: []string{writer}}
+	if options.Journal != "" {
+		job.Env = map[string]string{journal.Env: options.Journal}
+	}
+	s.Cluster, err = s.Lab.NewCluster(ctx, s.Store, lab.ClusterOptions{Jobs: map[string]lab.Job{Job: job}})
 	if err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ type stage struct {
 }
 
 func newStage(ctx context.Context) (*stage, error) {
-	set, err := probe.SetUp(ctx)
+	set, err := probe.SetUp(ctx, probe.Options{})
 	if err != nil {
 		return nil, err
 	}

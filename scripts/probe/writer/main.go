@@ -1,6 +1,6 @@
-// Command writer is the job of the chaos run and of the steady run: it commits one row after the other with whatever
+// Command writer is the job of the robustness run and of the steady run: it commits one row after the other with whatever
 // credentials its service file holds, says which epoch it believes in, and never gives up, so that a fenced one goes on
-// trying to do harm for as long as it lives.
+// trying to do harm for as long as it lives. With PROBE_JOURNAL it keeps a journal of what was acknowledged in that folder.
 package main
 
 import (
@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/duoflow/duoflow/scripts/probe/journal"
 )
 
 // pace is the wait between two rows.
@@ -27,6 +29,12 @@ func main() {
 		os.Exit(2)
 	}
 	w := writer{node: os.Getenv("DUOFLOW_NODE"), epoch: epoch}
+	if folder := os.Getenv(journal.Env); folder != "" {
+		if w.journal, err = journal.Open(folder, w.node, epoch, os.Getpid()); err != nil {
+			fmt.Fprintln(os.Stderr, "writer:", err)
+			os.Exit(2)
+		}
+	}
 	for ctx.Err() == nil {
 		if err := w.write(ctx); err != nil && ctx.Err() == nil {
 			fmt.Fprintln(os.Stderr, "writer:", err)
@@ -39,6 +47,8 @@ type writer struct {
 	node  string
 	epoch int64
 	seq   int64
+
+	journal *journal.File
 }
 
 // write connects and commits rows until something fails.
@@ -53,6 +63,9 @@ func (w *writer) write(ctx context.Context) error {
 		_, err := conn.Exec(ctx, `INSERT INTO probe(node, epoch, pid, seq) VALUES ($1, $2, $3, $4)`,
 			w.node, w.epoch, os.Getpid(), w.seq)
 		if err != nil {
+			return err
+		}
+		if err := w.journal.Add(w.seq); err != nil {
 			return err
 		}
 		time.Sleep(pace)

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/duoflow/duoflow/scripts/lab"
+)
+
+// tallySQL is the table as tally tells it.
+const tallySQL = `SELECT concat_ws(' ', node, epoch, pid, count(*), sum(seq)) FROM public.probe GROUP BY node, epoch, pid`
+
+// finish ends the writing and records what the order of commits is to be compared with.
+func (p *player) finish(ctx context.Context) error {
+	p.thieves.stop()
+	// Nobody may write while the two are compared.
+	if _, err := p.Pool.Exec(ctx, `REVOKE INSERT ON public.probe FROM airflow`); err != nil {
+		return fmt.Errorf("end the writing: %w", err)
+	}
+	if err := lab.Pause(ctx, 500*time.Millisecond); err != nil { // statements that had their permission already
+		return err
+	}
+	if _, err := p.keep(ctx); err != nil {
+		return err
+	}
+	rows, err := p.Pool.Query(ctx, tallySQL)
+	if err != nil {
+		return fmt.Errorf("count rows: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var line string
+		if err := rows.Scan(&line); err != nil {
+			return fmt.Errorf("count rows: %w", err)
+		}
+		if err := p.out.write(tableName, line+"\n"); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// logs are the files that say what the daemons and Postgres did.
+func (p *player) logs() []string {
+	files := []string{filepath.Join(p.Store.Dir(), "log")}
+	for _, name := range nodeNames {
+		files = append(files, p.Cluster.Nodes[name].LogPath())
+	}
+	return files
+}
+
+// mark notes how long the logs are before a trial.
+func (p *player) mark() {
+	p.marks = map[string]int64{}
+	for _, path := range p.logs() {
+		if info, err := os.Stat(path); err == nil {
+			p.marks[path] = info.Size()
+		}
+	}
+}
+
+// evidence keeps what the logs have got since the mark.
+func (p *player) evidence(trial int) error {
+	dir := filepath.Join(p.out.path, fmt.Sprintf("trial-%d", trial))
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("keep logs: %w", err)
+	}
+	var errs []error
+	for _, path := range p.logs() {
+		errs = append(errs, copyFrom(path, p.marks[path], filepath.Join(dir, filepath.Base(path))))
+	}
+	return errors.Join(errs...)
+}
+
+func copyFrom(from string, offset int64, to string) error {
+	in, err := os.Open(from)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("keep log: %w", err)
+	}
+	defer in.Close()
+	out, err := os.Create(to)
+	if err != nil {
+		return fmt.Errorf("keep log: %w", err)
+	}
+	_, err = io.Copy(out, io.NewSectionReader(in, offset, 1<<40))
+	if err := errors.Join(err, out.Close()); err != nil {
+		return fmt.Errorf("keep log: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,238 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/duoflow/duoflow/scripts/lab"
+	"github.com/duoflow/duoflow/scripts/probe"
+)
+
+// witness is the node that never has the job.
+const witness = "t"
+
+var nodeNames = []string{"a", "b", witness}
+
+func standbyOf(active string) string {
+	if active == "a" {
+		return "b"
+	}
+	return "a"
+}
+
+func othersThan(name string) []string {
+	return slices.DeleteFunc(slices.Clone(nodeNames), func(n string) bool { return n == name })
+}
+
+// stage is the cluster, its metastore, who writes beside the job, and the folder for what is seen.
+type stage struct {
+	*probe.Stage
+	folder  string
+	thieves *thieves
+	clients map[string]*lab.Process // on each host that may have the job
+	program string                  // of the clients
+	// configure changes a node's configuration before its daemon's first start; prepare may add to them.
+	configure []func(node string, config map[string]any)
+	stops     []func() error
+	excused   map[string]bool // nodes whose daemon may end
+	ended     []string        // daemons that ended and were not to
+}
+
+// newStage makes a cluster whose writers keep their journals in the folder.
+func newStage(ctx context.Context, folder string, progress io.Writer) (*stage, error) {
+	fmt.Fprintln(progress, "robustness: setting up hosts, Postgres and three nodes")
+	journal := filepath.Join(folder, journalName)
+	if err := os.MkdirAll(journal, 0o755); err != nil {
+		return nil, fmt.Errorf("make journal: %w", err)
+	}
+	set, err := probe.SetUp(ctx, probe.Options{Journal: journal})
+	if err != nil {
+		return nil, err
+	}
+	s := &stage{Stage: set, folder: folder, clients: map[string]*lab.Process{}, excused: map[string]bool{}}
+	s.thieves = newThieves(ctx, s)
+	if err := s.start(ctx); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	return s, nil
+}
+
+func (s *stage) start(ctx context.Context) error {
+	// Without damping: a run makes more failovers in a minute than a site in a year, and each of them is looked at.
+	s.configure = append(s.configure, func(_ string, config map[string]any) { config["calm_window"] = "0s" })
+	for _, c := range contributions {
+		if c.prepare == nil {
+			continue
+		}
+		stop, err := c.prepare(ctx, s)
+		if stop != nil {
+			s.stops = append(s.stops, stop)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	var err error
+	if s.program, err = s.Lab.Build(ctx, "./scripts/robustness/client"); err != nil {
+		return err
+	}
+	for _, name := range nodeNames {
+		err := s.Cluster.Nodes[name].WriteConfig(func(config map[string]any) {
+			for _, change := range s.configure {
+				change(name, config)
+			}
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return s.Cluster.Start()
+}
+
+// close ends everything. It may be called once.
+func (s *stage) close() error {
+	s.thieves.stop()
+	var errs []error
+	for _, stop := range slices.Backward(s.stops) {
+		errs = append(errs, stop())
+	}
+	s.Close()
+	return errors.Join(errs...)
+}
+
+// excuse allows a daemon to end until it is started the next time.
+func (s *stage) excuse(n *lab.Node) { s.excused[n.Name] = true }
+
+// reviveWithin bounds the wait for a daemon's end: a frozen one ends when it is thawed, which revive must not hold up.
+const reviveWithin = 2 * time.Second
+
+// reviver is how to undo what has ended a daemon, or is about to end it.
+func (s *stage) reviver(n *lab.Node) func(context.Context) error {
+	return func(ctx context.Context) error { return s.revive(ctx, n) }
+}
+
+func (s *stage) revive(ctx context.Context, n *lab.Node) error {
+	ctx, cancel := context.WithTimeout(ctx, reviveWithin)
+	defer cancel()
+	select {
+	case <-n.Process().Done():
+		return s.keepUp(n)
+	case <-ctx.Done():
+		return nil // attend starts it when it has ended
+	}
+}
+
+// keepUp starts a daemon that has ended, as systemd does.
+func (s *stage) keepUp(n *lab.Node) error {
+	if !n.Process().Ended() {
+		return nil
+	}
+	if !s.excused[n.Name] {
+		s.ended = append(s.ended, fmt.Sprintf("%s: %v", n.Name, n.Process().Err()))
+	}
+	s.excused[n.Name] = false
+	return n.Start()
+}
+
+// attend starts every daemon and every client that has ended.
+func (s *stage) attend() error {
+	var errs []error
+	for _, name := range nodeNames {
+		n := s.Cluster.Nodes[name]
+		errs = append(errs, s.keepUp(n))
+		if name == witness || s.clients[name] != nil && !s.clients[name].Ended() {
+			continue
+		}
+		lives := filepath.Join(n.DataDir(), "jobs", probe.Job, "lives")
+		client, err := n.Host.Start(lab.Spec{
+			Name: "client", Args: []string{s.program, name, lives, filepath.Join(s.folder, journalName)},
+		})
+		s.clients[name] = client
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// await waits until the cluster agrees on an active instance and that instance commits rows; until all nodes are well, with
+// whole. Daemons that have ended are started meanwhile.
+func (s *stage) await(ctx context.Context, within time.Duration, whole bool) (lab.Active, error) {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	for {
+		if err := s.attend(); err != nil {
+			return lab.Active{}, err
+		}
+		active, missing := s.look(ctx, whole)
+		if active.Node != "" {
+			s.thieves.rob(active)
+		}
+		if missing == "" && !s.writes(ctx, active) {
+			missing = fmt.Sprintf("epoch %d on %s is active and commits nothing", active.Epoch, active.Node)
+		}
+		if missing == "" {
+			return active, nil
+		}
+		if err := lab.Pause(ctx, 20*time.Millisecond); err != nil {
+			return active, fmt.Errorf("%w: %s", err, missing)
+		}
+	}
+}
+
+// look says who is active, and what the cluster lacks; empty when nothing.
+func (s *stage) look(ctx context.Context, whole bool) (active lab.Active, missing string) {
+	status, err := s.Cluster.Status(ctx)
+	if err != nil {
+		return active, err.Error()
+	}
+	if !status.GetView().GetAuthoritative() {
+		return active, "no majority: " + status.GetView().GetReason()
+	}
+	j := status.GetJobs()[0]
+	states := []string{}
+	for _, on := range j.GetNodes() {
+		if on.GetState() == "active" && on.GetNode() == j.GetHolder() {
+			active = lab.Active{Node: on.GetNode(), Epoch: j.GetEpoch()}
+		}
+		states = append(states, on.GetNode()+" "+on.GetState())
+	}
+	if active.Node == "" {
+		return active, "nobody is active: " + strings.Join(states, ", ")
+	}
+	if !whole {
+		return active, ""
+	}
+	for _, n := range status.GetNodes() {
+		if n.GetTrouble() != "" || !n.GetConnected() || n.LastBeatAgeMs == nil || n.GetLastBeatAgeMs() > 1000 {
+			return active, fmt.Sprintf("node %s: connected %v, last beat %d ms ago, trouble %q",
+				n.GetName(), n.GetConnected(), n.GetLastBeatAgeMs(), n.GetTrouble())
+		}
+	}
+	if want := standbyOf(active.Node) + " standby"; !slices.Contains(states, want) {
+		return active, "no standby: " + strings.Join(states, ", ")
+	}
+	return active, ""
+}
+
+// writes reports whether the job itself, nobody else, has committed under the active epoch within the last second.
+func (s *stage) writes(ctx context.Context, active lab.Active) bool {
+	var recent bool
+	err := s.Pool.QueryRow(ctx, `SELECT count(*) > 0 FROM public.probe
+		WHERE epoch = $1 AND pid > 0 AND at > clock_timestamp() - interval '1 second'`, active.Epoch).Scan(&recent)
+	return err == nil && recent
+}
+
+func (s *stage) writerPID(ctx context.Context) (int, error) {
+	var pid int
+	err := s.Pool.QueryRow(ctx, `SELECT pid FROM public.probe WHERE pid > 0 ORDER BY id DESC LIMIT 1`).Scan(&pid)
+	if err != nil {
+		return 0, fmt.Errorf("find the job's process: %w", err)
+	}
+	return pid, nil
+}
