@@ -58,6 +58,7 @@ func (j *Job) newLife(dir string, args, env []string) (*life, error) {
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
+	// gofail: var jobAfterProcess struct{}
 	l.Life = process
 	return l, nil
 }
@@ -90,6 +91,7 @@ func (j *Job) newCommand(claim fence.Claim, credentials fence.Credentials) (*lif
 	if err := j.writeService(file, credentials); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
+	// gofail: var jobBeforeProcess struct{}
 	env := append(cleanEnv(j.cfg.Env),
 		"PGSERVICEFILE="+file, "PGSERVICE="+j.cfg.Kind.service(),
 		"PGAPPNAME="+fmt.Sprintf("duoflow/%s/%d", claim.Node, claim.Epoch),

@@ -21,6 +21,7 @@ const (
 // Start gives the credentials of the epoch to one process life and lets it run. A life that was started and failed
 // is never started again: an error means that this epoch is used up.
 func (j *Job) Start(ctx context.Context, claim fence.Claim) error {
+	// gofail: var jobBeforeStart struct{}
 	j.setBusy(false, importWithin+rowWithin)
 	defer j.setBusy(false, j.pace.calm)
 	j.mu.Lock()
@@ -36,6 +37,7 @@ func (j *Job) Start(ctx context.Context, claim fence.Claim) error {
 	if err := j.writeService(l.dir+"/service", credentials); err != nil {
 		return fmt.Errorf("start job %s: %w", j.cfg.Name, err)
 	}
+	// gofail: var jobBeforeGo struct{}
 	if err := l.Send(shim.Go(claim.Epoch)); err != nil {
 		return fmt.Errorf("start job %s: %w", j.cfg.Name, err)
 	}
@@ -102,6 +104,7 @@ func (j *Job) Stop(ctx context.Context, epoch uint64, grace time.Duration) error
 	j.mu.Lock()
 	l := j.current
 	j.mu.Unlock()
+	// gofail: var jobBeforeStop struct{}
 	if l != nil && l.epoch.Load() == epoch {
 		if grace == 0 {
 			l.dump(ctx)
@@ -109,6 +112,7 @@ func (j *Job) Stop(ctx context.Context, epoch uint64, grace time.Duration) error
 		if err := l.Stop(ctx, grace); err != nil {
 			return fmt.Errorf("stop job %s: %w", j.cfg.Name, err)
 		}
+		// gofail: var jobStopped struct{}
 		<-l.told // its last words are in; at once, for the tree is empty
 		j.bury(l)
 	}

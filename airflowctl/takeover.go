@@ -38,6 +38,7 @@ func (j *Job) Drain(ctx context.Context, claim fence.Claim) error {
 // Adopt hands what the dead scheduler left to the coming one. It acts as the epoch's own role, so that it is fenced
 // like the job itself. A command has nothing to adopt.
 func (j *Job) Adopt(ctx context.Context, claim fence.Claim) error {
+	// gofail: var jobBeforeAdopt struct{}
 	if j.cfg.Kind != Airflow {
 		return nil
 	}

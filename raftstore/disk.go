@@ -217,6 +217,7 @@ func (d *disk) Save(b *replica.Batch) error {
 	if err := d.note(b.Hard, b.Doubt, d.last); err != nil {
 		return advise(err, adviceElse)
 	}
+	// gofail: var raftBetweenFiles struct{}
 	err := d.db.Update(func(tx *bbolt.Tx) error {
 		if b.Snapshot != nil {
 			if err := replaceAll(tx, b.Snapshot); err != nil {

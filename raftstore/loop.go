@@ -96,9 +96,11 @@ func (s *Store) flush(alarm *time.Timer) error {
 		return err
 	}
 	for _, m := range out.Messages {
+		// gofail: var raftBeforeSend struct{}
 		if !s.send(m) {
 			s.unsent(m)
 		}
+		// gofail: var raftAfterSend struct{}
 	}
 	if out.Save != nil {
 		s.saver.todo <- out.Save
@@ -189,7 +191,9 @@ func (c commands) Apply(index uint64, data []byte) {
 	if len(data) < commandHeader {
 		panic(fmt.Sprintf("entry at index %d has %d bytes, less than a proposal's id", index, len(data)))
 	}
+	// gofail: var raftBeforeApply struct{}
 	c.store.machine.Apply(index, data[commandHeader:])
+	// gofail: var raftAfterApply struct{}
 	c.store.complete(data, nil)
 }
 

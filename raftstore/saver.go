@@ -35,7 +35,10 @@ func (s *saver) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case batch := <-s.todo:
-			s.done <- s.storage.Save(batch)
+			// gofail: var raftBeforeSave struct{}
+			err := s.storage.Save(batch)
+			// gofail: var raftAfterSave struct{}
+			s.done <- err
 		}
 	}
 }

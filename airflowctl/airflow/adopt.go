@@ -78,8 +78,10 @@ func (m *Metastore) Adopt(ctx context.Context, claim fence.Claim) (Adopted, erro
 			if adopted, err = adopt(ctx, tx); err != nil {
 				return err
 			}
+			// gofail: var adoptBeforeCommit struct{}
 			return tx.QueryRow(ctx, "SELECT coalesce(max(id), 0) FROM job").Scan(&floor)
 		})
+		// gofail: var adoptAfterCommit struct{}
 		if err == nil {
 			m.floor, m.life = floor, 0
 		}

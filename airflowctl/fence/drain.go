@@ -64,6 +64,7 @@ func (f *Fencer) Drain(ctx context.Context, claim Claim) error {
 		case err == nil && !found.holds:
 			return fmt.Errorf("drain below epoch %d: %w", claim.Epoch, ErrSuperseded)
 		case err == nil && found.empty():
+			// gofail: var fenceDrained struct{}
 			f.log.Info("older epochs drained", "epoch", claim.Epoch, "took", time.Since(began))
 			return nil
 		case err == nil:
@@ -83,8 +84,10 @@ func (f *Fencer) drainOnce(ctx context.Context, claim Claim, suspects []int32, f
 		return left{}, err
 	}
 	defer f.giveBack(conn)
+	// gofail: var fenceBeforeDrain struct{}
 	err = conn.QueryRow(ctx, drainName, f.config.Job, f.config.Group, claim.Epoch, claim.Token, suspects, force).
 		Scan(&found.holds, &found.remain, &found.prepared, &found.unlisted)
+	// gofail: var fenceAfterLook struct{}
 	return found, err
 }
 
@@ -115,8 +118,10 @@ func (f *Fencer) releaseOnce(ctx context.Context, claim Claim) (held bool, err e
 		return false, err
 	}
 	defer f.giveBack(conn)
+	// gofail: var fenceBeforeRelease struct{}
 	err = conn.QueryRow(ctx, "SELECT duoflow.release($1::text, $2::text, $3::bigint, $4::text)",
 		f.config.Job, f.config.Group, claim.Epoch, claim.Token).Scan(&held)
+	// gofail: var fenceAfterRelease struct{}
 	return held, err
 }
 

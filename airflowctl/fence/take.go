@@ -103,8 +103,10 @@ func (f *Fencer) takeOnce(ctx context.Context, claim Claim, secret secret, break
 		join := f.breakLocks(ctx, conn.PgConn().PID())
 		defer func() { breakErr = join() }()
 	}
+	// gofail: var fenceBeforeTake struct{}
 	err = conn.QueryRow(ctx, takeName, f.config.Job, f.config.Group, claim.Epoch, claim.Node, claim.Token, secret.verifier).
 		Scan(&answer.outcome, &answer.row.Epoch, &answer.row.Node, &answer.row.Token, &answer.row.At, &answer.highest)
+	// gofail: var fenceAfterTake struct{}
 	if sqlState(err) == "25006" { // became a standby: the next connect may find the primary
 		discard(conn)
 	}

@@ -148,6 +148,7 @@ func (l *Life) Stop(ctx context.Context, grace time.Duration) error {
 		case <-ctx.Done():
 		}
 	}
+	// gofail: var procBeforeKill struct{}
 	return l.Kill(ctx)
 }
 
