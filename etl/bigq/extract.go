@@ -136,7 +136,7 @@ func (r *run) job(ctx context.Context) (*bigquery.Job, error) {
 	case r.old:
 		return nil, nil
 	case err == nil:
-		r.adopted, r.old = true, job.LastStatus().Done()
+		r.adopt(job)
 		return job, nil
 	case !errors.Is(err, objects.ErrNotFound):
 		return nil, err
@@ -154,6 +154,14 @@ func (r *run) job(ctx context.Context) (*bigquery.Job, error) {
 		r.reader.log.Info("job begun", "id", r.id(), "table", r.table.Name, "billed", !r.table.Whole)
 	}
 	return job, err
+}
+
+// adopt notes whether the job was done before this call came. A server may leave its state out.
+func (r *run) adopt(job *bigquery.Job) {
+	r.adopted = true
+	if status := job.LastStatus(); status != nil {
+		r.old = status.Done()
+	}
 }
 
 func (r *run) find(ctx context.Context) (job *bigquery.Job, err error) {
@@ -237,9 +245,9 @@ var states = map[bigquery.State]string{bigquery.Pending: "PENDING", bigquery.Run
 func (r *run) tell(status *bigquery.JobStatus) {
 	p := Progress{JobID: r.id(), State: states[status.State], Adopted: r.adopted}
 	if s := status.Statistics; s != nil {
-		p.Bytes, p.Ratio = s.TotalBytesProcessed, s.CompletionRatio
+		p.Bytes, p.Ratio = max(0, s.TotalBytesProcessed), min(1, max(0, s.CompletionRatio))
 		if q, ok := s.Details.(*bigquery.QueryStatistics); ok && q.ExportDataStatistics != nil {
-			p.Rows = q.ExportDataStatistics.RowCount
+			p.Rows = max(0, q.ExportDataStatistics.RowCount)
 		}
 	}
 	r.progress(p)
@@ -253,11 +261,11 @@ func filesOf(status *bigquery.JobStatus) (n int64) {
 	switch d := status.Statistics.Details.(type) {
 	case *bigquery.QueryStatistics:
 		if d.ExportDataStatistics != nil {
-			return d.ExportDataStatistics.FileCount
+			return max(0, d.ExportDataStatistics.FileCount)
 		}
 	case *bigquery.ExtractStatistics:
 		for _, one := range d.DestinationURIFileCounts {
-			n += one
+			n += max(0, one)
 		}
 	}
 	return n

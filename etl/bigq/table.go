@@ -44,6 +44,9 @@ func (r *Reader) Inspect(ctx context.Context, chunk tile.Chunk) (Table, error) {
 		return Table{}, hint(err, objects.ErrNotFound, "check dataset and table: years had tables of their own, lightning_%d; today's is lightning_strikes")
 	}
 	t.Description, t.Rows, t.Bytes, t.Modified = meta.Description, int64(meta.NumRows), meta.NumBytes, meta.LastModifiedTime
+	if t.Rows < 0 || t.Bytes < 0 {
+		return Table{}, &objects.Fault{Op: op, Permanent: true, Err: fmt.Errorf("it is said to have %d rows and %d bytes", meta.NumRows, t.Bytes)}
+	}
 	if t.Location = r.config.Location; t.Location == "" {
 		t.Location = meta.Location
 	}

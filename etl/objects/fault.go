@@ -31,6 +31,9 @@ var ErrChecksum = errors.New("wrong checksum")
 // errNoUpload: the multipart upload is over, by whoever ended it.
 var errNoUpload = errors.New("no such upload")
 
+// errList: what a server lists cannot be: nothing has a size below 0, and no list comes back to where it was.
+var errList = errors.New("the server's list cannot be true")
+
 // errNoChecksums: the S3 server refuses checksums, or ignores them.
 var errNoChecksums = errors.New("the server keeps no CRC32C")
 
@@ -85,6 +88,8 @@ func Judge(ctx context.Context, op string, err error) error {
 		f.Permanent, f.Hint = true, "S3 needs credentials: access_key and secret_key, AWS_PROFILE, or a role"
 	case errors.Is(err, ErrNotFound), errors.Is(err, ErrExists), errors.Is(err, ErrReplaced), errors.Is(err, errNoUpload):
 		f.Permanent = true
+	case errors.Is(err, errList):
+		f.Permanent, f.Hint = true, "is that the server that you mean?"
 	case errors.Is(err, errNoChecksums):
 		f.Permanent, f.Hint = true, "`checksums: auto` puts up with such a server"
 	}

@@ -86,28 +86,35 @@ func (g *GCS) Close() error {
 }
 
 // List returns the objects whose names begin so, in the order of their names, each as it is now.
-func (g *GCS) List(ctx context.Context, bucket, prefix string) ([]Source, error) {
-	var out []Source
-	op := "list gs://" + bucket + "/" + prefix
-	err := quickly.again(ctx, op, func(ctx context.Context) error {
-		out = nil
-		query := &storage.Query{Prefix: prefix}
-		if err := query.SetAttrSelection([]string{"Bucket", "Name", "Generation", "Size", "CRC32C", "Metadata"}); err != nil {
-			return err
-		}
-		for all := g.client.Bucket(bucket).Objects(ctx, query); ; {
-			o, err := all.Next()
-			if errors.Is(err, iterator.Done) {
-				return nil
-			}
-			if err != nil {
-				return missingBucket(bucket, err)
-			}
-			out = append(out, Source{Bucket: bucket, Name: o.Name, Generation: o.Generation, Size: o.Size, CRC32C: o.CRC32C,
-				Synthetic: strings.EqualFold(o.Metadata[metaSynthetic], "true")})
-		}
+func (g *GCS) List(ctx context.Context, bucket, prefix string) (out []Source, err error) {
+	err = quickly.again(ctx, "list gs://"+bucket+"/"+prefix, func(ctx context.Context) (err error) {
+		out, err = g.list(ctx, bucket, prefix)
+		return err
 	})
 	return out, err
+}
+
+// list is one try.
+func (g *GCS) list(ctx context.Context, bucket, prefix string) (out []Source, err error) {
+	query := &storage.Query{Prefix: prefix}
+	if err := query.SetAttrSelection([]string{"Bucket", "Name", "Generation", "Size", "CRC32C", "Metadata"}); err != nil {
+		return nil, err
+	}
+	all := g.client.Bucket(bucket).Objects(ctx, query)
+	for {
+		o, err := all.Next()
+		if errors.Is(err, iterator.Done) {
+			return out, nil
+		}
+		if err != nil {
+			return nil, missingBucket(bucket, err)
+		}
+		if o.Generation <= 0 || o.Size < 0 || len(out) > 0 && o.Name == out[0].Name {
+			return nil, fmt.Errorf("%w: object %d is %q in generation %d, %d bytes", errList, len(out), o.Name, o.Generation, o.Size)
+		}
+		out = append(out, Source{Bucket: bucket, Name: o.Name, Generation: o.Generation, Size: o.Size, CRC32C: o.CRC32C,
+			Synthetic: strings.EqualFold(o.Metadata[metaSynthetic], "true")})
+	}
 }
 
 // missingBucket says what can be done when it is the bucket that is missing.

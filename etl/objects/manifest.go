@@ -125,6 +125,11 @@ func (s *Store) Find(ctx context.Context, step string, chunk tile.Chunk, hash st
 	if err := json.Unmarshal(data, &m); err != nil {
 		return Manifest{}, false, fmt.Errorf("read %s: %w", s.URL(key), err)
 	}
+	for _, o := range m.Objects {
+		if o.Key == "" || o.Size < 0 {
+			return Manifest{}, false, fmt.Errorf("read %s: it names object %q with %d bytes", s.URL(key), o.Key, o.Size)
+		}
+	}
 	if m.Step != step || m.Chunk != chunk || m.Hash != hash {
 		return Manifest{}, false, fmt.Errorf("read %s: it is of step %q, chunk %q, hash %q", s.URL(key), m.Step, m.Chunk, m.Hash)
 	}

@@ -205,13 +205,29 @@ func (s *Store) eachObject(ctx context.Context, prefix string, each func(types.O
 			return err
 		}
 		for _, o := range page.Contents {
+			if aws.ToInt64(o.Size) < 0 {
+				return s.untrue(prefix, "%s has %d bytes", aws.ToString(o.Key), aws.ToInt64(o.Size))
+			}
 			each(o)
 		}
 		if !aws.ToBool(page.IsTruncated) {
 			return nil
 		}
+		if stays(in.ContinuationToken, page.NextContinuationToken) {
+			return s.untrue(prefix, "after %d objects it goes on where it began", len(page.Contents))
+		}
 		in.ContinuationToken = page.NextContinuationToken
 	}
+}
+
+// stays tells whether a list that is to go on would do so from where the page began: then it would never end.
+func stays(from, next *string) bool {
+	return aws.ToString(next) == "" || aws.ToString(next) == aws.ToString(from)
+}
+
+// untrue is the fault of a list that cannot be.
+func (s *Store) untrue(key, format string, a ...any) error {
+	return &Fault{Op: "list " + s.URL(key), Permanent: true, Hint: "is that the server that you mean?", Err: fmt.Errorf("%w: "+format, append([]any{errList}, a...)...)}
 }
 
 // Delete removes an object. That there is none is no error.

@@ -80,6 +80,9 @@ func (s *Store) uploads(ctx context.Context, prefix string) ([]types.MultipartUp
 		if !aws.ToBool(page.IsTruncated) {
 			return out, nil
 		}
+		if stays(in.KeyMarker, page.NextKeyMarker) && stays(in.UploadIdMarker, page.NextUploadIdMarker) {
+			return nil, s.untrue(prefix, "after %d uploads it goes on where it began", len(page.Uploads))
+		}
 		in.KeyMarker, in.UploadIdMarker = page.NextKeyMarker, page.NextUploadIdMarker
 	}
 }

@@ -130,13 +130,16 @@ func (u *upload) take(ctx context.Context) (kept int, err error) {
 		if !aws.ToBool(page.IsTruncated) {
 			break
 		}
+		if stays(in.PartNumberMarker, page.NextPartNumberMarker) {
+			return 0, u.store.untrue(u.object.Key, "after %d parts it goes on where it began", len(page.Parts))
+		}
 		in.PartNumberMarker = page.NextPartNumberMarker
 	}
 	for i := range u.parts {
 		p := &u.parts[i]
 		there := found[p.number]
 		crc, ok := parseCRC(aws.ToString(there.ChecksumCRC32C))
-		if p.etag, p.crc = "", 0; ok && aws.ToInt64(there.Size) == p.size {
+		if p.etag, p.crc = "", 0; ok && aws.ToInt64(there.Size) == p.size && aws.ToString(there.ETag) != "" {
 			p.etag, p.crc = aws.ToString(there.ETag), crc
 			kept++
 		}
