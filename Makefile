@@ -5,11 +5,12 @@
 #
 # Both install what is missing, start every service they need in a folder and on ports of their own, and clean up.
 
-.PHONY: help demo test build lint model mutants sim chaos steady idle versus bench bench-readme bench-parallel bench-etl test-pg dash setup gen fmt clean
+.PHONY: help demo test build lint model mutants sim fuzz soak chaos steady idle versus bench bench-readme bench-parallel bench-etl test-pg dash setup gen fmt clean
 .DEFAULT_GOAL := help
 
 GO_FLAGS := -trimpath -ldflags '-X main.version=$(shell git describe --tags --always --dirty 2>/dev/null || echo devel)'
 MINUTES  ?= 5
+HOURS    ?= 2
 KILLS    ?= 1
 NATIVE   ?= 5
 LABS     ?= 1
@@ -60,6 +61,17 @@ chaos: ## kill, freeze and cut off nodes at random for MINUTES (5); SEED=n repea
 	@scripts/setup services
 	@mkdir -p bin && go build -o bin/chaos ./scripts/chaos
 	@$(SUDO) bin/chaos -minutes $(MINUTES) $(if $(SEED),-seed $(SEED))
+
+# SECONDS is a variable of bash, which counts them.
+fuzz: ## every fuzzer of every decoder for SECONDS (60), one after the other; ONLY=lease,FuzzRead for some, OUT=json; KEEP=1: the corpora of the repository anew, from what was found
+	@scripts/setup go services
+	@mkdir -p bin && go build -o bin/fuzz ./scripts/fuzz
+	@bin/fuzz -seconds $(if $(filter command line,$(origin SECONDS)),$(SECONDS),60) -only '$(ONLY)' -o $(or $(OUT),table) $(if $(KEEP),-keep)
+
+soak: ## the job changes hosts for HOURS (2), and nothing may grow: memory, files, goroutines, roles, disk; the samples go to soak.jsonl
+	@scripts/setup services
+	@mkdir -p bin && go build -o bin/soak ./scripts/soak
+	@$(SUDO) bin/soak -hours $(HOURS) -o $(or $(OUT),table)
 
 steady: ## nothing happens to the job for MINUTES (5) while all but its host breaks; LOAD=8: under that much overload instead
 	@scripts/setup services
