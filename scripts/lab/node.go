@@ -21,6 +21,10 @@ const stopLimit = 45 * time.Second
 type Node struct {
 	*Host
 
+	// Wrap is a program with arguments that the daemon is started through, and that becomes it by exec(2), as unshare(1) does;
+	// empty = none.
+	Wrap []string
+
 	cluster *Cluster
 	dir     string
 	process *Process
@@ -34,7 +38,7 @@ func (n *Node) Start() error {
 	var err error
 	n.process, err = n.Host.Start(Spec{
 		Name: "duoflowd", Dir: n.dir, Env: n.cluster.options.Env,
-		Args: []string{filepath.Join(n.cluster.bin, "duoflowd"), "--config", n.ConfigPath()},
+		Args: slices.Concat(n.Wrap, []string{filepath.Join(n.cluster.bin, "duoflowd"), "--config", n.ConfigPath()}),
 	})
 	return err
 }

@@ -217,6 +217,17 @@ func (s *Server) Restart(ctx context.Context) error {
 	return s.start(ctx)
 }
 
+// RestartElsewhere is Restart on a free port, where no client looks for the server.
+func (s *Server) RestartElsewhere(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.shutdown(ctx); err != nil {
+		return err
+	}
+	s.port = 0
+	return s.startAnywhere(ctx)
+}
+
 func (s *Server) shutdown(ctx context.Context) error {
 	if s.run == nil || s.run.ended() {
 		return nil

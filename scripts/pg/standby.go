@@ -21,7 +21,12 @@ const replicationPoll = 10 * time.Millisecond
 // commit of the server waits from then on until this standby (and each earlier synchronous one) has
 // written it to its log. A standby may be killed, restarted and promoted; Stop it like any server.
 func (s *Server) Standby(ctx context.Context, synchronous bool) (*Server, error) {
-	standby, err := prepare(Options{Listen: s.listen, Settings: s.settings, Bin: s.bin})
+	return s.StandbyOn(ctx, 0, synchronous)
+}
+
+// StandbyOn is Standby on a port of choice, as one that clients know of; 0 = a free one.
+func (s *Server) StandbyOn(ctx context.Context, port int, synchronous bool) (*Server, error) {
+	standby, err := prepare(Options{Listen: s.listen, Port: port, Settings: s.settings, Bin: s.bin})
 	if err != nil {
 		return nil, err
 	}

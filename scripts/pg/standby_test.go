@@ -91,3 +91,25 @@ func TestCommitsWaitForASynchronousStandbyOnly(t *testing.T) {
 	}
 	execute(t, primary.Superuser(), "CREATE TABLE goeson ()")
 }
+
+func TestAStandbyTakesAPortThatClientsKnow(t *testing.T) {
+	primary := start(t, pg.Options{})
+	known := primary.Port()
+	if err := primary.RestartElsewhere(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if primary.Port() == known {
+		t.Fatalf("the server is still on port %d", known)
+	}
+	standby, err := primary.StandbyOn(t.Context(), known, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = standby.Stop(context.Background()) })
+	if standby.Port() != known {
+		t.Errorf("the standby is on port %d, want %d", standby.Port(), known)
+	}
+	if got := query(t, standby.Superuser(), "SELECT pg_is_in_recovery()::text"); got != "true" {
+		t.Errorf("in recovery: %s", got)
+	}
+}

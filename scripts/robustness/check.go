@@ -226,8 +226,11 @@ func (e expectation) String() string {
 	return [...]string{may: "may", must: "must", mustNot: "mustNot"}[e]
 }
 
-// lostAsync marks rows that a failover to an asynchronous standby has lost, in lostName.
-const lostAsync = "async"
+// What lostName says of a row: a failover to that kind of standby has lost it.
+const (
+	lostAsync = "async"
+	lostSync  = "sync"
+)
 
 func describe(lines []string, most int) string {
 	if len(lines) > most {

@@ -101,7 +101,7 @@ func (o *options) perform(ctx context.Context, progress io.Writer) (path string,
 	}
 	defer func() { err = errors.Join(err, out.close()) }()
 	fmt.Fprintf(progress, "robustness: records are in %s\n", out.path)
-	s, err := newStage(ctx, out.path, progress)
+	s, err := newStage(ctx, out, progress)
 	if err != nil {
 		return "", err
 	}
@@ -110,8 +110,7 @@ func (o *options) perform(ctx context.Context, progress io.Writer) (path string,
 	if err := out.writeJSON(runName, about); err != nil {
 		return "", err
 	}
-	p := newPlayer(s, o.seed, deck, out)
-	p.pairs = o.pairs
+	p := &player{stage: s, seed: o.seed, deck: deck, pairs: o.pairs}
 	if err := o.trialsOf(ctx, p, progress); err != nil {
 		return "", err
 	}

@@ -2,7 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"math/rand/v2"
+	"sync"
+	"syscall"
+	"time"
 
 	"github.com/duoflow/duoflow/scripts/lab"
 )
@@ -11,6 +16,9 @@ import (
 var plannedTroubles = []trouble{
 	{name: "switchover", where: onActive, moves: may, instant: true, begin: switchover},
 	{name: "switchover-to", where: onActive, moves: may, instant: true, begin: switchoverTo},
+	{name: "failover-by-hand", where: onActive, moves: may, instant: true, begin: failoverByHand},
+	{name: "duel", where: onAny, moves: may, elsewhere: may, longest: usualHold, begin: duel},
+	{name: "rolling-restart", where: onActive, moves: must, instant: true, alone: true, begin: rollingRestart},
 }
 
 // switchover asks for it. A refusal is an answer too: beside another trouble there may be nobody to switch over to.
@@ -22,4 +30,54 @@ func switchover(ctx context.Context, s *stage, _ *lab.Node, _ *rand.Rand) (func(
 func switchoverTo(ctx context.Context, s *stage, n *lab.Node, _ *rand.Rand) (func(context.Context) error, error) {
 	_, _, err := s.Cluster.Ctl(ctx, "switchover", "--yes", "--to", standbyOf(n.Name), "--timeout", "5s")
 	return nil, err
+}
+
+func failoverByHand(ctx context.Context, s *stage, n *lab.Node, _ *rand.Rand) (func(context.Context) error, error) {
+	_, _, err := s.Cluster.Ctl(ctx, "failover", "--yes", "--to", standbyOf(n.Name), "--timeout", "5s")
+	return nil, err
+}
+
+// duel has both candidates take the fence for themselves, again and again, without asking anybody.
+func duel(ctx context.Context, s *stage, _ *lab.Node, _ *rand.Rand) (func(context.Context) error, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	var both sync.WaitGroup
+	errs := make([]error, 2)
+	for i, name := range []string{"a", "b"} {
+		both.Go(func() {
+			for ctx.Err() == nil && errs[i] == nil {
+				_, _, err := s.Cluster.Ctl(ctx, "failover", "--yes", "--force", "--wait=false", "--timeout", "2s",
+					"--to", name, "--endpoint", s.Cluster.Nodes[name].Admin())
+				if ctx.Err() == nil {
+					errs[i] = err
+				}
+			}
+		})
+	}
+	return func(context.Context) error {
+		cancel()
+		both.Wait()
+		return errors.Join(errs...)
+	}, nil
+}
+
+// rollingRestart restarts one daemon after the other in order, the one with the job last, as an upgrade does.
+func rollingRestart(ctx context.Context, s *stage, n *lab.Node, _ *rand.Rand) (func(context.Context) error, error) {
+	for _, name := range []string{witness, standbyOf(n.Name), n.Name} {
+		node := s.Cluster.Nodes[name]
+		s.excuse(node)
+		if err := node.Process().Signal(syscall.SIGTERM); err != nil {
+			return nil, err
+		}
+		select {
+		case <-node.Process().Done():
+		case <-time.After(recoverWithin):
+			return nil, fmt.Errorf("daemon %s does not end", name)
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		if _, err := s.await(ctx, recoverWithin, true); err != nil {
+			return nil, err
+		}
+	}
+	return nil, nil
 }

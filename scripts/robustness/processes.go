@@ -3,7 +3,10 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -65,17 +68,17 @@ func freezeDaemon(_ context.Context, _ *stage, n *lab.Node, _ *rand.Rand) (func(
 	return mend, process.Signal(syscall.SIGSTOP)
 }
 
-// killJob kills what the writer has written its own number into; the daemon lives.
-func killJob(ctx context.Context, s *stage, _ *lab.Node, _ *rand.Rand) (func(context.Context) error, error) {
-	pid, err := s.writerPID(ctx)
+// killJob kills the job's process; the daemon lives.
+func killJob(_ context.Context, _ *stage, n *lab.Node, _ *rand.Rand) (func(context.Context) error, error) {
+	pid, err := writerOn(n)
 	if err != nil {
 		return nil, err
 	}
 	return nil, signal(pid, syscall.SIGKILL)
 }
 
-func freezeJob(ctx context.Context, s *stage, _ *lab.Node, _ *rand.Rand) (func(context.Context) error, error) {
-	pid, err := s.writerPID(ctx)
+func freezeJob(_ context.Context, _ *stage, n *lab.Node, _ *rand.Rand) (func(context.Context) error, error) {
+	pid, err := writerOn(n)
 	if err != nil {
 		return nil, err
 	}
@@ -89,4 +92,19 @@ func signal(pid int, what syscall.Signal) error {
 		return err
 	}
 	return nil
+}
+
+// writerOn finds the job's process on a host.
+func writerOn(n *lab.Node) (int, error) {
+	pids, err := n.PIDs()
+	if err != nil {
+		return 0, err
+	}
+	for _, pid := range pids {
+		exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+		if err == nil && filepath.Base(exe) == "writer" {
+			return pid, nil
+		}
+	}
+	return 0, errMissed
 }

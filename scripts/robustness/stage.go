@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/duoflow/duoflow/scripts/commitorder"
 	"github.com/duoflow/duoflow/scripts/lab"
 	"github.com/duoflow/duoflow/scripts/probe"
 )
@@ -34,7 +35,10 @@ func othersThan(name string) []string {
 // stage is the cluster, its metastore, who writes beside the job, and the folder for what is seen.
 type stage struct {
 	*probe.Stage
-	folder  string
+	out     *folder
+	tail    commitorder.Tail
+	kept    []commitorder.Commit // read in the middle of a trial
+	spare   int                  // port of the metastore's other address, where nobody listens
 	thieves *thieves
 	clients map[string]*lab.Process // on each host that may have the job
 	program string                  // of the clients
@@ -46,9 +50,9 @@ type stage struct {
 }
 
 // newStage makes a cluster whose writers keep their journals in the folder.
-func newStage(ctx context.Context, folder string, progress io.Writer) (*stage, error) {
+func newStage(ctx context.Context, out *folder, progress io.Writer) (*stage, error) {
 	fmt.Fprintln(progress, "robustness: setting up hosts, Postgres and three nodes")
-	journal := filepath.Join(folder, journalName)
+	journal := filepath.Join(out.path, journalName)
 	if err := os.MkdirAll(journal, 0o755); err != nil {
 		return nil, fmt.Errorf("make journal: %w", err)
 	}
@@ -56,7 +60,10 @@ func newStage(ctx context.Context, folder string, progress io.Writer) (*stage, e
 	if err != nil {
 		return nil, err
 	}
-	s := &stage{Stage: set, folder: folder, clients: map[string]*lab.Process{}, excused: map[string]bool{}}
+	s := &stage{
+		Stage: set, out: out, tail: commitorder.Tail{Table: probe.Table},
+		clients: map[string]*lab.Process{}, excused: map[string]bool{},
+	}
 	s.thieves = newThieves(ctx, s)
 	if err := s.start(ctx); err != nil {
 		return nil, errors.Join(err, s.close())
@@ -67,6 +74,9 @@ func newStage(ctx context.Context, folder string, progress io.Writer) (*stage, e
 func (s *stage) start(ctx context.Context) error {
 	// Without damping: a run makes more failovers in a minute than a site in a year, and each of them is looked at.
 	s.configure = append(s.configure, func(_ string, config map[string]any) { config["calm_window"] = "0s" })
+	if err := s.twoServers(); err != nil {
+		return err
+	}
 	for _, c := range contributions {
 		if c.prepare == nil {
 			continue
@@ -104,7 +114,9 @@ func (s *stage) close() error {
 		errs = append(errs, stop())
 	}
 	s.Close()
-	return errors.Join(errs...)
+	ctx, cancel := context.WithTimeout(context.Background(), reviveWithin)
+	defer cancel()
+	return errors.Join(append(errs, s.Store.Stop(ctx))...) // after a failover it is not the lab's own any more
 }
 
 // excuse allows a daemon to end until it is started the next time.
@@ -152,7 +164,7 @@ func (s *stage) attend() error {
 		}
 		lives := filepath.Join(n.DataDir(), "jobs", probe.Job, "lives")
 		client, err := n.Host.Start(lab.Spec{
-			Name: "client", Args: []string{s.program, name, lives, filepath.Join(s.folder, journalName)},
+			Name: "client", Args: []string{s.program, name, lives, filepath.Join(s.out.path, journalName)},
 		})
 		s.clients[name] = client
 		errs = append(errs, err)
@@ -226,13 +238,4 @@ func (s *stage) writes(ctx context.Context, active lab.Active) bool {
 	err := s.Pool.QueryRow(ctx, `SELECT count(*) > 0 FROM public.probe
 		WHERE epoch = $1 AND pid > 0 AND at > clock_timestamp() - interval '1 second'`, active.Epoch).Scan(&recent)
 	return err == nil && recent
-}
-
-func (s *stage) writerPID(ctx context.Context) (int, error) {
-	var pid int
-	err := s.Pool.QueryRow(ctx, `SELECT pid FROM public.probe WHERE pid > 0 ORDER BY id DESC LIMIT 1`).Scan(&pid)
-	if err != nil {
-		return 0, fmt.Errorf("find the job's process: %w", err)
-	}
-	return pid, nil
 }

@@ -12,7 +12,6 @@ import (
 	"github.com/duoflow/duoflow/scripts/commitorder"
 	"github.com/duoflow/duoflow/scripts/figures"
 	"github.com/duoflow/duoflow/scripts/lab"
-	"github.com/duoflow/duoflow/scripts/probe"
 )
 
 const (
@@ -32,16 +31,10 @@ type player struct {
 	deck []trouble
 	hand []trouble // what is left of the shuffled deck
 	deal uint64    // how often it was shuffled
-	out  *folder
-	tail commitorder.Tail
-	last uint64 // epoch at the end of the trial before; 0 at first
+	last uint64    // epoch at the end of the trial before; 0 at first
 
 	pairs bool
 	marks map[string]int64 // lengths of logs before a trial
-}
-
-func newPlayer(s *stage, seed uint64, deck []trouble, out *folder) *player {
-	return &player{stage: s, seed: seed, deck: deck, out: out, tail: commitorder.Tail{Table: probe.Table}}
 }
 
 // draw deals the next trouble. Every one comes once before any comes again.
@@ -72,7 +65,7 @@ func (p *player) plan(dice *rand.Rand) []planned {
 		return []planned{first}
 	}
 	second := planned{trouble: p.draw()}
-	if second.alone || second.name == first.name {
+	if second.alone || second.name == first.name || first.where == onMetastore && second.where == onMetastore {
 		p.hand = append(p.hand, second.trouble)
 		return []planned{first}
 	}
@@ -156,6 +149,10 @@ func (p *player) harm(ctx context.Context, plan []planned, active string, dice *
 				}
 				return mend(ctx)
 			}
+			if errors.Is(err, errMissed) {
+				harms[i].Missed, harms[i].Moves = true, may.String()
+				return nil
+			}
 			steps = append(steps, step{time.Since(began) + h.hold, true, mended})
 			if err != nil {
 				return fmt.Errorf("%s on %s: %w", h.name, name, err)
@@ -231,6 +228,7 @@ func (p *player) keep(ctx context.Context) ([]commitorder.Commit, error) {
 	if err := p.out.writeCommits(commitsName, commits, ""); err != nil {
 		return nil, err
 	}
+	commits, p.kept = append(p.kept, commits...), nil
 	return commits, p.tail.Forget(ctx, p.Pool)
 }
 

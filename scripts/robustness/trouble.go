@@ -67,6 +67,7 @@ var contributions = []contribution{
 	{troubles: processTroubles},
 	{troubles: networkTroubles},
 	{troubles: plannedTroubles},
+	{troubles: clockTroubles},
 	{troubles: metastoreTroubles},
 }
 
