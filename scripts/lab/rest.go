@@ -87,9 +87,12 @@ func (a *Airflow) knows(dag string) func(context.Context) error {
 }
 
 // Trigger starts a run of DAG under an id of the caller's. One that exists already is fine.
-func (a *Airflow) Trigger(ctx context.Context, runID string) error {
+func (a *Airflow) Trigger(ctx context.Context, runID string) error { return a.TriggerDAG(ctx, DAG, runID) }
+
+// TriggerDAG is Trigger for any DAG that Airflow knows.
+func (a *Airflow) TriggerDAG(ctx context.Context, dag, runID string) error {
 	body := map[string]any{"dag_run_id": runID, "logical_date": nil}
-	err := a.call(ctx, http.MethodPost, "/api/v2/dags/"+DAG+"/dagRuns", body, nil)
+	err := a.call(ctx, http.MethodPost, "/api/v2/dags/"+dag+"/dagRuns", body, nil)
 	var status *errStatus
 	if errors.As(err, &status) && status.code == http.StatusConflict {
 		return nil
