@@ -5,7 +5,7 @@
 #
 # Both install what is missing, start every service they need in a folder and on ports of their own, and clean up.
 
-.PHONY: help demo test build lint model mutants sim fuzz soak chaos steady idle versus bench bench-readme bench-parallel bench-etl test-pg dash setup gen fmt clean
+.PHONY: help demo test build lint model mutants sim fuzz soak robustness chaos steady idle versus bench bench-readme bench-parallel bench-etl test-pg dash setup gen fmt clean
 .DEFAULT_GOAL := help
 
 GO_FLAGS := -trimpath -ldflags '-X main.version=$(shell git describe --tags --always --dirty 2>/dev/null || echo devel)'
@@ -32,7 +32,7 @@ demo: ## the demo; CHECK=1 ends by itself and exits non-zero when a figure is wr
 	@mkdir -p bin && go build -o bin/demo ./scripts/demo
 	@$(SUDO) bin/demo $(if $(CHECK),-check) -kills $(KILLS) $(if $(ENGINE),-engine $(ENGINE))
 
-test: ## everything: lint, unit, race, simulator, real Postgres, real processes, real Airflow, Spark, Chromium, chaos, demo; STEPS='lint core' for some
+test: ## everything: lint, unit, race, simulator, real Postgres, real processes, real Airflow, Spark, Chromium, robustness, demo; STEPS='lint core' for some
 	@scripts/setup all
 	@$(SUDO) scripts/test $(STEPS)
 
@@ -57,10 +57,12 @@ sim: ## SEEDS (1000) clusters in one goroutine each, twice, from seed FROM_SEED 
 	@scripts/setup go
 	@SEEDS=$(or $(SEEDS),1000) FROM=$(FROM_SEED) SEED=$(SEED) MUTE=$(MUTE) go test ./node/sim -run TestSeeds -count=1 -timeout 24h -v
 
-chaos: ## kill, freeze and cut off nodes at random for MINUTES (5); SEED=n repeats a run
+robustness: ## every kind of harm there is a list of, alone and in pairs, for MINUTES (5), judged from the outside; SEED=n repeats a run, ONLY=kill-host,switchover
 	@scripts/setup services
-	@mkdir -p bin && go build -o bin/chaos ./scripts/chaos
-	@$(SUDO) bin/chaos -minutes $(MINUTES) $(if $(SEED),-seed $(SEED))
+	@mkdir -p bin && go build -o bin/robustness ./scripts/robustness
+	@$(SUDO) bin/robustness -minutes $(MINUTES) $(if $(SEED),-seed $(SEED)) $(if $(ONLY),-only $(ONLY))
+
+chaos: robustness ## a short name of robustness
 
 # SECONDS is a variable of bash, which counts them.
 fuzz: ## every fuzzer of every decoder for SECONDS (60), one after the other; ONLY=lease,FuzzRead for some, OUT=json; KEEP=1: the corpora of the repository anew, from what was found

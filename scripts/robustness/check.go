@@ -87,6 +87,12 @@ func readOrder(path string) ([]commitorder.Row, error) {
 // judgeOrder looks for commits of an old epoch after a newer one's first, and for the like.
 func (v *Verdict) judgeOrder(kept []commitorder.Row) {
 	v.Order = commitorder.Examine(kept)
+	v.Order.StolenRows = 0 // clients are below 0 too, much further
+	for _, r := range kept {
+		if r.PID < 0 && r.PID >= -int64(len(ways)) {
+			v.Order.StolenRows++
+		}
+	}
 	for _, count := range []struct {
 		n    int
 		what string

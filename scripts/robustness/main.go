@@ -41,6 +41,7 @@ type options struct {
 	pairs   bool
 	list    bool
 	out     string
+	broken  string // name of a sabotage
 }
 
 func main() { os.Exit(program.Main(run)) }
@@ -63,6 +64,7 @@ func (o *options) flags(set *flag.FlagSet) {
 	set.StringVar(&o.only, "only", "", "types of trouble to draw from; empty: all")
 	set.BoolVar(&o.pairs, "pairs", true, "one trial of four has two troubles that overlap")
 	set.BoolVar(&o.list, "list", false, "say which types there are, and do nothing")
+	set.StringVar(&o.broken, "sabotage", "", "break a promise on purpose, from the outside: stale, lost or false; the run has to end with 1")
 	set.StringVar(&o.out, "out", filepath.Join(".run", "robustness"), "folder for the folders of runs")
 }
 
@@ -74,7 +76,8 @@ func (o *options) check(rest []string) error {
 		o.seed = rand.Uint64() >> 32
 	}
 	_, err := chosenTroubles(o.only)
-	return err
+	_, unknown := sabotageNamed(o.broken)
+	return errors.Join(err, unknown)
 }
 
 func (o *options) play(ctx context.Context, progress io.Writer) (*program.Result, error) {
@@ -118,6 +121,10 @@ func (o *options) perform(ctx context.Context, progress io.Writer) (path string,
 }
 
 func (o *options) trialsOf(ctx context.Context, p *player, progress io.Writer) error {
+	sabotage, err := sabotageNamed(o.broken)
+	if err != nil {
+		return err
+	}
 	end := time.Now().Add(time.Duration(o.minutes * float64(time.Minute)))
 	for n := 1; (o.trials > 0 && n <= o.trials) || (o.trials == 0 && time.Now().Before(end)); n++ {
 		p.mark()
@@ -136,6 +143,11 @@ func (o *options) trialsOf(ctx context.Context, p *player, progress io.Writer) e
 		}
 		if t.Stuck != "" {
 			break // the rest of the run would only repeat it
+		}
+		if sabotage != nil && n == sabotageAfter {
+			if err := sabotage(ctx, p); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -124,6 +124,8 @@ func newFolder(parent string, seed uint64) (*folder, error) {
 	}
 }
 
+func (f *folder) journal() string { return filepath.Join(f.path, journalName) }
+
 func (f *folder) file(name string) (*os.File, error) {
 	if f.out[name] == nil {
 		file, err := os.OpenFile(filepath.Join(f.path, name), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)

@@ -52,7 +52,7 @@ type stage struct {
 // newStage makes a cluster whose writers keep their journals in the folder.
 func newStage(ctx context.Context, out *folder, progress io.Writer) (*stage, error) {
 	fmt.Fprintln(progress, "robustness: setting up hosts, Postgres and three nodes")
-	journal := filepath.Join(out.path, journalName)
+	journal := out.journal()
 	if err := os.MkdirAll(journal, 0o755); err != nil {
 		return nil, fmt.Errorf("make journal: %w", err)
 	}
@@ -164,7 +164,7 @@ func (s *stage) attend() error {
 		}
 		lives := filepath.Join(n.DataDir(), "jobs", probe.Job, "lives")
 		client, err := n.Host.Start(lab.Spec{
-			Name: "client", Args: []string{s.program, name, lives, filepath.Join(s.out.path, journalName)},
+			Name: "client", Args: []string{s.program, name, lives, s.out.journal()},
 		})
 		s.clients[name] = client
 		errs = append(errs, err)
