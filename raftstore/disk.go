@@ -209,11 +209,6 @@ func (who owner) seed(tx *bbolt.Tx) error {
 func (d *disk) Save(b *replica.Batch) error {
 	d.took.begin()
 	defer d.took.end()
-	if n := len(b.Entries); n > 0 {
-		d.last = b.Entries[n-1].GetIndex()
-	} else if b.Snapshot != nil {
-		d.last = b.Snapshot.GetMetadata().GetIndex()
-	}
 	if err := d.note(b.Hard, b.Doubt, d.last); err != nil {
 		return advise(err, adviceElse)
 	}
@@ -237,10 +232,16 @@ func (d *disk) Save(b *replica.Batch) error {
 	if err != nil {
 		return advise(fmt.Errorf("write %s: %w", d.path, err), adviceElse)
 	}
+	if n := len(b.Entries); n > 0 {
+		d.last = b.Entries[n-1].GetIndex()
+	} else if b.Snapshot != nil {
+		d.last = b.Snapshot.GetMetadata().GetIndex()
+	}
 	return nil
 }
 
-// note writes the sidecar, unless it says the same already.
+// note writes the sidecar, unless it says the same already. last is where the log ends in the newest transaction, which is the one
+// that judgeVotes finds if the next does not end.
 func (d *disk) note(hard *pb.HardState, doubt string, last uint64) error {
 	was := d.side.found
 	same := was.Term == hard.GetTerm() && was.Vote == hard.GetVote() && was.Doubt == doubt

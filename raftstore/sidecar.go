@@ -31,7 +31,7 @@ type mark struct {
 	Seq     uint64 `json:"seq"` // counts the writes; the higher one is the newer
 	Term    uint64 `json:"term"`
 	Vote    uint64 `json:"vote"`
-	Last    uint64 `json:"last"` // index at which the log ends with the transaction that follows
+	Last    uint64 `json:"last"` // index at which the log ends with transaction Tx
 	Tx      uint64 `json:"tx"`   // bbolt's newest transaction when this was written
 	// Doubt is why the node must not vote, until it has caught up: that outlasts a restart.
 	Doubt string `json:"doubt,omitempty"`

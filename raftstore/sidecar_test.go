@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"go.etcd.io/bbolt"
+	bbolterrors "go.etcd.io/bbolt/errors"
 	pb "go.etcd.io/raft/v3/raftpb"
 
 	"github.com/duoflow/duoflow/raftstore/replica"
@@ -200,7 +201,26 @@ func TestUnfinishedWriteIsTaken(t *testing.T) {
 	v.hard(7, 3)
 }
 
-// TestVoteAheadIsDoubted: the sidecar knows of more than one write that is not there.
+// TestUnfinishedWriteOfEntriesIsTaken: as above, and the write had entries too, as that of a new leader's first message has.
+func TestUnfinishedWriteOfEntriesIsTaken(t *testing.T) {
+	v := newDrive(t)
+	v.open("")
+	v.save(2, 2, 4)
+	b := batch(7, 3, 5, 6)
+	b.Entries[1].Data = make([]byte, 1<<20)
+	v.disk.db.MaxSize = 1 // the transaction finds no room, after the sidecar
+	if err := v.disk.Save(b); !errors.Is(err, bbolterrors.ErrMaxSizeReached) {
+		t.Fatalf("the write ended with %v", err)
+	}
+	v.close()
+	v.open("")
+	v.hard(7, 3)
+	v.save(7, 3, 5)
+	v.close()
+	v.open("")
+}
+
+// TestVoteAheadIsDoubted: the log ended elsewhere when the sidecar was written.
 func TestVoteAheadIsDoubted(t *testing.T) {
 	v := newDrive(t)
 	v.open("")
@@ -287,7 +307,7 @@ func TestMissingSidecar(t *testing.T) {
 func TestMissingFileBesideSidecar(t *testing.T) {
 	v := newDrive(t)
 	v.remove(diskFile)
-	v.open("raft.db is missing, but raft.vote tells of term 2 and index 3")
+	v.open("raft.db is missing, but raft.vote tells of term 2 and index 1")
 	v.hard(2, 2)
 }
 

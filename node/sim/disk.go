@@ -88,17 +88,11 @@ func (i image) apply(b *replica.Batch) image {
 
 // noteSide writes the sidecar as raftstore/disk.go's Save does, before the transaction.
 func (d *disk) noteSide(b *replica.Batch) {
-	last := d.image.last()
-	if n := len(b.Entries); n > 0 {
-		last = b.Entries[n-1].GetIndex()
-	} else if b.Snapshot != nil {
-		last = b.Snapshot.GetMetadata().GetIndex()
-	}
 	same := d.side.term == b.Hard.GetTerm() && d.side.vote == b.Hard.GetVote() && d.side.doubt == b.Doubt
 	if d.side.there && same {
 		return
 	}
-	d.side = mark{true, b.Hard.GetTerm(), b.Hard.GetVote(), last, d.image.tx, b.Doubt}
+	d.side = mark{true, b.Hard.GetTerm(), b.Hard.GetVote(), d.image.last(), d.image.tx, b.Doubt}
 }
 
 func (d *disk) commit(b *replica.Batch) {
