@@ -100,8 +100,8 @@ func FuzzDecodeMeta(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
 		m, err := decodeMeta(text)
 		if err != nil {
-			if (m != Meta{}) {
-				t.Errorf("refused but returned %+v", m)
+			if (m != Meta{}) || !strings.HasPrefix(err.Error(), "decode meta: ") {
+				t.Errorf("refused with %v but returned %+v", err, m)
 			}
 			return
 		}

@@ -13,6 +13,7 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -258,8 +259,11 @@ func FuzzParseConfig(f *testing.F) {
 		c, err := ParseConfig(raw, dir)
 		if err != nil {
 			var p *Problems
-			if !errors.As(err, &p) || len(p.List) == 0 {
+			if !errors.As(err, &p) || len(p.List) == 0 || slices.Contains(p.List, "") {
 				t.Fatal("an error that says nothing")
+			}
+			if !reflect.DeepEqual(c, Config{}) {
+				t.Fatalf("%+v beside %v", c, err)
 			}
 			return
 		}

@@ -35,10 +35,22 @@ func TestRoleNamesAreReadBack(t *testing.T) {
 }
 
 func FuzzParseRole(f *testing.F) {
-	f.Add("df_airflow_scheduler_e17")
-	f.Fuzz(func(t *testing.T, role string) {
-		if g, j, e, ok := fence.ParseRole(role); ok && fence.RoleName(g, j, e) != role {
+	f.Add("df_airflow_scheduler_e17", uint64(17))
+	f.Add("df_a_e1_b_e2", uint64(fence.MaxEpoch))
+	f.Fuzz(func(t *testing.T, role string, epoch uint64) {
+		g, j, e, ok := fence.ParseRole(role)
+		if !ok {
+			if g+j != "" || e != 0 {
+				t.Errorf("ParseRole(%q) = %s, %s, %d beside false", role, g, j, e)
+			}
+			return
+		}
+		if fence.RoleName(g, j, e) != role || e == 0 || e > fence.MaxEpoch {
 			t.Errorf("ParseRole(%q) = %s, %s, %d", role, g, j, e)
+		}
+		epoch = epoch%fence.MaxEpoch + 1
+		if g2, j2, e2, ok := fence.ParseRole(fence.RoleName(g, j, epoch)); !ok || g2 != g || j2 != j || e2 != epoch {
+			t.Errorf("%s, %s, %d became %s, %s, %d, %v", g, j, epoch, g2, j2, e2, ok)
 		}
 	})
 }

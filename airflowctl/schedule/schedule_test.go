@@ -78,11 +78,23 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		s, err := Parse(text)
 		if err != nil {
+			if s != (Schedule{}) || err.Error() == "" {
+				t.Errorf("%q: %+v beside %v", text, s, err)
+			}
 			return
 		}
 		from := time.Unix(1_700_000_000, 0)
-		if next := s.Next(from); !next.IsZero() && !next.After(from) {
+		next := s.Next(from)
+		if !next.IsZero() && (!next.After(from) || next.Nanosecond() != 0 || !s.Next(from).Equal(next)) {
 			t.Errorf("%q: %s comes after %s", text, next, from)
+		}
+		now := from.Add(36 * time.Hour)
+		last := s.latest(from, now)
+		if last.IsZero() != (next.IsZero() || next.After(now)) {
+			t.Fatalf("%q: the next slot is %s, the latest until %s is %s", text, next, now, last)
+		}
+		if after := s.Next(last); !last.IsZero() && (last.After(now) || last.Before(next) || !after.IsZero() && !after.After(now)) {
+			t.Errorf("%q: %s comes between the latest slot %s and %s", text, after, last, now)
 		}
 	})
 }

@@ -1,8 +1,10 @@
 package shim
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -80,8 +82,21 @@ func FuzzParse(f *testing.F) {
 		if err != nil && report != (Report{}) {
 			t.Errorf("Parse(%q) = %+v beside an error", line, report)
 		}
-		if err == nil && !strings.HasPrefix(line, string(report.Kind)) {
+		if err != nil {
+			if !strings.Contains(err.Error(), strconv.Quote(line)) {
+				t.Errorf("%v does not show the line", err)
+			}
+			return
+		}
+		if !strings.HasPrefix(line, string(report.Kind)) || report.PID < 0 || report.Took < 0 {
 			t.Errorf("Parse(%q) = %+v", line, report)
+		}
+		said := map[Kind]string{
+			Warm: fmt.Sprintf("warm %d %.9f", report.PID, report.Took.Seconds()), Job: fmt.Sprintf("job %d", report.Job), Loop: "loop", Note: "note " + report.Text,
+		}[report.Kind]
+		if again, err := Parse(said); err != nil || again.Kind != report.Kind || again.PID != report.PID || again.Job != report.Job || again.Text != report.Text ||
+			(again.Took-report.Took).Abs() > time.Microsecond {
+			t.Errorf("%q is %+v, and %q is %+v, %v", line, report, said, again, err)
 		}
 	})
 }
