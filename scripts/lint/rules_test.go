@@ -75,7 +75,7 @@ func TestImportRule(t *testing.T) {
 		{"a longer name is another room", one("gossip/x.go", inner("gossipers")), []string{"gossip/x.go:2 gossipers"}},
 		{"duoctl may fence", one("cmd/duoctl/x.go", inner("airflowctl/fence")), nil},
 		{"duoctl may not run a node", one("cmd/duoctl/x.go", inner("node")), []string{"cmd/duoctl/x.go:2 node"}},
-		{"scripts use the product from outside", one("scripts/chaos/x.go", inner("raftstore")), []string{"scripts/chaos/x.go:2 raftstore"}},
+		{"scripts use the product from outside", one("scripts/bench/x.go", inner("raftstore")), []string{"scripts/bench/x.go:2 raftstore"}},
 		{"tests are exempt", one("raftstore/x_test.go", inner("node")), nil},
 		{"unknown room", one("attic/x.go", ""), []string{"attic/x.go:1 no room called attic"}},
 		{"standard library", one("gossip/x.go", `import _ "net/http"`), nil},

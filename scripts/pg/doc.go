@@ -1,4 +1,4 @@
-// Package pg starts throwaway Postgres servers for tests, the demo and the chaos runs.
+// Package pg starts throwaway Postgres servers for tests, the demo and the robustness runs.
 //
 // A server is a real postmaster over a fresh data directory: SCRAM passwords, TCP only, no Unix
 // socket. It is made to be killed: Kill is a power cut for the processes, Restart brings the same
