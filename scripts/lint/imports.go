@@ -62,6 +62,7 @@ var dependencies = []struct {
 }{
 	{"go.etcd.io/raft/v3", []string{"raftstore/...", "node/sim"}},
 	{"go.etcd.io/bbolt", []string{"raftstore"}},
+	{"github.com/hanwen/go-fuse/v2", []string{"scripts/slowdisk"}},
 	{"go.etcd.io/gofail", []string{"scripts/failpoints"}}, // the product holds comments only
 	{"github.com/hashicorp/memberlist", []string{"gossip"}},
 	{"github.com/jackc/pgx/v5", []string{"airflowctl/...", "etl/...", "scripts/...", "cmd/duoctl"}}, // duoctl: `metastore init` words the server's errors
