@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	duoflowv1 "github.com/duoflow/duoflow/proto/duoflow/v1"
+	"github.com/duoflow/duoflow/raftstore/replica"
 )
 
 // maxEnvelopeBytes bounds one envelope, and with it a snapshot; maxPayloadBytes leaves room for the
@@ -58,10 +59,12 @@ func decodeRaft(e *duoflowv1.PeerEnvelope) (*pb.Message, error) {
 	case pb.MsgAppResp, pb.MsgVote, pb.MsgVoteResp, pb.MsgPreVote, pb.MsgPreVoteResp, pb.MsgTimeoutNow:
 		return m, nil
 	case pb.MsgHeartbeat, pb.MsgHeartbeatResp:
-		if len(m.GetContext()) > 0 { // for reads through the leader, which nobody makes; a leader panics on a short one
-			return nil, fmt.Errorf("%w: %s with a context", errEnvelope, m.GetType())
+		if n := len(m.GetContext()); n > 0 && n != replica.RequestBytes { // it counts reads; a leader panics on a short one
+			return nil, fmt.Errorf("%w: %s with a context of %d bytes", errEnvelope, m.GetType(), n)
 		}
 		return m, nil
+	case pb.MsgReadIndex, pb.MsgReadIndexResp:
+		return m, checkRead(m)
 	case pb.MsgApp:
 		return m, checkEntries(m)
 	case pb.MsgProp:
@@ -80,10 +83,19 @@ func decodeRaft(e *duoflowv1.PeerEnvelope) (*pb.Message, error) {
 // over could not be undone.
 const maxTerm = 1 << 48
 
-// checkTerm wants a term on everything but a proposal, whose sender leads in none.
+// checkTerm wants a term on everything but a proposal and a request to read, whose senders lead in none.
 func checkTerm(m *pb.Message) error {
-	if isProposal := m.GetType() == pb.MsgProp; (m.GetTerm() == 0) != isProposal || m.GetTerm() > maxTerm {
+	asks := m.GetType() == pb.MsgProp || m.GetType() == pb.MsgReadIndex
+	if (m.GetTerm() == 0) != asks || m.GetTerm() > maxTerm {
 		return fmt.Errorf("%w: %s of term %d", errEnvelope, m.GetType(), m.GetTerm())
+	}
+	return nil
+}
+
+// checkRead wants the one number that names a read.
+func checkRead(m *pb.Message) error {
+	if entries := m.GetEntries(); len(entries) != 1 || len(entries[0].GetData()) != replica.RequestBytes {
+		return fmt.Errorf("%w: %s without the number of a read", errEnvelope, m.GetType())
 	}
 	return nil
 }

@@ -42,6 +42,9 @@ func TestDecodeRaftRefuses(t *testing.T) {
 		"change of members":  {Type: pb.MsgProp.Enum(), Entries: []*pb.Entry{change}},
 		"gap in entries":     {Type: pb.MsgApp.Enum(), Term: new(uint64(2)), Index: new(uint64(6)), Entries: []*pb.Entry{entry}},
 		"snapshot with none": one(pb.MsgSnap),
+		"read of no number":  {Type: pb.MsgReadIndex.Enum()},
+		"read of two":        {Type: pb.MsgReadIndex.Enum(), Entries: []*pb.Entry{{Data: []byte("12345678")}, {Data: []byte("12345678")}}},
+		"short answer":       {Type: pb.MsgReadIndexResp.Enum(), Term: new(uint64(1)), Entries: []*pb.Entry{{Data: []byte("1234567")}}},
 		"note of a reader":   {Type: pb.MsgHeartbeatResp.Enum(), Term: new(uint64(1)), Context: []byte("x")},
 	} {
 		if _, err := decodeRaft(seal(t, m)); !errors.Is(err, errEnvelope) {
@@ -80,13 +83,17 @@ func TestCheckEnvelope(t *testing.T) {
 func FuzzEnvelope(f *testing.F) {
 	cfg := Config{Cluster: "test", Self: 1, Peers: []Peer{{ID: 1, Name: "a"}, {ID: 2, Name: "b"}, {ID: 3, Name: "c"}}}
 	for _, kind := range []pb.MessageType{pb.MsgVote, pb.MsgPreVote, pb.MsgApp, pb.MsgProp, pb.MsgHeartbeat,
-		pb.MsgSnap, pb.MsgAppResp, pb.MsgVoteResp, pb.MsgPreVoteResp, pb.MsgHeartbeatResp, pb.MsgTimeoutNow} {
+		pb.MsgSnap, pb.MsgAppResp, pb.MsgVoteResp, pb.MsgPreVoteResp, pb.MsgHeartbeatResp, pb.MsgTimeoutNow,
+		pb.MsgReadIndex, pb.MsgReadIndexResp} {
 		m := &pb.Message{Type: kind.Enum(), Term: new(uint64(2)), Index: new(uint64(1)), LogTerm: new(uint64(1)),
 			Entries: []*pb.Entry{{Index: new(uint64(2)), Term: new(uint64(2)), Data: []byte("12345678")}},
 			Snapshot: &pb.Snapshot{Data: []byte("[]"), Metadata: &pb.SnapshotMetadata{
 				Index: new(uint64(7)), Term: new(uint64(2)), ConfState: &pb.ConfState{Voters: []uint64{1, 2, 3}}}}}
-		if kind == pb.MsgProp {
+		if kind == pb.MsgProp || kind == pb.MsgReadIndex {
 			m.Term = nil
+		}
+		if kind == pb.MsgHeartbeat || kind == pb.MsgHeartbeatResp {
+			m.Context = []byte("12345678")
 		}
 		payload, err := proto.Marshal(seal(f, m))
 		if err != nil {
@@ -114,7 +121,7 @@ func FuzzEnvelope(f *testing.F) {
 // TestNoFormOfAMessagePanics: what a sound sender could never have sent, but is not refused, does no harm.
 func TestNoFormOfAMessagePanics(t *testing.T) {
 	kinds := []pb.MessageType{pb.MsgVote, pb.MsgPreVote, pb.MsgApp, pb.MsgProp, pb.MsgHeartbeat, pb.MsgAppResp,
-		pb.MsgVoteResp, pb.MsgPreVoteResp, pb.MsgHeartbeatResp, pb.MsgTimeoutNow}
+		pb.MsgVoteResp, pb.MsgPreVoteResp, pb.MsgHeartbeatResp, pb.MsgTimeoutNow, pb.MsgReadIndex, pb.MsgReadIndexResp}
 	numbers := []uint64{0, 1, 2, 3, 4, 5, 1 << 20, maxTerm, 1 << 62, math.MaxUint64}
 	taken := 0
 	for seed := range uint64(20_000) {
@@ -123,6 +130,9 @@ func TestNoFormOfAMessagePanics(t *testing.T) {
 		m := &pb.Message{
 			Type: kinds[dice.IntN(len(kinds))].Enum(), Term: number(), LogTerm: number(), Index: number(),
 			Commit: number(), RejectHint: number(), Reject: new(dice.IntN(2) == 0),
+		}
+		if dice.IntN(2) == 0 {
+			m.Context = []byte("12345678")
 		}
 		for i := range dice.IntN(3) {
 			m.Entries = append(m.Entries, &pb.Entry{

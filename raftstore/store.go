@@ -175,8 +175,9 @@ func (s *Store) newReplica(d *disk) (*replica.Replica, error) {
 		HeartbeatTicks: s.cfg.HeartbeatTicks, ElectionTicks: s.cfg.ElectionTicks,
 		Preferred:     s.cfg.PreferredLeader,
 		SnapshotEvery: s.cfg.SnapshotEvery, KeepEntries: s.cfg.KeepEntries,
-		Doubt:  d.doubt,
-		Logger: raftLogger{s.log},
+		Doubt:   d.doubt,
+		Current: s.current,
+		Logger:  raftLogger{s.log},
 	})
 }
 

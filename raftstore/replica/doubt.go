@@ -109,6 +109,8 @@ func (r *Replica) admit(m *pb.Message) *pb.Message {
 		}
 	case pb.MsgHeartbeat:
 		return r.admitHeartbeat(m)
+	case pb.MsgReadIndex:
+		return r.admitRead(m)
 	}
 	return m
 }

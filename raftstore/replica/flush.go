@@ -45,6 +45,7 @@ func (r *Replica) Flush() (Output, error) {
 			break
 		}
 	}
+	r.tellReads()
 	r.announce()
 	r.endDoubt()
 	r.startSave()
@@ -71,6 +72,7 @@ func (r *Replica) announce() {
 // handle processes one Ready. raft runs with AsyncStorageWrites: what goes to a peer may go at once,
 // what must wait for the disk is in the answers of the order to append.
 func (r *Replica) handle(ready raft.Ready) error {
+	r.confirmed(ready.ReadStates)
 	for _, m := range ready.Messages {
 		switch m.GetTo() {
 		case raft.LocalAppendThread:
@@ -90,6 +92,7 @@ func (r *Replica) handle(ready raft.Ready) error {
 func (r *Replica) send(m *pb.Message) {
 	if m.GetType() == pb.MsgHeartbeatResp {
 		r.tellDisk(m)
+		r.doubtReads(m)
 	}
 	r.out.Messages = append(r.out.Messages, m)
 }

@@ -45,8 +45,10 @@ type Config struct {
 	SnapshotEvery                 uint64 // applied entries between snapshots, > 0
 	KeepEntries                   uint64 // entries kept behind a snapshot, for slow followers
 	// Doubt says why the storage may have forgotten what it promised; "" = it has not. See Replica.Doubt.
-	Doubt  string
-	Logger raft.Logger // nil discards all but panics
+	Doubt string
+	// Current tells that a Read is fulfilled; nil = nobody reads. It is called from inside Flush.
+	Current func(request uint64)
+	Logger  raft.Logger // nil discards all but panics
 }
 
 // Leadership is what a replica knows about who leads.
@@ -86,6 +88,8 @@ type Replica struct {
 	hinted map[uint64]int64
 	race   *race // campaign after a lost leader, nil when none
 	out    Output
+
+	reads []read // confirmed, and not applied that far
 
 	flying  *write // the save under way, nil when none
 	waiting write  // what comes after it
@@ -135,6 +139,9 @@ func New(cfg Config) (*Replica, error) {
 func (c *Config) validate() error {
 	if c.Logger == nil {
 		c.Logger = discard{}
+	}
+	if c.Current == nil {
+		c.Current = func(uint64) {}
 	}
 	switch {
 	case c.Storage == nil || c.Machine == nil:

@@ -102,6 +102,13 @@ func (w *world) command(d *datadriven.TestData) {
 			fmt.Fprintln(&w.out, err)
 		}
 		w.flush(at)
+	case "read": // tells the number of the read when the node's machine is new enough for it
+		var number int
+		d.ScanArgs(w.t, "number", &number)
+		if err := w.nodes[at].replica.Read(uint64(number)); err != nil {
+			fmt.Fprintln(&w.out, err)
+		}
+		w.flush(at)
 	case "lost": // the node learns that the process of another is gone
 		w.lost(d, at)
 	case "wake":
@@ -145,6 +152,7 @@ func (w *world) start(id uint64, wiped bool, doubt string) {
 	n.memory, n.machine, n.saving = memory, &machine{}, false
 	cfg := w.cfg
 	cfg.ID, cfg.Storage, cfg.Machine, cfg.Doubt = id, n.memory, n.machine, doubt
+	cfg.Current = func(number uint64) { fmt.Fprintf(&w.out, "%d: read %d of %q\n", id, number, n.machine.text) }
 	if n.replica, err = New(cfg); err != nil {
 		w.t.Fatal(err)
 	}
