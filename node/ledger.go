@@ -17,9 +17,17 @@ type ledger struct {
 	mu      sync.Mutex
 	state   lease.State
 	applied uint64
+	// watched are commands, as they are in the log, whose outcome somebody waits for.
+	watched map[string]*watched
 }
 
-func newLedger(mail *mailbox) *ledger { return &ledger{mail: mail} }
+// watched is a command's outcome; of one that is in the log several times, the newest.
+type watched struct {
+	lease.Outcome
+	by int // how many wait
+}
+
+func newLedger(mail *mailbox) *ledger { return &ledger{mail: mail, watched: map[string]*watched{}} }
 
 // Apply implements raftstore.StateMachine. A command this program cannot read ends it: to skip an entry that the
 // other nodes carry out would be to disagree with them for ever, unnoticed.
@@ -32,6 +40,9 @@ func (l *ledger) Apply(index uint64, command []byte) {
 	defer l.mu.Unlock()
 	out := l.state.Apply(c)
 	l.applied = index
+	if w := l.watched[string(command)]; w != nil {
+		w.Outcome = out
+	}
 	switch {
 	case !out.Accepted:
 	case c.Configure != nil:
@@ -81,6 +92,32 @@ func (l *ledger) job(name lease.JobName) lease.Job {
 	defer l.mu.Unlock()
 	job, _ := l.state.Job(name)
 	return job
+}
+
+// watch remembers what becomes of a command that is about to be proposed, until done is called.
+func (l *ledger) watch(command []byte) (outcome func() lease.Outcome, done func()) {
+	key := string(command)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w := l.watched[key]
+	if w == nil {
+		w = &watched{}
+		l.watched[key] = w
+	}
+	w.by++
+	outcome = func() lease.Outcome {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return w.Outcome
+	}
+	done = func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if w.by--; w.by == 0 {
+			delete(l.watched, key)
+		}
+	}
+	return outcome, done
 }
 
 // try says what would become of a command if it were applied now. It changes nothing.

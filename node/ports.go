@@ -14,6 +14,8 @@ import (
 type replicatedLog interface {
 	Run(ctx context.Context) error
 	Propose(ctx context.Context, command []byte) error
+	// Read returns nil when all that was committed before the call has been applied here.
+	Read(ctx context.Context) error
 	Broadcast(payload []byte)
 	Status() raftstore.Status
 	// Unwritable says why the log's disk takes no writes; "" = it does.

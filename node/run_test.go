@@ -28,6 +28,8 @@ type soleLog struct {
 	beats int
 	// unwritable is why its disk takes no writes.
 	unwritable string
+	// leaderless: nobody confirms what is committed.
+	leaderless bool
 }
 
 func (l *soleLog) Run(ctx context.Context) error {
@@ -49,6 +51,17 @@ func (l *soleLog) Propose(ctx context.Context, command []byte) error {
 	l.index++
 	l.wire.StateMachine().Apply(l.index, command)
 	return nil
+}
+
+// Read: what is agreed on is applied at once.
+func (l *soleLog) Read(ctx context.Context) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.leaderless {
+		<-ctx.Done()
+		return fmt.Errorf("read: %w", raftstore.ErrNoLeader)
+	}
+	return ctx.Err()
 }
 
 func (l *soleLog) Broadcast(payload []byte) {

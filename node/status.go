@@ -3,10 +3,12 @@ package node
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
 	"github.com/duoflow/duoflow/gossip"
+	"github.com/duoflow/duoflow/node/admin"
 	"github.com/duoflow/duoflow/node/control"
 	"github.com/duoflow/duoflow/node/lease"
 	duoflowv1 "github.com/duoflow/duoflow/proto/duoflow/v1"
@@ -19,12 +21,17 @@ type Operators struct{ n *Node }
 // Operators returns the node's answers to operators. It may be used before and after Run.
 func (n *Node) Operators() *Operators { return &Operators{n} }
 
-// Status tells what this node knows of the cluster. It always answers; the view says how much it is worth.
-func (o *Operators) Status(context.Context, *duoflowv1.StatusRequest) (*duoflowv1.StatusResponse, error) {
+// Status tells what this node knows of the cluster. It always answers, unless asked to be linearizable; the view says how much
+// it is worth.
+func (o *Operators) Status(ctx context.Context, req *duoflowv1.StatusRequest) (*duoflowv1.StatusResponse, error) {
 	n := o.n
+	view, err := n.viewFor(ctx, req.GetLinearizable())
+	if err != nil {
+		return nil, err
+	}
 	p, raft := n.snapshot(), n.log.Status()
 	answer := &duoflowv1.StatusResponse{
-		Cluster: n.cfg.Cluster, Node: string(n.self), View: n.view(p),
+		Cluster: n.cfg.Cluster, Node: string(n.self), View: view,
 		Term: raft.Term, Leader: string(n.wire.names[raft.Leader]), Commit: raft.Commit, Applied: raft.Applied,
 	}
 	for _, id := range n.cfg.nodeNames() {
@@ -35,6 +42,25 @@ func (o *Operators) Status(context.Context, *duoflowv1.StatusRequest) (*duoflowv
 	}
 	return answer, nil
 }
+
+// viewFor says how much an answer is worth; for one that is to be linearizable it waits until the ledger is as new as the call.
+func (n *Node) viewFor(ctx context.Context, linearizable bool) (*duoflowv1.View, error) {
+	if !linearizable {
+		return n.view(n.snapshot()), nil
+	}
+	ctx, cancel := n.machine.Within(ctx, readWithin)
+	defer cancel()
+	if err := n.log.Read(ctx); err != nil {
+		return nil, &admin.Problem{
+			Kind: duoflowv1.Problem_KIND_NO_QUORUM, What: fmt.Sprintf("node %s: no majority confirms what is agreed on: %v", n.self, err),
+			Mend: "ask another node, or be content with an answer that is not linearizable",
+		}
+	}
+	return &duoflowv1.View{Authoritative: true}, nil
+}
+
+// readWithin bounds the wait for a majority's word that an answer is up to date.
+const readWithin = 2 * time.Second
 
 func (n *Node) view(p picture) *duoflowv1.View {
 	if n.quorum(p) {
@@ -159,10 +185,14 @@ func highestRow(job lease.JobName, p picture) control.Row {
 
 // History lists past transitions of one job or all, the newest first.
 func (o *Operators) History(
-	_ context.Context, req *duoflowv1.HistoryRequest,
+	ctx context.Context, req *duoflowv1.HistoryRequest,
 ) (*duoflowv1.HistoryResponse, error) {
 	n := o.n
-	answer := &duoflowv1.HistoryResponse{View: n.view(n.snapshot())}
+	view, err := n.viewFor(ctx, req.GetLinearizable())
+	if err != nil {
+		return nil, err
+	}
+	answer := &duoflowv1.HistoryResponse{View: view}
 	for _, s := range n.seats {
 		if req.GetJob() != "" && req.GetJob() != string(s.name) {
 			continue

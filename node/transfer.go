@@ -67,12 +67,17 @@ func (n *Node) transfer(ctx context.Context, t transfer) (*duoflowv1.TransferRes
 	answer.Accepted = true
 	err := n.ask(ctx, t, before)
 	switch {
-	case errors.Is(err, errNoQuorum) && t.force:
+	case (errors.Is(err, errNoQuorum) || errors.Is(err, errLate)) && t.force:
 		return n.takeAlone(ctx, t, answer)
 	case errors.Is(err, errNoQuorum):
 		return nil, &admin.Problem{
 			Kind: duoflowv1.Problem_KIND_NO_QUORUM, What: fmt.Sprintf("job %s: no majority of nodes agrees", t.job),
 			Mend: "bring a second node back, or ask the node that shall run it for `failover --force`",
+		}
+	case errors.Is(err, errLate):
+		return nil, &admin.Problem{
+			Kind: duoflowv1.Problem_KIND_TIMEOUT, What: fmt.Sprintf("job %s: no majority has agreed to it in time", t.job),
+			Mend: "it may still come to pass; look at the status again",
 		}
 	case err != nil:
 		return nil, err
@@ -125,7 +130,10 @@ func askFor(t transfer, before lease.Job) lease.Command {
 	return lease.Command{Ask: &lease.Ask{Job: t.job, Epoch: before.Epoch, Move: t.move}}
 }
 
-var errNoQuorum = errors.New("no quorum")
+var (
+	errNoQuorum = errors.New("no quorum") // and the request is in no log
+	errLate     = errors.New("not agreed on in time, and it may still be")
+)
 
 // ask puts the wish into the log.
 func (n *Node) ask(ctx context.Context, t transfer, before lease.Job) error {
@@ -134,18 +142,28 @@ func (n *Node) ask(ctx context.Context, t transfer, before lease.Job) error {
 	}
 	ctx, cancel := n.machine.Within(ctx, proposeWithin)
 	defer cancel()
-	err := n.log.Propose(ctx, askFor(t, before).Encode())
-	if errors.Is(err, raftstore.ErrNoLeader) || errors.Is(err, context.DeadlineExceeded) {
+	command := askFor(t, before).Encode()
+	outcome, done := n.wire.ledger.watch(command)
+	defer done()
+	err := n.log.Propose(ctx, command)
+	switch {
+	case errors.Is(err, raftstore.ErrNoLeader):
 		return errNoQuorum
-	}
-	if err != nil {
+	case errors.Is(err, context.DeadlineExceeded):
+		return errLate
+	case err != nil:
 		return fmt.Errorf("propose move of %s: %w", t.job, err)
 	}
-	now := n.wire.ledger.job(t.job)
-	if now.Epoch == before.Epoch && now.Move == nil && now.Phase == before.Phase {
-		return unsafe(t.job, n.wire.ledger.try(askFor(t, before)).Why, "look at the status again")
+	out := outcome()
+	switch {
+	case out.Accepted:
+		return nil
+	case n.wire.ledger.job(t.job).Epoch != before.Epoch:
+		return &admin.Problem{
+			Kind: duoflowv1.Problem_KIND_MOVED, What: fmt.Sprintf("job %s: %s", t.job, out.Why), Mend: "look at the status again",
+		}
 	}
-	return nil
+	return unsafe(t.job, out.Why, "look at the status again")
 }
 
 // takeAlone has this host take the fence without the cluster's word. The fence row makes it safe whatever the others

@@ -66,7 +66,7 @@ func (s *store) begin() {
 	s.rep, err = replica.New(replica.Config{
 		ID: s.d.h.id, Storage: memory, Machine: commands{s}, HeartbeatTicks: heartbeat, ElectionTicks: election,
 		Preferred: s.d.h.c.preferred, SnapshotEvery: s.d.h.c.plan.snapshotEvery, KeepEntries: s.d.h.c.plan.keepEntries,
-		Doubt: doubt,
+		Doubt: doubt, Current: func(request uint64) { s.complete(binary.BigEndian.AppendUint64(nil, request), nil) },
 	})
 	if err != nil {
 		s.d.fail(err)
@@ -214,6 +214,27 @@ func (s *store) Propose(ctx context.Context, command []byte) error {
 		return wait.err
 	}
 	return fmt.Errorf("wait for proposal: %w", ctx.Err())
+}
+
+// Read implements node's log; see raftstore/read.go.
+func (s *store) Read(ctx context.Context) error {
+	for ctx.Err() == nil {
+		s.proposed++
+		id := s.d.number<<32 | s.proposed
+		wait, due := &waiter{}, false
+		s.waiters[id] = wait
+		s.d.w.in(s.d.w.span(0, 300*time.Microsecond), s.d.actor, func() {
+			s.turn(func() { _ = s.rep.Read(id) }) // with nobody leading it is asked again
+		})
+		again := s.d.w.in(100*time.Millisecond, s.d.actor, func() { due = true })
+		s.d.w.wait(func() bool { return wait.done || due || ctx.Err() != nil })
+		s.d.w.cancel(again)
+		delete(s.waiters, id)
+		if wait.done {
+			return nil
+		}
+	}
+	return fmt.Errorf("read: %w", ctx.Err())
 }
 
 func (s *store) complete(data []byte, err error) {

@@ -88,7 +88,10 @@ func (Problem_Kind) EnumDescriptor() ([]byte, []int) {
 }
 
 type StatusRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What the cluster has agreed on (epoch, holder, phase, pending) is at least as new as the call: a majority has confirmed
+	// since then who leads. Refused with NO_QUORUM when that cannot be had; the rest of the answer is this node's view as ever.
+	Linearizable  bool `protobuf:"varint,1,opt,name=linearizable,proto3" json:"linearizable,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -121,6 +124,13 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
 	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *StatusRequest) GetLinearizable() bool {
+	if x != nil {
+		return x.Linearizable
+	}
+	return false
 }
 
 type StatusResponse struct {
@@ -234,7 +244,7 @@ func (x *StatusResponse) GetApplied() uint64 {
 // View says how far an answer can be trusted.
 type View struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Authoritative bool                   `protobuf:"varint,1,opt,name=authoritative,proto3" json:"authoritative,omitempty"` // the node heard a majority within the election timeout
+	Authoritative bool                   `protobuf:"varint,1,opt,name=authoritative,proto3" json:"authoritative,omitempty"` // the node heard a majority within the election timeout; an answer may still be that old
 	AgeMs         uint64                 `protobuf:"varint,2,opt,name=age_ms,json=ageMs,proto3" json:"age_ms,omitempty"`    // since it last was authoritative; 0 when it is
 	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`                // why it is not, e.g. "local view: no quorum"
 	unknownFields protoimpl.UnknownFields
@@ -1228,8 +1238,9 @@ func (x *PhaseTook) GetMillis() float64 {
 
 type HistoryRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Job           string                 `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`      // "" = every job
-	Limit         uint32                 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"` // 0 = 50
+	Job           string                 `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`                    // "" = every job
+	Limit         uint32                 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`               // 0 = 50
+	Linearizable  bool                   `protobuf:"varint,3,opt,name=linearizable,proto3" json:"linearizable,omitempty"` // as in StatusRequest
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1276,6 +1287,13 @@ func (x *HistoryRequest) GetLimit() uint32 {
 		return x.Limit
 	}
 	return 0
+}
+
+func (x *HistoryRequest) GetLinearizable() bool {
+	if x != nil {
+		return x.Linearizable
+	}
+	return false
 }
 
 type HistoryResponse struct {
@@ -1780,8 +1798,9 @@ var File_duoflow_v1_admin_proto protoreflect.FileDescriptor
 const file_duoflow_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"\x16duoflow/v1/admin.proto\x12\n" +
-	"duoflow.v1\"\x0f\n" +
-	"\rStatusRequest\"\x9b\x02\n" +
+	"duoflow.v1\"3\n" +
+	"\rStatusRequest\x12\"\n" +
+	"\flinearizable\x18\x01 \x01(\bR\flinearizable\"\x9b\x02\n" +
 	"\x0eStatusResponse\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12$\n" +
@@ -1889,10 +1908,11 @@ const file_duoflow_v1_admin_proto_rawDesc = "" +
 	"\x06phases\x18\t \x03(\v2\x15.duoflow.v1.PhaseTookR\x06phases\"7\n" +
 	"\tPhaseTook\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
-	"\x06millis\x18\x02 \x01(\x01R\x06millis\"8\n" +
+	"\x06millis\x18\x02 \x01(\x01R\x06millis\"\\\n" +
 	"\x0eHistoryRequest\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\tR\x03job\x12\x14\n" +
-	"\x05limit\x18\x02 \x01(\rR\x05limit\"k\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\x12\"\n" +
+	"\flinearizable\x18\x03 \x01(\bR\flinearizable\"k\n" +
 	"\x0fHistoryResponse\x12$\n" +
 	"\x04view\x18\x01 \x01(\v2\x10.duoflow.v1.ViewR\x04view\x122\n" +
 	"\aentries\x18\x02 \x03(\v2\x18.duoflow.v1.HistoryEntryR\aentries\"\xf8\x01\n" +
