@@ -16,6 +16,7 @@ import (
 type options struct {
 	output, only string
 	parallel     int
+	verbose      bool
 }
 
 func main() {
@@ -23,9 +24,10 @@ func main() {
 	flag.StringVar(&o.output, "o", "table", "table or json")
 	flag.StringVar(&o.only, "only", "", "only mutants with this in their name")
 	flag.IntVar(&o.parallel, "parallel", 2, "tests at a time")
+	flag.BoolVar(&o.verbose, "v", false, "say what each test said")
 	flag.Parse()
 	if (o.output != "table" && o.output != "json") || o.parallel < 1 || flag.NArg() == 0 {
-		fmt.Fprintln(os.Stderr, "mutants: usage: mutants [-o table|json] [-only WORD] [-parallel N] FILE...")
+		fmt.Fprintln(os.Stderr, "mutants: usage: mutants [-o table|json] [-only WORD] [-parallel N] [-v] FILE...")
 		os.Exit(2)
 	}
 	if err := run(os.Stdout, flag.Args(), o); err != nil {
@@ -46,6 +48,8 @@ type verdict struct {
 	After float64 `json:"after"`
 	Took  float64 `json:"took"`
 	Why   string  `json:"why,omitempty"`
+	// said is all that the test wrote.
+	said string
 }
 
 // run plays the mutants of the files, and returns an error unless each was seen.
@@ -58,6 +62,9 @@ func run(out io.Writer, files []string, o options) error {
 	verdicts := playAll(trials, o.parallel, func(v verdict) {
 		if o.output == "table" {
 			fmt.Fprintln(out, v)
+		}
+		if o.output == "table" && o.verbose {
+			fmt.Fprint(out, v.said)
 		}
 	})
 	missed := 0

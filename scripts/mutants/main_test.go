@@ -23,6 +23,11 @@ func TestTwo(t *testing.T) {
 
 func TestNothing(t *testing.T) {}
 
+func TestParts(t *testing.T) {
+	t.Run("two", TestTwo)
+	t.Run("nothing", TestNothing)
+}
+
 func TestBroken(t *testing.T) { t.Error("always") }
 `,
 }
@@ -34,6 +39,9 @@ func TestOnlyAMutantThatFailsItsTestIsSeen(t *testing.T) {
 		"two places":         {"== seen\nfile a.go\ntest TestTwo\n-\treturn 1 + 1\n+\treturn 1 + Three()\n-func Three() int { return 3 }\n+func Three() int { return 4 }\n", ""},
 		"seen":               {seen, ""},
 		"one test of two":    {strings.Replace(seen, "TestTwo", "TestTwo TestNothing", 1), "the test passes"},
+		"a part":             {strings.Replace(seen, "TestTwo", "TestParts/two", 1), ""},
+		"another part":       {strings.Replace(seen, "TestTwo", "TestParts/nothing", 1), "the test passes"},
+		"no such part":       {strings.Replace(seen, "TestTwo", "TestParts/tw", 1), "there is no such test"},
 		"not seen":           {strings.Replace(seen, "TestTwo", "TestNothing", 1), "the test passes"},
 		"broken before":      {strings.Replace(seen, "TestTwo", "TestBroken", 1), "does not pass without it"},
 		"no such test":       {strings.Replace(seen, "TestTwo", "TestTw", 1), "there is no such test"},

@@ -60,17 +60,18 @@ func (r trial) judge(sound *soundness) verdict {
 		by += ", Postgres " + r.version
 	}
 	v := verdict{Mutant: r.name, Of: r.file, By: by, Caught: true}
-	after, err := r.play(sound)
+	after, said, err := r.play(sound)
 	if err != nil {
 		v.Caught, v.Why = false, err.Error()
 	}
+	v.said = said
 	v.After, v.Took = after, time.Since(began).Seconds()
 	return v
 }
 
 // failed is the line with which a test of the package says that it failed, and after how many seconds.
 func failed(test, output string) (after float64, ok bool) {
-	line := regexp.MustCompile(`(?m)^--- FAIL: ` + regexp.QuoteMeta(test) + ` \((\d+\.\d+)s\)`).FindStringSubmatch(output)
+	line := regexp.MustCompile(`(?m)^ *--- FAIL: ` + regexp.QuoteMeta(test) + ` \((\d+\.\d+)s\)`).FindStringSubmatch(output)
 	if line == nil {
 		return 0, false
 	}
@@ -78,33 +79,33 @@ func failed(test, output string) (after float64, ok bool) {
 	return after, err == nil
 }
 
-// play returns nil, and how long the test took, when the test fails with the mutant and passes without.
-func (r trial) play(sound *soundness) (after float64, err error) {
+// play returns nil, what the test said and how long it took, when the test fails with the mutant and passes without.
+func (r trial) play(sound *soundness) (after float64, said string, err error) {
 	text, err := r.apply()
 	if err != nil {
-		return 0, err
+		return 0, "", err
 	}
 	if err := sound.of(r); err != nil {
-		return 0, fmt.Errorf("the test does not pass without it: %w", err)
+		return 0, "", fmt.Errorf("the test does not pass without it: %w", err)
 	}
 	work, err := os.MkdirTemp("", "mutants-")
 	if err != nil {
-		return 0, err
+		return 0, "", err
 	}
 	defer func() { _ = os.RemoveAll(work) }()
 	overlay, err := r.overlay(work, text)
 	if err != nil {
-		return 0, err
+		return 0, "", err
 	}
 	output, err := r.runTest(overlay)
 	if err == nil {
-		return 0, errors.New("the test passes")
+		return 0, output, errors.New("the test passes")
 	}
 	after, ok := failed(r.test, output)
 	if !ok {
-		return 0, fmt.Errorf("the test did not run to its end: %w", err)
+		return 0, output, fmt.Errorf("the test did not run to its end: %w", err)
 	}
-	return after, nil
+	return after, output, nil
 }
 
 // overlay writes what the compiler is to read in place of the file.
@@ -124,7 +125,7 @@ func (m mutant) overlay(work string, text []byte) (string, error) {
 
 // runTest runs the test; the error holds the end of what it said.
 func (r trial) runTest(overlay string) (string, error) {
-	args := []string{"test", "-count=1", "-timeout=5m", "-run=^" + r.test + "$", "-tags=" + r.tags}
+	args := []string{"test", "-count=1", "-timeout=5m", "-run=^" + strings.ReplaceAll(r.test, "/", "$/^") + "$", "-tags=" + r.tags}
 	if overlay != "" {
 		args = append(args, "-overlay="+overlay)
 	}
