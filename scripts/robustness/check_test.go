@@ -125,6 +125,7 @@ func retell(t *testing.T, folder string, change func(lines []string) []string) {
 
 func changeTrial(number int, change func(*Trial)) func(*testing.T, string) {
 	return func(t *testing.T, folder string) {
+		t.Helper()
 		edit(t, folder, trialsName, func(lines []string) []string {
 			var trial Trial
 			failed(t, json.Unmarshal([]byte(lines[number-1]), &trial))
@@ -141,6 +142,7 @@ func changeTrial(number int, change func(*Trial)) func(*testing.T, string) {
 func TestATamperedRecordIsRefused(t *testing.T) {
 	appended := func(line string) func(*testing.T, string) {
 		return func(t *testing.T, folder string) {
+			t.Helper()
 			retell(t, folder, func(lines []string) []string { return append(lines, line) })
 		}
 	}
@@ -155,6 +157,7 @@ func TestATamperedRecordIsRefused(t *testing.T) {
 		{"two nodes under one epoch", appended("300 b 4 91 1"), 1, "another node"},
 		{"a row twice", appended("300 a 4 90 1"), 1, "twice"},
 		{"an acknowledged row that is nowhere", func(t *testing.T, folder string) {
+			t.Helper()
 			acknowledge(t, folder, commitorder.Row{Node: "a", Epoch: 4, PID: 90, Seq: 2})
 		}, 1, "1 acknowledged rows are lost"},
 		{"an acknowledged row that a synchronous standby has not got", func(t *testing.T, folder string) {

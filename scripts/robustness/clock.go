@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"math/rand/v2"
 	"strconv"
 	"syscall"
@@ -26,11 +25,8 @@ func anotherBoot(_ context.Context, s *stage, n *lab.Node, dice *rand.Rand) (fun
 	s.excuse(n)
 	n.Wrap = nil
 	if dice.IntN(4) > 0 {
-		up := strconv.Itoa(int(between(dice, 0, farApart).Seconds()))
+		up := strconv.Itoa(int(between(dice, time.Hour, farApart).Seconds()))
 		n.Wrap = []string{"unshare", "--time", "--boottime", up, "--monotonic", up}
 	}
 	return s.reviver(n), n.Process().Signal(syscall.SIGKILL)
 }
-
-// errMissed says that there was nothing that the trouble could have hit, as beside another one.
-var errMissed = errors.New("nothing to hit")

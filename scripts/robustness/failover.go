@@ -59,7 +59,7 @@ func freePort(host string) (int, error) {
 }
 
 // failOver kills the metastore's primary and promotes a standby, at the other address.
-func failOver(what loss) func(context.Context, *stage, *lab.Node, *rand.Rand) (func(context.Context) error, error) {
+func failOver(what loss) beginning {
 	return func(ctx context.Context, s *stage, n *lab.Node, dice *rand.Rand) (func(context.Context) error, error) {
 		old := s.Store.Server
 		next, err := s.standby(ctx, old, what == lossless)

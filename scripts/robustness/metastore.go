@@ -75,7 +75,7 @@ const (
 )
 
 // signalBackend sends a signal to one of the server's sessions; a stopped one goes on when it is mended.
-func signalBackend(query string, what syscall.Signal) func(context.Context, *stage, *lab.Node, *rand.Rand) (func(context.Context) error, error) {
+func signalBackend(query string, what syscall.Signal) beginning {
 	return func(ctx context.Context, s *stage, n *lab.Node, _ *rand.Rand) (func(context.Context) error, error) {
 		var args []any
 		if query == fencesBackend {

@@ -14,27 +14,35 @@ import (
 
 // plannedTroubles are what operators do.
 var plannedTroubles = []trouble{
-	{name: "switchover", where: onActive, moves: may, instant: true, begin: switchover},
-	{name: "switchover-to", where: onActive, moves: may, instant: true, begin: switchoverTo},
-	{name: "failover-by-hand", where: onActive, moves: may, instant: true, begin: failoverByHand},
+	{name: "switchover", where: onActive, moves: must, instant: true, begin: asked("switchover")},
+	{name: "switchover-to", where: onActive, moves: must, instant: true, begin: askedFor("switchover")},
+	{name: "failover-by-hand", where: onActive, moves: must, instant: true, begin: askedFor("failover")},
 	{name: "duel", where: onAny, moves: may, elsewhere: may, longest: usualHold, begin: duel},
 	{name: "rolling-restart", where: onActive, moves: must, instant: true, alone: true, begin: rollingRestart},
 }
 
-// switchover asks for it. A refusal is an answer too: beside another trouble there may be nobody to switch over to.
-func switchover(ctx context.Context, s *stage, _ *lab.Node, _ *rand.Rand) (func(context.Context) error, error) {
-	_, _, err := s.Cluster.Ctl(ctx, "switchover", "--yes", "--timeout", "5s")
-	return nil, err
+// asked has an operator move the job, wherever it may go. A refusal is an answer too: beside another trouble, or soon after one,
+// there may be nobody to move it to.
+func asked(verb string) beginning {
+	return func(ctx context.Context, s *stage, _ *lab.Node, _ *rand.Rand) (func(context.Context) error, error) {
+		return nil, s.operate(ctx, verb)
+	}
 }
 
-func switchoverTo(ctx context.Context, s *stage, n *lab.Node, _ *rand.Rand) (func(context.Context) error, error) {
-	_, _, err := s.Cluster.Ctl(ctx, "switchover", "--yes", "--to", standbyOf(n.Name), "--timeout", "5s")
-	return nil, err
+// askedFor has an operator name the other node.
+func askedFor(verb string) beginning {
+	return func(ctx context.Context, s *stage, n *lab.Node, _ *rand.Rand) (func(context.Context) error, error) {
+		return nil, s.operate(ctx, verb, "--to", standbyOf(n.Name))
+	}
 }
 
-func failoverByHand(ctx context.Context, s *stage, n *lab.Node, _ *rand.Rand) (func(context.Context) error, error) {
-	_, _, err := s.Cluster.Ctl(ctx, "failover", "--yes", "--to", standbyOf(n.Name), "--timeout", "5s")
-	return nil, err
+// operate is nil when the job is active elsewhere.
+func (s *stage) operate(ctx context.Context, args ...string) error {
+	text, code, err := s.Cluster.Ctl(ctx, append(args, "--yes", "--timeout", "5s")...)
+	if err == nil && code != 0 {
+		return fmt.Errorf("%w: exit code %d: %s", errMissed, code, text)
+	}
+	return err
 }
 
 // duel has both candidates take the fence for themselves, again and again, without asking anybody.
@@ -75,7 +83,7 @@ func rollingRestart(ctx context.Context, s *stage, n *lab.Node, _ *rand.Rand) (f
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
-		if _, err := s.await(ctx, recoverWithin, true); err != nil {
+		if _, err := s.await(ctx, true); err != nil {
 			return nil, err
 		}
 	}

@@ -41,7 +41,7 @@ type Harm struct {
 	// Begun and Held are seconds; Begun counts from the trial's first harm.
 	Begun, Held float64
 	Moves       string // what it may do to the job: may, must or mustNot
-	Missed      bool   `json:",omitempty"` // there was nothing to hit
+	Missed      string `json:",omitempty"` // why there was nothing to hit
 }
 
 // Trial is one trouble, or a pair, and what came of it. Times are in seconds.

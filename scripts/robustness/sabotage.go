@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -48,13 +49,12 @@ func acknowledgeNothing(_ context.Context, p *player) error {
 	if err != nil {
 		return fmt.Errorf("sabotage: %w", err)
 	}
-	defer file.Close()
-	return file.Add(1)
+	return errors.Join(file.Add(1), file.Close())
 }
 
 // moveForNothing ends the daemon with the job between two trials, which no trouble accounts for.
 func moveForNothing(ctx context.Context, p *player) error {
-	active, err := p.await(ctx, recoverWithin, true)
+	active, err := p.await(ctx, true)
 	if err != nil {
 		return err
 	}
@@ -64,7 +64,7 @@ func moveForNothing(ctx context.Context, p *player) error {
 		return err
 	}
 	for {
-		now, err := p.await(ctx, recoverWithin, false)
+		now, err := p.await(ctx, false)
 		if err != nil || now.Epoch > active.Epoch {
 			return err
 		}

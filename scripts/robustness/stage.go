@@ -174,8 +174,8 @@ func (s *stage) attend() error {
 
 // await waits until the cluster agrees on an active instance and that instance commits rows; until all nodes are well, with
 // whole. Daemons that have ended are started meanwhile.
-func (s *stage) await(ctx context.Context, within time.Duration, whole bool) (lab.Active, error) {
-	ctx, cancel := context.WithTimeout(ctx, within)
+func (s *stage) await(ctx context.Context, whole bool) (lab.Active, error) {
+	ctx, cancel := context.WithTimeout(ctx, recoverWithin)
 	defer cancel()
 	for {
 		if err := s.attend(); err != nil {

@@ -82,7 +82,7 @@ func (p *player) trial(ctx context.Context, number int) (Trial, error) {
 	t := Trial{Number: number, Load: load()}
 	began := time.Now()
 	plan := p.plan(dice)
-	active, err := p.await(ctx, recoverWithin, dice.IntN(4) > 0)
+	active, err := p.await(ctx, dice.IntN(4) > 0)
 	if err != nil {
 		return p.stuck(ctx, t, plan, err)
 	}
@@ -150,7 +150,7 @@ func (p *player) harm(ctx context.Context, plan []planned, active string, dice *
 				return mend(ctx)
 			}
 			if errors.Is(err, errMissed) {
-				harms[i].Missed, harms[i].Moves = true, may.String()
+				harms[i].Missed, harms[i].Moves = err.Error(), may.String()
 				return nil
 			}
 			steps = append(steps, step{time.Since(began) + h.hold, true, mended})
@@ -182,7 +182,7 @@ func (p *player) recover(ctx context.Context, t Trial) (lab.Active, error) {
 		return lab.Active{}, err
 	}
 	for limit := time.Now().Add(recoverWithin); ; {
-		active, err := p.await(ctx, recoverWithin, false)
+		active, err := p.await(ctx, false)
 		if err != nil || active.Epoch > t.Epoch || t.expects() != must {
 			return active, err
 		}

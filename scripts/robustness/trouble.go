@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -49,8 +50,14 @@ type trouble struct {
 	alone bool
 	// begin does harm and returns how to undo it, which may be nil. Nothing that it returns may be waited for longer than a few
 	// seconds: in a pair, what the other trouble holds up is only undone after it.
-	begin func(ctx context.Context, s *stage, n *lab.Node, dice *rand.Rand) (mend func(context.Context) error, err error)
+	begin beginning
 }
+
+// beginning does harm to a node. Its error may be errMissed.
+type beginning func(ctx context.Context, s *stage, n *lab.Node, dice *rand.Rand) (mend func(context.Context) error, err error)
+
+// errMissed says that there was nothing that the trouble could have hit, as beside another one.
+var errMissed = errors.New("nothing to hit")
 
 // contribution is what one file of this package adds to the program.
 type contribution struct {
