@@ -14,7 +14,7 @@ import (
 const (
 	// pace is the time between two runs, as long as no more than enough tasks wait.
 	pace   = 3 * time.Second
-	enough = 14
+	enough = 12
 	// askAgain is the time between two tries to trigger a run whose outcome is not known.
 	askAgain = 200 * time.Millisecond
 )

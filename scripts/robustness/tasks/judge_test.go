@@ -19,7 +19,7 @@ func at(seconds float64) time.Time { return noon.Add(time.Duration(seconds * flo
 // made is a sound run: two triggered runs and two by schedule, with two tries of one task, the first of which failed as planned.
 func made() *Evidence {
 	e := &Evidence{
-		Run:    Run{Seed: 1, Started: noon, Clock: Clock{DAG: clockDAG, Start: noon, Every: every, Until: at(15)}},
+		Run:    Run{Seed: 1, Started: noon, Clock: Clock{DAG: clockDAG, Start: noon, Every: 15 * time.Second, Until: at(15)}},
 		Trials: []Trial{{Number: 1, Fault: "kill-host", Moment: "queued", Node: "a", Epoch: 1, After: 2, At: at(5), Done: at(9), First: 0.7, Without: 0.7}},
 	}
 	e.ask(chainDAG, "asked-1")

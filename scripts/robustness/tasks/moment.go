@@ -78,12 +78,12 @@ func (s *stage) awaitQueued(ctx context.Context) error {
 
 // atRunning returns when the next body has begun.
 func atRunning(ctx context.Context, s *stage, _ *rand.Rand) (func() error, error) {
-	return nil, s.awaitEntry(ctx, beginEntry)
+	return nil, s.awaitEntries(ctx, beginEntry, 1)
 }
 
 // atFinished returns when the next body has ended, and before anybody but the journal is told.
 func atFinished(ctx context.Context, s *stage, _ *rand.Rand) (func() error, error) {
-	return nil, s.awaitEntry(ctx, endEntry)
+	return nil, s.awaitEntries(ctx, endEntry, 1)
 }
 
 // What lines of the journal begin with.
@@ -92,8 +92,8 @@ const (
 	endEntry   = `{"what": "end"`
 )
 
-// awaitEntry waits for a line of the journal that has a text in it.
-func (s *stage) awaitEntry(ctx context.Context, text string) error {
+// awaitEntries waits for so many more lines of the journal that begin with a text.
+func (s *stage) awaitEntries(ctx context.Context, text string, want int) error {
 	file, err := os.Open(filepath.Join(s.folder, journalName))
 	if err != nil {
 		return fmt.Errorf("watch the journal: %w", err)
@@ -106,7 +106,7 @@ func (s *stage) awaitEntry(ctx context.Context, text string) error {
 	more := make([]byte, 1<<16)
 	for {
 		n, _ := file.ReadAt(more, at) // an error at the end of the file: there is no more yet
-		if bytes.Contains(more[:n], []byte(text)) {
+		if want -= bytes.Count(more[:n], []byte(text)); want <= 0 {
 			return nil
 		}
 		at += int64(n)

@@ -27,7 +27,7 @@ const (
 
 const (
 	// every is the distance of the dates of clockDAG.
-	every = 15 * time.Second
+	every = 30 * time.Second
 	// slots are how many tasks run at a time. It is little: the cores are for who fails over.
 	slots = 4
 )
@@ -135,5 +135,5 @@ func (s *stage) holdWorker() (release func() error, err error) {
 func (s *stage) begun(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, againWithin)
 	defer cancel()
-	return s.awaitEntry(ctx, endEntry)
+	return s.awaitEntries(ctx, endEntry, 1)
 }

@@ -61,6 +61,9 @@ const againWithin = 4 * time.Minute
 // trial makes one fault and waits until all is well again.
 func (s *stage) trial(ctx context.Context, number int, f fault, m moment, feed *feeder, dice *rand.Rand) (Trial, error) {
 	t := Trial{Number: number, Fault: f.name, Moment: m.name, Load: load()}
+	if err := s.work(ctx); err != nil {
+		return t, err
+	}
 	victim, err := s.Ready(ctx)
 	if err != nil {
 		return t, err
@@ -87,6 +90,22 @@ func (s *stage) trial(ctx context.Context, number int, f fault, m moment, feed *
 		t.Stuck = err.Error()
 	}
 	return t, nil
+}
+
+// bodiesBetween have to end between two faults. Each failover leaves messages in front of the worker that are refused, and on a busy
+// machine nothing else would come of failovers that follow at once.
+const bodiesBetween = 4
+
+const workWithin = 2 * time.Minute
+
+// work waits for them, up to a limit: what the fault before has left may be such that nothing runs for as long as Airflow's timers.
+func (s *stage) work(ctx context.Context) error {
+	working, cancel := context.WithTimeout(ctx, workWithin)
+	defer cancel()
+	if err := s.awaitEntries(working, endEntry, bodiesBetween); err != nil && working.Err() == nil {
+		return err
+	}
+	return ctx.Err()
 }
 
 func (s *stage) aim(ctx context.Context, m moment, t *Trial, dice *rand.Rand) (after func() error, err error) {
