@@ -130,19 +130,20 @@ func (s *stage) moveAway(ctx context.Context, n *lab.Node) (func(context.Context
 	if err != nil {
 		return nil, err
 	}
-	if err := n.Freeze(ctx); err != nil {
-		return n.Thaw, err
+	thaw := s.thawer(n)
+	if err := s.freeze(ctx, n); err != nil {
+		return thaw, err
 	}
 	for limit := time.Now().Add(recoverWithin); ; {
 		now, err := s.newestWriting(ctx)
 		if err != nil || now > before {
-			return n.Thaw, err
+			return thaw, err
 		}
 		if time.Now().After(limit) {
-			return n.Thaw, errors.New("nobody took over from a frozen host")
+			return thaw, errors.New("nobody took over from a frozen host")
 		}
 		if err := lab.Pause(ctx, settleFor/50); err != nil {
-			return n.Thaw, err
+			return thaw, err
 		}
 	}
 }

@@ -36,7 +36,9 @@ var processTroubles = []trouble{
 
 func killHost(ctx context.Context, s *stage, n *lab.Node, _ *rand.Rand) (func(context.Context) error, error) {
 	s.excuse(n)
-	return s.reviver(n), n.Kill(ctx)
+	err := n.Kill(ctx)
+	s.frozen[n.Name] = false // it is another machine now
+	return s.reviver(n), err
 }
 
 func killDaemon(_ context.Context, s *stage, n *lab.Node, _ *rand.Rand) (func(context.Context) error, error) {
@@ -55,11 +57,13 @@ func powerOff(ctx context.Context, s *stage, n *lab.Node, _ *rand.Rand) (func(co
 	mend := func(ctx context.Context) error {
 		return errors.Join(s.Lab.Net.HealAll(ctx), s.revive(ctx, n))
 	}
-	return mend, n.PowerOff(ctx)
+	err := n.PowerOff(ctx)
+	s.frozen[n.Name] = false
+	return mend, err
 }
 
-func freezeHost(ctx context.Context, _ *stage, n *lab.Node, _ *rand.Rand) (func(context.Context) error, error) {
-	return n.Thaw, n.Freeze(ctx)
+func freezeHost(ctx context.Context, s *stage, n *lab.Node, _ *rand.Rand) (func(context.Context) error, error) {
+	return s.thawer(n), s.freeze(ctx, n)
 }
 
 func freezeDaemon(_ context.Context, _ *stage, n *lab.Node, _ *rand.Rand) (func(context.Context) error, error) {

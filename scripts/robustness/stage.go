@@ -46,6 +46,7 @@ type stage struct {
 	configure []func(node string, config map[string]any)
 	stops     []func() error
 	excused   map[string]bool // nodes whose daemon may end
+	frozen    map[string]bool // hosts
 	ended     []string        // daemons that ended and were not to
 }
 
@@ -62,7 +63,7 @@ func newStage(ctx context.Context, out *folder, progress io.Writer) (*stage, err
 	}
 	s := &stage{
 		Stage: set, out: out, tail: commitorder.Tail{Table: probe.Table},
-		clients: map[string]*lab.Process{}, excused: map[string]bool{},
+		clients: map[string]*lab.Process{}, excused: map[string]bool{}, frozen: map[string]bool{},
 	}
 	s.thieves = newThieves(ctx, s)
 	if err := s.start(ctx); err != nil {
@@ -122,6 +123,19 @@ func (s *stage) close() error {
 // excuse allows a daemon to end until it is started the next time.
 func (s *stage) excuse(n *lab.Node) { s.excused[n.Name] = true }
 
+// freeze freezes a host. Nothing may be started on it until it is thawed: the start would not return, nor would any other.
+func (s *stage) freeze(ctx context.Context, n *lab.Node) error {
+	s.frozen[n.Name] = true
+	return n.Freeze(ctx)
+}
+
+func (s *stage) thawer(n *lab.Node) func(context.Context) error {
+	return func(ctx context.Context) error {
+		s.frozen[n.Name] = false
+		return n.Thaw(ctx)
+	}
+}
+
 // reviveWithin bounds the wait for a daemon's end: a frozen one ends when it is thawed, which revive must not hold up.
 const reviveWithin = 2 * time.Second
 
@@ -143,7 +157,7 @@ func (s *stage) revive(ctx context.Context, n *lab.Node) error {
 
 // keepUp starts a daemon that has ended, as systemd does.
 func (s *stage) keepUp(n *lab.Node) error {
-	if !n.Process().Ended() {
+	if !n.Process().Ended() || s.frozen[n.Name] {
 		return nil
 	}
 	if !s.excused[n.Name] {
@@ -159,7 +173,7 @@ func (s *stage) attend() error {
 	for _, name := range nodeNames {
 		n := s.Cluster.Nodes[name]
 		errs = append(errs, s.keepUp(n))
-		if name == witness || s.clients[name] != nil && !s.clients[name].Ended() {
+		if name == witness || s.frozen[name] || s.clients[name] != nil && !s.clients[name].Ended() {
 			continue
 		}
 		lives := filepath.Join(n.DataDir(), "jobs", probe.Job, "lives")
