@@ -165,21 +165,34 @@ func datesLostOrDoubled(c Clock, dates map[time.Time]int) (wrong []string) {
 
 // strangers: a body of a run or of an instance that Airflow does not know (any more): taken back when it had begun.
 func strangers(e *Evidence) (wrong []string) {
-	runs, instances := map[dagRun]bool{}, map[string]Task{}
+	runs, instances := map[dagRun]DagRun{}, map[string]Task{}
 	for _, r := range e.Runs {
-		runs[dagRun{r.DAG, r.Run}] = true
+		runs[dagRun{r.DAG, r.Run}] = r
 	}
 	for _, i := range e.Instances {
 		instances[i.ID] = i.Task
 	}
 	for _, b := range e.Bodies {
-		if !runs[dagRun{b.DAG, b.Run}] {
+		run, known := runs[dagRun{b.DAG, b.Run}]
+		switch {
+		case !known:
 			wrong = append(wrong, fmt.Sprintf("body %s ran for %s, whose run is not there", b.ID, b.Task))
-		} else if instances[b.Instance] != b.Task {
+		case !sameDate(b.Date, run.Date):
+			wrong = append(wrong, fmt.Sprintf("body %s ran for %s and date %q, whose run is of %v", b.ID, b.Task, b.Date, run.Date))
+		case instances[b.Instance] != b.Task:
 			wrong = append(wrong, fmt.Sprintf("body %s ran for instance %s of %s, which is not there", b.ID, b.Instance, b.Task))
 		}
 	}
 	return wrong
+}
+
+// sameDate compares what a body was told with what the run's row says.
+func sameDate(told string, date *time.Time) bool {
+	if told == "" || date == nil {
+		return told == "" && date == nil
+	}
+	at, err := time.Parse(time.RFC3339, told)
+	return err == nil && at.Equal(*date)
 }
 
 // over are the states of a task that nothing happens to any more.

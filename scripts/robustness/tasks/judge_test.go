@@ -55,6 +55,9 @@ func (e *Evidence) task(t Task, number int, begin float64, outcome string) {
 		Task: t, ID: "body of " + id, Try: number, Instance: id, Begin: at(begin).UnixNano(), End: at(begin + 1).UnixNano(),
 		BeganAt: at(begin), EndedAt: at(begin + 1), Outcome: outcome,
 	})
+	if seconds, scheduled := strings.CutPrefix(t.Run, "scheduled-"); scheduled {
+		e.Bodies[len(e.Bodies)-1].Date = map[string]string{"0": "2026-11-30T12:00:00+00:00", "15": "2026-11-30T12:00:15+00:00"}[seconds]
+	}
 	state := map[string]string{outcomeDone: "success", outcomeFailed: "failed"}[outcome]
 	end := at(begin + 1.1)
 	e.Instances = append(e.Instances, Instance{Task: t, ID: id, Try: number, State: state, Current: outcome == outcomeDone, Ended: &end})
@@ -84,6 +87,7 @@ func (e *Evidence) instance(id string) *Instance {
 const (
 	chainTask = chainDAG + "/asked-1/chain0_0#1"
 	failedTry = mappedDAG + "/asked-2/each[0]#1"
+	clockTask = clockDAG + "/scheduled-0/tick#1"
 	secondTry = mappedDAG + "/asked-2/each[0]#2"
 )
 
@@ -127,6 +131,7 @@ func TestARunCanFail(t *testing.T) {
 		{"a date of its own", "is none of the schedule's", func(e *Evidence) { e.date(20) }},
 		{"a schedule that never was", "no schedule", func(e *Evidence) { e.Run.Clock = Clock{} }},
 		{"a body of a run that is not there", "whose run is not there", func(e *Evidence) { e.body(chainTask).Run = "other" }},
+		{"a body of another date", "whose run is of 2026-11-30 12:00:00", func(e *Evidence) { e.body(clockTask).Date = "2026-11-30T12:00:15Z" }},
 		{"a body whose instance was taken back", "which is not there", func(e *Evidence) { e.body(failedTry).Instance = "older" }},
 		{"a task without an end", "is queued in the end", func(e *Evidence) { e.instance(chainTask).State = "queued" }},
 		{"a run without an end", "run tasks_chain/asked-1 is running", func(e *Evidence) { e.Runs[0].State = "running" }},
