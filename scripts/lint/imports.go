@@ -85,6 +85,7 @@ var dependencies = []struct {
 	{"github.com/parquet-go/parquet-go", []string{"etl/columnar"}},
 	{"google.golang.org/grpc", []string{"proto/...", "raftstore/door", "raftstore", "node/admin", "cmd/...", "scripts/..."}},
 	{"google.golang.org/protobuf", []string{"proto/...", "raftstore/...", "node", "node/admin", "node/sim", "cmd/...", "scripts/..."}},
+	{"github.com/anishathalye/porcupine", []string{"scripts/history"}},
 	{"go.uber.org/goleak", []string{"scripts/pg/pgtest", "etl/sandbox/sandboxtest"}}, // elsewhere in tests only
 	{"golang.org/x/sys", []string{"raftstore/door", "raftstore", "airflowctl/...", "node", "cmd/...", "etl/...", "scripts/..."}},
 	{"golang.org/x/sync", []string{"raftstore", "airflowctl/...", "node", "cmd/...", "etl/...", "scripts/..."}},
