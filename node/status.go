@@ -193,21 +193,40 @@ func (o *Operators) History(
 		return nil, err
 	}
 	answer := &duoflowv1.HistoryResponse{View: view}
+	var jobs [][]*duoflowv1.HistoryEntry
 	for _, s := range n.seats {
 		if req.GetJob() != "" && req.GetJob() != string(s.name) {
 			continue
 		}
-		for _, e := range n.wire.ledger.job(s.name).History {
-			answer.Entries = append(answer.Entries, n.historyEntry(s, e))
+		var entries []*duoflowv1.HistoryEntry
+		for _, e := range slices.Backward(n.wire.ledger.job(s.name).History) {
+			entries = append(entries, n.historyEntry(s, e))
 		}
+		jobs = append(jobs, entries)
 	}
-	slices.SortStableFunc(answer.Entries, func(a, b *duoflowv1.HistoryEntry) int {
-		return cmp.Or(cmp.Compare(b.GetAtUnixMs(), a.GetAtUnixMs()), cmp.Compare(b.GetEpoch(), a.GetEpoch()))
-	})
+	answer.Entries = newestFirst(jobs)
 	if limit := int(req.GetLimit()); limit > 0 && len(answer.Entries) > limit {
 		answer.Entries = answer.Entries[:limit]
 	}
 	return answer, nil
+}
+
+// newestFirst joins the jobs' entries by their times, which are of several hosts' clocks. A job's own come in the order of the
+// log, whatever the clocks say.
+func newestFirst(jobs [][]*duoflowv1.HistoryEntry) []*duoflowv1.HistoryEntry {
+	var all []*duoflowv1.HistoryEntry
+	for {
+		newest := -1
+		for i, entries := range jobs {
+			if len(entries) > 0 && (newest < 0 || entries[0].GetAtUnixMs() > jobs[newest][0].GetAtUnixMs()) {
+				newest = i
+			}
+		}
+		if newest < 0 {
+			return all
+		}
+		all, jobs[newest] = append(all, jobs[newest][0]), jobs[newest][1:]
+	}
 }
 
 func (n *Node) historyEntry(s *seat, e lease.Entry) *duoflowv1.HistoryEntry {

@@ -3,6 +3,8 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -105,5 +107,28 @@ func TestLinearizableReads(t *testing.T) {
 		if err != nil || status.GetView().GetAuthoritative() || status.GetJobs()[0].GetEpoch() != 1 {
 			t.Errorf("without: %v, %v; want the local view, always", status, err)
 		}
+	}
+}
+
+// TestHistoryIsInTheLogsOrder: hosts' clocks differ, and no list of one job may be sorted by them.
+func TestHistoryIsInTheLogsOrder(t *testing.T) {
+	entry := func(job string, epoch uint64, at int64) *duoflowv1.HistoryEntry {
+		return &duoflowv1.HistoryEntry{Job: job, Epoch: epoch, AtUnixMs: at}
+	}
+	var got []string
+	for _, e := range newestFirst([][]*duoflowv1.HistoryEntry{
+		{entry("etl", 9, 50), entry("etl", 8, 90), entry("etl", 7, 10)}, nil, {entry("scheduler", 2, 60), entry("scheduler", 1, 40)},
+	}) {
+		got = append(got, fmt.Sprint(e.GetJob(), " ", e.GetEpoch()))
+	}
+	if want := "scheduler 2, etl 9, etl 8, scheduler 1, etl 7"; strings.Join(got, ", ") != want {
+		t.Errorf("got %v, want %s", got, want)
+	}
+	n, _ := rivalled(t, configured())
+	release := lease.Command{Release: &lease.Release{Job: "scheduler", Epoch: 1, Token: lifeA, Cause: lease.CauseExited, At: -5}}
+	n.wire.StateMachine().Apply(3, release.Encode())
+	answer, err := n.Operators().History(t.Context(), &duoflowv1.HistoryRequest{Job: "scheduler", Limit: 1})
+	if err != nil || len(answer.GetEntries()) != 1 || answer.GetEntries()[0].GetKind() != "release" {
+		t.Errorf("newest: %v, %v; want the release, though its clock was late", answer, err)
 	}
 }
