@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/duoflow/duoflow/scripts/commitorder"
 	"github.com/duoflow/duoflow/scripts/probe/journal"
@@ -185,8 +187,12 @@ func (v *Verdict) judgeTrials() {
 			v.Oracle = append(v.Oracle, fmt.Sprintf("trial %d is missing", i+1))
 			break
 		}
-		for _, wrong := range t.wrong() {
-			v.Wrong = append(v.Wrong, fmt.Sprintf("trial %d, %s: %s", t.Number, t.Type(), wrong))
+		wrong := t.wrong()
+		if i > 0 {
+			wrong = append(wrong, t.since(v.Trials[i-1])...)
+		}
+		for _, line := range wrong {
+			v.Wrong = append(v.Wrong, fmt.Sprintf("trial %d, %s: %s", t.Number, t.Type(), line))
 		}
 	}
 	if len(v.Trials) == 0 {
@@ -200,8 +206,8 @@ func (t Trial) wrong() []string {
 	if t.Stuck != "" {
 		wrong = append(wrong, "did not recover: "+t.Stuck)
 	}
-	if t.falseMove() {
-		wrong = append(wrong, fmt.Sprintf("false failover from epoch %d to %d", t.Epoch, t.After))
+	if t.falseMove() && !t.unfit() {
+		wrong = append(wrong, fmt.Sprintf("false failover from epoch %d to %d: %s", t.Epoch, t.After, strings.Join(t.Why, ", ")))
 	}
 	for _, how := range t.Ended {
 		wrong = append(wrong, "a daemon ended by itself: "+how)
@@ -224,8 +230,35 @@ func (t Trial) expects() expectation {
 }
 
 // falseMove reports whether the job moved though nothing gave a reason to.
-func (t Trial) falseMove() bool {
-	return t.Unprovoked || t.Stuck == "" && t.expects() == mustNot && t.Moved()
+func (t Trial) falseMove() bool { return t.Stuck == "" && t.expects() == mustNot && t.Moved() }
+
+// unfit reports whether the machine itself stood still, or had too much to do for anybody to be heard in time.
+func (t Trial) unfit() bool {
+	return seconds(t.Late) >= unfit || t.Load > overloaded*float64(runtime.NumCPU())
+}
+
+// lateWithin is how long after its end a trouble that may move the job can still be the reason for a move.
+const lateWithin = 5 * time.Second
+
+// movedBetween reports whether the job moved between two trials, and the first was no reason to.
+func (t Trial) movedBetween(before Trial) bool {
+	return before.Stuck == "" && t.Epoch > before.After && (before.expects() == mustNot || seconds(t.Since) > lateWithin)
+}
+
+func (t Trial) since(before Trial) []string {
+	if !t.movedBetween(before) || t.unfit() {
+		return nil
+	}
+	return []string{fmt.Sprintf("false failover before it, from epoch %d to %d", before.After, t.Epoch)}
+}
+
+// strange is what happened because of the machine, not because of the cluster.
+func (t Trial) strange() []string {
+	if !t.falseMove() || !t.unfit() {
+		return nil
+	}
+	return []string{fmt.Sprintf("moved for nothing (%s), but the machine was late by %s, load %.0f",
+		strings.Join(t.Why, ", "), short(t.Late), t.Load)}
 }
 
 func (e expectation) String() string {

@@ -86,7 +86,7 @@ func TestASoundRecordIsAccepted(t *testing.T) {
 		t.Fatalf("exit code %d: %s", code, errs)
 	}
 	for _, want := range []string{
-		"3 trials, 2 failovers, 0 false, 0 stuck; 7 rows committed, 1 of them", "violations: 0", "standby lost: 1",
+		"3 trials, 2 failovers, 0 false (and 0 on a machine that stood still), 0 stuck; 7 rows committed, 1 of them", "violations: 0", "standby lost: 1",
 		"kill-host              1       0         1 ",
 	} {
 		if !strings.Contains(out, want) {
@@ -165,7 +165,7 @@ func TestATamperedRecordIsRefused(t *testing.T) {
 			edit(t, folder, lostName, func(lines []string) []string { return []string{strings.Replace(lines[0], lostAsync, lostSync, 1)} })
 		}, 1, "1 acknowledged rows are lost"},
 		{"a failover for nothing", changeTrial(3, func(trial *Trial) { trial.After, trial.Served = 5, []uint64{5} }), 1, "false failover"},
-		{"a failover between trials", changeTrial(3, func(trial *Trial) { trial.Unprovoked = true }), 1, "false failover"},
+		{"a failover between trials", changeTrial(3, func(trial *Trial) { trial.Epoch, trial.After, trial.Since = 5, 5, 6 }), 1, "false failover before it, from epoch 4 to 5"},
 		{"stuck", changeTrial(2, func(trial *Trial) { trial.Stuck = "nobody is active" }), 1, "did not recover: nobody is active"},
 		{"a daemon that ended by itself", changeTrial(1, func(trial *Trial) { trial.Ended = []string{"b: exit status 2"} }), 1, "ended by itself: b: exit status 2"},
 		{"an order that lacks a row", func(t *testing.T, folder string) {
@@ -210,6 +210,31 @@ func TestATamperedRecordIsRefused(t *testing.T) {
 			code, out, errs := check(t, record(t), path)
 			if code != test.code || !strings.Contains(errs, test.want) {
 				t.Errorf("exit code %d, want %d with %q: %s\n%s", code, test.code, test.want, errs, out)
+			}
+		})
+	}
+}
+
+// TestAMoveForNothingIsExcusedByTheMachineOnly: late beats of this program itself, or a load that explains them.
+func TestAMoveForNothingIsExcusedByTheMachineOnly(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		change func(*Trial)
+		code   int
+	}{
+		{"quiet", func(*Trial) {}, 1},
+		{"late", func(trial *Trial) { trial.Late = 0.2 }, 0},
+		{"loaded", func(trial *Trial) { trial.Load = 1000 }, 0},
+		{"soon after a trouble that may move it", func(trial *Trial) { trial.Harms[0].Moves = "may" }, 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			path := record(t)
+			changeTrial(3, func(trial *Trial) {
+				trial.After, trial.Served = 5, []uint64{5}
+				test.change(trial)
+			})(t, path)
+			if code, out, errs := check(t, path); code != test.code {
+				t.Errorf("exit code %d: %s\n%s", code, errs, out)
 			}
 		})
 	}

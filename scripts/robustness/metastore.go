@@ -70,7 +70,7 @@ func freezePostmaster(_ context.Context, s *stage, _ *lab.Node, _ *rand.Rand) (f
 }
 
 const (
-	jobsBackend   = `SELECT pid FROM pg_stat_activity WHERE usename LIKE 'df\_%' ORDER BY substring(usename FROM '\d+$')::bigint DESC, backend_start LIMIT 1`
+	jobsBackend   = `SELECT pid FROM pg_stat_activity WHERE application_name = 'probe-writer' ORDER BY backend_start DESC LIMIT 1`
 	fencesBackend = `SELECT pid FROM pg_stat_activity WHERE usename = 'fencer_' || $1 ORDER BY backend_start LIMIT 1`
 )
 

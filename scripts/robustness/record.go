@@ -58,9 +58,10 @@ type Trial struct {
 	Refused         int64    // attempts with stolen credentials of an older epoch that the metastore refused
 	Load            float64  // of the machine, over a minute
 	Ended           []string `json:",omitempty"` // daemons that ended by themselves
-	// Unprovoked: the job had moved between the end of the trial before and the first harm.
-	Unprovoked bool   `json:",omitempty"`
-	Stuck      string `json:",omitempty"` // why it did not recover; empty when it did
+	Since           float64  // from the end of the trial before to the first harm; 0 for the first trial
+	Late            float64  // by so much this program's own pulse was late
+	Why             []string `json:",omitempty"` // what duoflow says of the new epochs
+	Stuck           string   `json:",omitempty"` // why it did not recover; empty when it did
 }
 
 // Moved reports whether the job has another epoch than before.
@@ -85,11 +86,11 @@ func (t Trial) String() string {
 		return fmt.Sprintf("%s did not recover: %s", head, t.Stuck)
 	}
 	tail := ""
-	if wrong := t.wrong(); len(wrong) > 0 {
+	if wrong := append(t.wrong(), t.strange()...); len(wrong) > 0 {
 		tail = "  ! " + strings.Join(wrong, "; ")
 	}
 	return fmt.Sprintf("%s epoch %d -> %d, without a row %s, %.1f s%s",
-		head, t.Epoch, t.After, seconds(t.Gap).Round(time.Millisecond), t.Took, tail)
+		head, t.Epoch, t.After, short(t.Gap), t.Took, tail)
 }
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/duoflow/duoflow/scripts/lab"
 	"github.com/duoflow/duoflow/scripts/probe/journal"
@@ -54,6 +55,10 @@ func acknowledgeNothing(_ context.Context, p *player) error {
 
 // moveForNothing ends the daemon with the job between two trials, which no trouble accounts for.
 func moveForNothing(ctx context.Context, p *player) error {
+	// It is nobody's late effect.
+	if err := lab.Pause(ctx, lateWithin-time.Since(p.last)+settleFor); err != nil {
+		return err
+	}
 	active, err := p.await(ctx, true)
 	if err != nil {
 		return err

@@ -40,6 +40,7 @@ type stage struct {
 	kept    []commitorder.Commit // read in the middle of a trial
 	spare   int                  // port of the metastore's other address, where nobody listens
 	thieves *thieves
+	pulse   *pulse
 	clients map[string]*lab.Process // on each host that may have the job
 	program string                  // of the clients
 	// configure changes a node's configuration before its daemon's first start; prepare may add to them.
@@ -65,7 +66,7 @@ func newStage(ctx context.Context, out *folder, progress io.Writer) (*stage, err
 		Stage: set, out: out, tail: commitorder.Tail{Table: probe.Table},
 		clients: map[string]*lab.Process{}, excused: map[string]bool{}, frozen: map[string]bool{},
 	}
-	s.thieves = newThieves(ctx, s)
+	s.thieves, s.pulse = newThieves(ctx, s), newPulse(ctx)
 	if err := s.start(ctx); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
@@ -110,6 +111,7 @@ func (s *stage) start(ctx context.Context) error {
 // close ends everything. It may be called once.
 func (s *stage) close() error {
 	s.thieves.stop()
+	s.pulse.stop()
 	var errs []error
 	for _, stop := range slices.Backward(s.stops) {
 		errs = append(errs, stop())

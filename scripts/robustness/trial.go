@@ -31,7 +31,7 @@ type player struct {
 	deck []trouble
 	hand []trouble // what is left of the shuffled deck
 	deal uint64    // how often it was shuffled
-	last uint64    // epoch at the end of the trial before; 0 at first
+	last time.Time // the end of the trial before
 
 	pairs bool
 	marks map[string]int64 // lengths of logs before a trial
@@ -90,7 +90,9 @@ func (p *player) trial(ctx context.Context, number int) (Trial, error) {
 	if err := lab.Pause(ctx, between(dice, 0, time.Second)); err != nil {
 		return t, err
 	}
-	t.Unprovoked = p.last != 0 && active.Epoch != p.last
+	if !p.last.IsZero() {
+		t.Since = time.Since(p.last).Seconds()
+	}
 	t.Node, t.Epoch = active.Node, active.Epoch
 	refused := p.thieves.refused.Load()
 	from, err := p.Clock(ctx)
@@ -104,7 +106,8 @@ func (p *player) trial(ctx context.Context, number int) (Trial, error) {
 	if err != nil {
 		return p.stuck(ctx, t, nil, err)
 	}
-	t.AfterNode, t.After, p.last = after.Node, after.Epoch, after.Epoch
+	t.AfterNode, t.After, p.last = after.Node, after.Epoch, time.Now()
+	t.Late = p.pulse.read().Seconds()
 	t.Ended, p.ended = p.ended, nil
 	t.Refused = p.thieves.refused.Load() - refused
 	t.Took = time.Since(began).Seconds()
@@ -215,6 +218,9 @@ func (p *player) measure(ctx context.Context, t *Trial, from time.Time) error {
 		if c.PID > 0 && c.Epoch > t.Epoch && !slices.Contains(t.Served, c.Epoch) {
 			t.Served = append(t.Served, c.Epoch)
 		}
+	}
+	if t.Moved() {
+		t.Why = p.why(ctx, t.Epoch)
 	}
 	return nil
 }

@@ -17,8 +17,12 @@ import (
 	"github.com/duoflow/duoflow/scripts/probe/journal"
 )
 
-// pace is the wait between two rows.
-const pace = 5 * time.Millisecond
+const (
+	// pace is the wait between two rows.
+	pace = 5 * time.Millisecond
+	// application marks the session in pg_stat_activity.
+	application = "probe-writer"
+)
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
@@ -53,7 +57,7 @@ type writer struct {
 
 // write connects and commits rows until something fails.
 func (w *writer) write(ctx context.Context) error {
-	conn, err := pgx.Connect(ctx, "connect_timeout=2")
+	conn, err := pgx.Connect(ctx, "connect_timeout=2 application_name="+application)
 	if err != nil {
 		return err
 	}
