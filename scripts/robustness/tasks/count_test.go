@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -171,5 +172,25 @@ func TestTable(t *testing.T) {
 	}
 	if len(r.Counts) != 2 || r.Counts[1].Trials != 2 || !slices.Equal(r.Counts[1].First, []float64{0.7, 0.7}) {
 		t.Errorf("counts of two runs: %+v", r.Counts)
+	}
+}
+
+// TestHolds: what may go unnoticed is held for long enough in about half of the trials, and never for longer than it may be.
+func TestHolds(t *testing.T) {
+	dice := rand.New(rand.NewPCG(1, 1))
+	for _, f := range faults {
+		long := 0
+		for range 1000 {
+			held := f.hold(dice)
+			if held < 0 || held > f.longest {
+				t.Fatalf("%s is held for %s", f.name, held)
+			}
+			if held >= f.surely {
+				long++
+			}
+		}
+		if f.surely > 0 && f.surely < never && (long < 400 || long > 700) {
+			t.Errorf("%s is surely noticed in %d of 1000", f.name, long)
+		}
 	}
 }

@@ -50,10 +50,13 @@ func faultNamed(name string) (fault, error) {
 	return fault{}, fmt.Errorf("no fault is called %q", name)
 }
 
-// hold draws how long it lasts, short ones as often as long ones.
+// hold draws how long it lasts: short ones as often as long ones, and half of those that may go unnoticed for long enough not to.
 func (f fault) hold(dice *rand.Rand) time.Duration {
 	if f.longest == 0 {
 		return 0
+	}
+	if f.surely > 0 && dice.IntN(2) == 0 {
+		return f.surely + time.Duration(dice.Int64N(int64(f.longest-f.surely)))
 	}
 	return time.Duration(float64(shortestHold) * math.Pow(float64(f.longest)/float64(shortestHold), dice.Float64()))
 }
