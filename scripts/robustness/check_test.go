@@ -93,6 +93,9 @@ func TestASoundRecordIsAccepted(t *testing.T) {
 			t.Errorf("the report lacks %q:\n%s", want, out)
 		}
 	}
+	if code, out, _ := check(t, "-markdown", path); code != 0 || !strings.Contains(out, "\n| kill-host | 1 | 0 | 1 | 0 | 0 | 0 | 200ms | 200ms | 200ms |\n") {
+		t.Errorf("for a document: exit code %d\n%s", code, out)
+	}
 	if code, out, errs := check(t, path, record(t)); code != 0 || !strings.Contains(out, "2 runs, 6 trials, 4 failovers") {
 		t.Errorf("two runs together: exit code %d, %s\n%s", code, errs, out)
 	}

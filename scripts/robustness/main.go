@@ -18,7 +18,7 @@ import (
 )
 
 const usage = `usage: robustness [-minutes N | -trials N] [-seed N] [-only TYPE[,TYPE]] [-pairs=false] [-out DIR] [-o table|json]
-       robustness check [-o table|json] DIR...
+       robustness check [-o table|json] [-markdown] DIR...
        robustness -list
 
 A run keeps what it has seen in DIR/SEED (.run/robustness/SEED). check judges such folders again, all together, and needs nothing else.
@@ -89,7 +89,11 @@ func (o *options) play(ctx context.Context, progress io.Writer) (*program.Result
 	if err != nil {
 		return nil, fmt.Errorf("seed %d: %w", o.seed, err)
 	}
-	return judged([]string{path})
+	r, err := added([]string{path})
+	if err != nil {
+		return nil, err
+	}
+	return &program.Result{Report: r, Table: r.table, Broken: r.Wrong}, nil
 }
 
 // perform carries out a run and returns the folder with its records.
@@ -178,11 +182,16 @@ func listed() (*program.Result, error) {
 }
 
 // checker judges the folders of earlier runs.
-type checker struct{ folders []string }
+type checker struct {
+	folders  []string
+	markdown bool
+}
 
 func (c *checker) program() program.Program {
 	return program.Program{
-		Name: "robustness", Usage: usage, Flags: func(*flag.FlagSet) {},
+		Name: "robustness", Usage: usage, Flags: func(set *flag.FlagSet) {
+			set.BoolVar(&c.markdown, "markdown", false, "write the table as documents have it")
+		},
 		Check: func(rest []string) error {
 			if len(rest) == 0 {
 				return errors.New("check: name the folders of runs")
@@ -190,6 +199,18 @@ func (c *checker) program() program.Program {
 			c.folders = rest
 			return nil
 		},
-		Play: func(context.Context, io.Writer) (*program.Result, error) { return judged(c.folders) },
+		Play: func(context.Context, io.Writer) (*program.Result, error) { return c.judge() },
 	}
+}
+
+func (c *checker) judge() (*program.Result, error) {
+	r, err := added(c.folders)
+	if err != nil {
+		return nil, err
+	}
+	result := &program.Result{Report: r, Table: r.table, Broken: r.Wrong}
+	if c.markdown {
+		result.Table = r.markdown
+	}
+	return result, nil
 }

@@ -1,16 +1,15 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"io"
 	"maps"
 	"math"
 	"slices"
+	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
-
-	"github.com/duoflow/duoflow/scripts/program"
 )
 
 // Figures are what the trials of one type came to. Gaps are in seconds.
@@ -47,8 +46,8 @@ type Report struct {
 	Oracle    []string
 }
 
-// judged examines folders and reports.
-func judged(folders []string) (*program.Result, error) {
+// added examines folders and adds them up. The error says that they cannot be read, or not be trusted.
+func added(folders []string) (*Report, error) {
 	r := &Report{Types: map[string]*Figures{}}
 	for _, path := range folders {
 		v, err := examine(path)
@@ -62,7 +61,7 @@ func judged(folders []string) (*program.Result, error) {
 	if len(r.Oracle) > 0 {
 		return nil, fmt.Errorf("the records cannot be trusted: %s", describe(r.Oracle, 10))
 	}
-	return &program.Result{Report: r, Table: r.table, Broken: r.Wrong}, nil
+	return r, nil
 }
 
 func (r *Report) add(v *Verdict) {
@@ -195,15 +194,35 @@ func atMost(k, n int, p float64) float64 {
 func (r *Report) table(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(w, "trouble\ttrials\tin pairs\tfailovers\tfalse\tstuck\tstale refused\tp50\tp99\tmax")
-	names := slices.SortedFunc(maps.Keys(r.Types), cmp.Compare[string])
-	for _, name := range names {
-		f := r.Types[name]
-		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%s\t%s\t%s\n", name, f.Trials, f.Paired, f.Failovers, f.False, f.Stuck, f.Refused,
-			short(f.P50), short(f.P99), short(f.Longest))
+	for _, name := range slices.Sorted(maps.Keys(r.Types)) {
+		fmt.Fprintln(w, strings.Join(r.Types[name].cells(name), "\t"))
 	}
 	if err := w.Flush(); err != nil {
 		return err
 	}
+	return r.sum(out)
+}
+
+// markdown writes the same for a document.
+func (r *Report) markdown(out io.Writer) error {
+	fmt.Fprintln(out, "| trouble | trials | in pairs | failovers | false | stuck | stale refused | p50 | p99 | max |")
+	fmt.Fprintln(out, "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
+	for _, name := range slices.Sorted(maps.Keys(r.Types)) {
+		fmt.Fprintf(out, "| %s |\n", strings.Join(r.Types[name].cells(name), " | "))
+	}
+	fmt.Fprintln(out)
+	return r.sum(out)
+}
+
+func (f *Figures) cells(name string) []string {
+	cells := []string{name}
+	for _, n := range []int{f.Trials, f.Paired, f.Failovers, f.False, f.Stuck, int(f.Refused)} {
+		cells = append(cells, strconv.Itoa(n))
+	}
+	return append(cells, short(f.P50), short(f.P99), short(f.Longest))
+}
+
+func (r *Report) sum(out io.Writer) error {
 	fmt.Fprintf(out, "%d runs, %d trials, %d failovers, %d false (and %d on a machine that stood still), %d stuck; %d rows committed, %d of them with stolen credentials; %d stale attempts refused\n",
 		len(r.Runs), r.Trials, r.Failovers, r.False, r.Excused, r.Stuck, r.Rows, r.Stolen, r.Refused)
 	_, err := fmt.Fprintf(out, "violations: %d; with 95 %% confidence less than %.3g %% of failovers; acknowledged rows that a failover to an asynchronous standby lost: %d\n",
