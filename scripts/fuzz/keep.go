@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 )
 
 const (
@@ -45,16 +46,28 @@ func (b *bench) keep(ctx context.Context, f Fuzzer) (Run, error) {
 	}
 	total := len(all)
 	all = all[:min(total, mostInputs)]
-	restore, err := replace(f.corpus(), all)
+	restore, err := replace(f.corpus(), nil)
 	if err != nil {
 		return Run{}, err
 	}
-	for i := range all {
-		if err := b.reach(ctx, program, f, &all[i]); err != nil {
+	var sound []input
+	end := time.Now().Add(time.Duration(b.o.seconds * float64(time.Second)))
+	for _, in := range all {
+		if len(sound) > 0 && time.Now().After(end) {
+			break
+		}
+		err := b.reach(ctx, program, f, &in)
+		if err != nil && !errors.Is(err, errTypes) {
 			return Run{}, errors.Join(err, restore())
 		}
+		if err == nil {
+			sound = append(sound, in)
+		}
 	}
-	kept := fewest(all)
+	kept := fewest(sound)
+	if len(kept) == 0 {
+		return Run{Fuzzer: f, Total: int64(total)}, restore()
+	}
 	_, err = replace(f.corpus(), kept)
 	return Run{Fuzzer: f, Total: int64(total), Kept: len(kept)}, err
 }
@@ -105,12 +118,22 @@ func replace(dir string, all []input) (restore func() error, err error) {
 	return restore, nil
 }
 
-// reach runs one input and notes which blocks of the package it gets to.
+// errTypes: the cache has the input from when the fuzzer took other values.
+var errTypes = errors.New("values of other types")
+
+// reach runs one input, alone in the corpus: one that cannot be read fails for all. It notes which blocks of the package it gets to.
 func (b *bench) reach(ctx context.Context, program string, f Fuzzer, in *input) error {
+	if _, err := replace(f.corpus(), []input{*in}); err != nil {
+		return err
+	}
 	profile := filepath.Join(b.work, "profile")
 	c := exec.CommandContext(ctx, program, "-test.run=^"+f.Name+"$/^"+in.name+"$", "-test.coverprofile="+profile)
 	c.Dir = f.Dir
-	if out, err := c.CombinedOutput(); err != nil {
+	out, err := c.CombinedOutput()
+	if err != nil && (strings.Contains(string(out), "wrong number of values") || strings.Contains(string(out), "mismatched types")) {
+		return errTypes
+	}
+	if err != nil {
 		return fmt.Errorf("input %s: %w: %s", in.name, err, tail(string(out)))
 	}
 	text, err := os.ReadFile(profile)

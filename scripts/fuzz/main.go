@@ -20,7 +20,7 @@ const usage = `usage: fuzz [-seconds 60] [-only WORD[,WORD]] [-parallel 1] [-mem
 
 -only takes those whose package and name, as in raftstore.FuzzEnvelope, hold one of the words. -keep runs nothing, but takes of
 the cache and of what the repository has the fewest and smallest inputs that reach all code that any of them reaches, and
-leaves these in testdata/fuzz.
+leaves these in testdata/fuzz; it looks at the smallest first, for -seconds.
 
 Examples:
   make fuzz
