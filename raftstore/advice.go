@@ -23,6 +23,9 @@ var advices = []struct {
 const adviceElse = "start the node again; if it fails again, move the data directory away: the node then starts empty and " +
 	"catches up from the others"
 
+// adviceDamaged is for a file that is not what was written.
+const adviceDamaged = "move the data directory away: the node then starts empty and catches up before it votes"
+
 // advise adds to an error what the operator can do about it. bbolt keeps only the text of some errors.
 func advise(err error, otherwise string) error {
 	for _, a := range advices {

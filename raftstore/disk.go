@@ -71,6 +71,9 @@ func openDisk(dir string, who owner, took *window) (*disk, error) {
 	if d.doubt, err = metaDoubt(d.path); err != nil {
 		return nil, err
 	}
+	if err := checkPages(d.path); err != nil {
+		return nil, advise(fmt.Errorf("%w; %s", err, adviceDamaged), "")
+	}
 	if d.db, err = openFile(d.path); err != nil {
 		return nil, advise(err, "")
 	}
@@ -98,8 +101,8 @@ func (d *disk) make(dir string) (made bool, err error) {
 // doubt they stay as they are, as they are what shows it; the first Save replaces the sidecar.
 func (d *disk) load(dir string, made bool) error {
 	memory, seen, err := load(d.db, d.who)
-	if errors.Is(err, errRecord) {
-		err = fmt.Errorf("%w; move the data directory away: the node then starts empty and catches up before it votes", err)
+	if err != nil && !errors.Is(err, ErrForeignDir) {
+		err = fmt.Errorf("%w; %s", err, adviceDamaged)
 	}
 	if err != nil {
 		return fmt.Errorf("load %s: %w", d.path, err)
