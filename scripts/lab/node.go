@@ -24,6 +24,9 @@ type Node struct {
 	// Wrap is a program with arguments that the daemon is started through, and that becomes it by exec(2), as unshare(1) does;
 	// empty = none.
 	Wrap []string
+	// Program is started in place of the cluster's own duoflowd; "" = that one. Env is added to the daemon's environment.
+	Program string
+	Env     []string
 
 	cluster *Cluster
 	dir     string
@@ -35,10 +38,17 @@ func (n *Node) Start() error {
 	if n.process != nil && !n.process.Ended() {
 		return fmt.Errorf("start node %s: it runs already", n.Name)
 	}
+	program, env := n.Program, n.cluster.options.Env
+	if program == "" {
+		program = filepath.Join(n.cluster.bin, "duoflowd")
+	}
+	if env == nil {
+		env = cleanEnv()
+	}
 	var err error
 	n.process, err = n.Host.Start(Spec{
-		Name: "duoflowd", Dir: n.dir, Env: n.cluster.options.Env,
-		Args: slices.Concat(n.Wrap, []string{filepath.Join(n.cluster.bin, "duoflowd"), "--config", n.ConfigPath()}),
+		Name: "duoflowd", Dir: n.dir, Env: slices.Concat(env, n.Env),
+		Args: slices.Concat(n.Wrap, []string{program, "--config", n.ConfigPath()}),
 	})
 	return err
 }
