@@ -57,7 +57,7 @@ sim: ## SEEDS (1000) clusters in one goroutine each, twice, from seed FROM_SEED 
 	@scripts/setup go
 	@SEEDS=$(or $(SEEDS),1000) FROM=$(FROM_SEED) SEED=$(SEED) MUTE=$(MUTE) go test ./node/sim -run TestSeeds -count=1 -timeout 24h -v
 
-robustness: ## every kind of harm there is a list of, alone and in pairs, for MINUTES (5), judged from the outside; SEED=n repeats a run, ONLY=kill-host,switchover; JOB=airflow: FAILOVERS (100) of a real Airflow
+robustness: ## every kind of harm there is a list of, alone and in pairs, for MINUTES (5), judged from the outside; SEED=n repeats a run, ONLY=kill-host,switchover PG=18; JOB=airflow: FAILOVERS (100) of a real Airflow
 ifeq ($(JOB),airflow)
 	@scripts/setup all
 	@mkdir -p bin && go build -o bin/tasks ./scripts/robustness/tasks
@@ -65,7 +65,7 @@ ifeq ($(JOB),airflow)
 else
 	@scripts/setup services
 	@mkdir -p bin && go build -o bin/robustness ./scripts/robustness
-	@$(SUDO) bin/robustness -minutes $(MINUTES) $(if $(SEED),-seed $(SEED)) $(if $(ONLY),-only $(ONLY))
+	@$(if $(PG),bin=$$(scripts/test-pg --bin $(PG)) &&) $(SUDO) $(if $(PG),env "DUOFLOW_PG_BIN=$$bin") bin/robustness -minutes $(MINUTES) $(if $(SEED),-seed $(SEED)) $(if $(ONLY),-only $(ONLY))
 endif
 
 chaos: robustness ## a short name of robustness

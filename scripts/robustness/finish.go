@@ -7,9 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"time"
-
-	"github.com/duoflow/duoflow/scripts/lab"
 )
 
 // tallySQL is the table as tally tells it.
@@ -18,12 +15,11 @@ const tallySQL = `SELECT concat_ws(' ', node, epoch, pid, count(*), sum(seq)) FR
 // finish ends the writing and records what the order of commits is to be compared with.
 func (p *player) finish(ctx context.Context) error {
 	p.thieves.stop()
-	// Nobody may write while the two are compared.
-	if _, err := p.Pool.Exec(ctx, `REVOKE INSERT ON public.probe FROM airflow`); err != nil {
-		return fmt.Errorf("end the writing: %w", err)
-	}
-	if err := lab.Pause(ctx, 500*time.Millisecond); err != nil { // statements that had their permission already
-		return err
+	// Nobody may write while the two are compared; the lock waits for transactions that had their permission already.
+	for _, sql := range []string{`REVOKE INSERT ON public.probe FROM airflow`, `BEGIN; LOCK TABLE public.probe IN SHARE MODE; COMMIT`} {
+		if _, err := p.Pool.Exec(ctx, sql); err != nil {
+			return fmt.Errorf("end the writing: %w", err)
+		}
 	}
 	if _, err := p.keep(ctx); err != nil {
 		return err
