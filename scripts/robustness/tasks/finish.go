@@ -22,20 +22,16 @@ func (s *stage) finish(ctx context.Context) error {
 	waiting, cancel := context.WithTimeout(ctx, endWithin)
 	defer cancel()
 	s.clock.Until = time.Now().UTC().Truncate(every).Add(every)
-	if err := s.until(waiting, `SELECT count(*) FROM (SELECT FROM dag_run WHERE dag_id = '`+clockDAG+`' AND logical_date >= $1 LIMIT 1) t`, 1, s.clock.Until); err != nil {
-		return err
+	err := s.until(waiting, 1, `SELECT count(*) FROM dag_run WHERE dag_id = $1 AND logical_date = $2`, clockDAG, s.clock.Until)
+	if err == nil {
+		err = s.stopClock(waiting)
 	}
-	if _, err := s.Pool.Exec(ctx, `UPDATE dag SET is_paused = true WHERE dag_id = $1`, clockDAG); err != nil {
-		return fmt.Errorf("stop the schedule: %w", err)
-	}
-	const open = `SELECT count(*) FROM dag_run WHERE state NOT IN ('success', 'failed') AND $1 = $1`
-	err := s.until(waiting, open, 0, "")
 	// What is still before the worker would be taken up before this run's tasks: when they are over, no old message waits.
 	if err == nil {
 		err = s.trigger(ctx, chainDAG, "last")
 	}
 	if err == nil {
-		err = s.until(waiting, open, 0, "")
+		err = s.until(waiting, 0, open)
 	}
 	if err != nil && ctx.Err() != nil {
 		return err
@@ -46,11 +42,43 @@ func (s *stage) finish(ctx context.Context) error {
 	return s.export(ctx)
 }
 
+// open are the runs that are not over.
+const open = `SELECT count(*) FROM dag_run WHERE state NOT IN ('success', 'failed')`
+
+// stopClock ends the schedule when all is over. Airflow does nothing for open runs of a DAG that is paused: if one was made meanwhile, it goes on.
+func (s *stage) stopClock(ctx context.Context) error {
+	for {
+		if err := s.until(ctx, 0, open); err != nil {
+			return err
+		}
+		if err := s.pause(ctx, true); err != nil {
+			return err
+		}
+		var n int
+		if err := s.Pool.QueryRow(ctx, open).Scan(&n); err != nil {
+			return fmt.Errorf("count open runs: %w", err)
+		}
+		if n == 0 {
+			return nil
+		}
+		if err := s.pause(ctx, false); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *stage) pause(ctx context.Context, paused bool) error {
+	if _, err := s.Pool.Exec(ctx, `UPDATE dag SET is_paused = $2 WHERE dag_id = $1`, clockDAG, paused); err != nil {
+		return fmt.Errorf("stop the schedule: %w", err)
+	}
+	return nil
+}
+
 // until waits until a count is as wanted.
-func (s *stage) until(ctx context.Context, count string, want int, argument any) error {
+func (s *stage) until(ctx context.Context, want int, count string, arguments ...any) error {
 	for {
 		var n int
-		err := s.Pool.QueryRow(ctx, count, argument).Scan(&n)
+		err := s.Pool.QueryRow(ctx, count, arguments...).Scan(&n)
 		if err == nil && n == want {
 			return nil
 		}
