@@ -51,12 +51,12 @@ func (n *Net) Isolate(ctx context.Context, host string) error {
 	return n.nft(ctx, host, fmt.Sprintf("add element netdev lab to { %[1]s }\nadd element netdev lab from { %[1]s }", elements))
 }
 
-// HealAll undoes every cut, and what Disturb did.
+// HealAll undoes every cut.
 func (n *Net) HealAll(ctx context.Context) error {
 	if !n.real {
 		return ErrNoCut
 	}
-	errs := []error{n.calm(ctx)}
+	var errs []error
 	for _, host := range n.hosts {
 		errs = append(errs, n.nft(ctx, host, "flush set netdev lab to\nflush set netdev lab from"))
 	}

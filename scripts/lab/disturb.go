@@ -64,7 +64,7 @@ func (b *badNetwork) stop() error {
 }
 
 // Disturb has the packets that from sends to to, either of which may be Hub, delayed, lost, doubled or reordered, those of
-// open connections too. The zero rule ends that, as does HealAll. A cut of the same hosts goes before it.
+// open connections too. The zero rule ends that; HealAll does not. A cut of the same hosts goes before it.
 func (n *Net) Disturb(ctx context.Context, from, to string, rule relay.Rule) error {
 	if err := errors.Join(n.known(from), n.known(to)); err != nil {
 		return err
@@ -83,8 +83,8 @@ func (n *Net) Disturbed(host string) relay.Count {
 	return n.bad.relay.Count(host)
 }
 
-// calm ends all that Disturb did.
-func (n *Net) calm(ctx context.Context) error {
+// Calm ends all that Disturb did.
+func (n *Net) Calm(ctx context.Context) error {
 	if n.bad == nil {
 		return nil
 	}

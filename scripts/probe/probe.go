@@ -42,6 +42,7 @@ type Stage struct {
 // Options say what is set up; the zero value is all that a cluster needs.
 type Options struct {
 	Journal string // folder for the journals of the job's processes; "" = they keep none
+	Relay   bool   // Lab.Net.Disturb works
 }
 
 // SetUp makes all of it on hosts a, b and t and starts no node. The caller closes it.
@@ -56,7 +57,7 @@ func SetUp(ctx context.Context, options Options) (*Stage, error) {
 
 func (s *Stage) build(ctx context.Context, options Options) error {
 	var err error
-	if s.Lab, err = lab.Up(ctx, lab.Options{Hosts: []string{"a", "b", "t"}}); err != nil {
+	if s.Lab, err = lab.Up(ctx, lab.Options{Hosts: []string{"a", "b", "t"}, Relay: options.Relay}); err != nil {
 		return err
 	}
 	if !s.Lab.Net.Real() {

@@ -176,7 +176,7 @@ func TestOneWay(t *testing.T) {
 	for _, pair := range [][2]string{{"a", "b"}, {"a", lab.Hub}, {lab.Hub, "a"}} {
 		there, back := newWire(t, l, pair[0], pair[1]), newWire(t, l, pair[1], pair[0])
 		must(t, l.Net.Disturb(t.Context(), pair[0], pair[1], relay.Rule{Loss: 1}))
-		healed := func() { must(t, l.Net.HealAll(t.Context())) }
+		healed := func() { must(t, l.Net.Calm(t.Context())) }
 		if got := back.send(50, func() {}); len(got) != 50 {
 			t.Errorf("%v: %d of 50 packets came in the direction that is not cut", pair, len(got))
 		}
@@ -244,7 +244,7 @@ func TestTCP(t *testing.T) {
 		if taken := l.Net.Disturbed(pair[0]).Taken - before; taken < 50_000_000/1500 {
 			t.Errorf("%v: only %d packets went through the relay", pair, taken)
 		}
-		must(t, l.Net.HealAll(t.Context()))
+		must(t, l.Net.Calm(t.Context()))
 	}
 	must(t, l.Net.Disturb(t.Context(), "a", "b", relay.Rule{Loss: 0.01, Duplicate: 0.05, Delay: time.Millisecond, Jitter: time.Millisecond}))
 	transfer(t, l, "a", "b")

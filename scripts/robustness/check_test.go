@@ -47,6 +47,7 @@ func record(t *testing.T) string {
 		}
 	}
 	failed(t, f.writeJSON(runName, Run{Seed: 7, Started: time.Unix(0, 0)}))
+	writeHistory(t, f)
 	for _, trial := range []Trial{
 		{Number: 1, Node: "a", Epoch: 1, After: 2, AfterNode: "b", Served: []uint64{2}, Gap: 0.2, Harms: []Harm{{Trouble: "kill-host", Node: "a", Moves: "must"}}},
 		{Number: 2, Node: "b", Epoch: 2, After: 4, AfterNode: "a", Served: []uint64{4}, Gap: 1.5, Refused: 3, Harms: []Harm{{Trouble: "failover-asynchronous", Node: "b", Moves: "may"}}},

@@ -38,7 +38,7 @@ func askedFor(verb string) beginning {
 
 // operate is nil when the job is active elsewhere.
 func (s *stage) operate(ctx context.Context, args ...string) error {
-	text, code, err := s.Cluster.Ctl(ctx, append(args, "--yes", "--timeout", "5s")...)
+	text, code, err := s.moveBy(ctx, append(args, "--yes", "--timeout", "5s")...)
 	if err == nil && code != 0 {
 		return fmt.Errorf("%w: exit code %d: %s", errMissed, code, text)
 	}
@@ -53,7 +53,7 @@ func duel(ctx context.Context, s *stage, _ *lab.Node, _ *rand.Rand) (func(contex
 	for i, name := range []string{"a", "b"} {
 		both.Go(func() {
 			for ctx.Err() == nil && errs[i] == nil {
-				_, _, err := s.Cluster.Ctl(ctx, "failover", "--yes", "--force", "--wait=false", "--timeout", "2s",
+				_, _, err := s.moveBy(ctx, "failover", "--yes", "--force", "--wait=false", "--timeout", "2s",
 					"--to", name, "--endpoint", s.Cluster.Nodes[name].Admin())
 				if ctx.Err() == nil {
 					errs[i] = err

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/duoflow/duoflow/scripts/commitorder"
+	"github.com/duoflow/duoflow/scripts/history"
 	"github.com/duoflow/duoflow/scripts/lab"
 	"github.com/duoflow/duoflow/scripts/probe"
 )
@@ -41,6 +42,9 @@ type stage struct {
 	spare   int                  // port of the metastore's other address, where nobody listens
 	thieves *thieves
 	pulse   *pulse
+	links   *links
+	asked   *history.Clients // who ask the cluster who has the job
+	failing *failing
 	clients map[string]*lab.Process // on each host that may have the job
 	program string                  // of the clients
 	// configure changes a node's configuration before its daemon's first start; prepare may add to them.
@@ -58,7 +62,7 @@ func newStage(ctx context.Context, out *folder, progress io.Writer) (*stage, err
 	if err := os.MkdirAll(journal, 0o755); err != nil {
 		return nil, fmt.Errorf("make journal: %w", err)
 	}
-	set, err := probe.SetUp(ctx, probe.Options{Journal: journal})
+	set, err := probe.SetUp(ctx, probe.Options{Journal: journal, Relay: true})
 	if err != nil {
 		return nil, err
 	}

@@ -72,9 +72,11 @@ type contribution struct {
 // contributions are all lists put together.
 var contributions = []contribution{
 	{troubles: processTroubles},
-	{troubles: networkTroubles},
+	{troubles: networkTroubles, prepare: prepareLinks},
+	{troubles: historyTroubles, prepare: prepareHistory, check: checkHistory},
 	{troubles: plannedTroubles},
 	{troubles: clockTroubles},
+	{troubles: failpointTroubles, prepare: prepareFailpoints, check: checkFailpoints},
 	{troubles: metastoreTroubles},
 }
 
