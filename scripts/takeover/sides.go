@@ -11,7 +11,7 @@ import (
 )
 
 // readyWithin is when a side counts as never getting ready. It is a limit, not a measurement.
-const readyWithin = 4 * time.Minute
+const readyWithin = 10 * time.Minute
 
 // Side is a way to have a scheduler run: what is compared.
 type Side interface {

@@ -16,7 +16,7 @@ import (
 )
 
 // setUpWithin is a limit for being stuck, not a measurement.
-const setUpWithin = 6 * time.Minute
+const setUpWithin = 15 * time.Minute
 
 // Options say what world to build.
 type Options struct {

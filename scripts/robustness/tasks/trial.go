@@ -56,7 +56,7 @@ func (t Trial) String() string {
 }
 
 // againWithin is a limit for being stuck, not a measurement.
-const againWithin = 4 * time.Minute
+const againWithin = 10 * time.Minute
 
 // trial makes one fault and waits until all is well again.
 func (s *stage) trial(ctx context.Context, number int, f fault, m moment, feed *feeder, dice *rand.Rand) (Trial, error) {
