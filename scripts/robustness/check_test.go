@@ -142,72 +142,74 @@ func changeTrial(number int, change func(*Trial)) func(*testing.T, string) {
 	}
 }
 
-// TestATamperedRecordIsRefused: whatever a cluster could do wrong, and whatever a record could lack, is seen.
+func appended(line string) func(*testing.T, string) {
+	return func(t *testing.T, folder string) {
+		t.Helper()
+		retell(t, folder, func(lines []string) []string { return append(lines, line) })
+	}
+}
+
+// tamperings are whatever a cluster could do wrong, and whatever a record could lack.
+var tamperings = []struct {
+	name   string
+	tamper func(t *testing.T, folder string)
+	code   int
+	want   string
+}{
+	{"a late commit of the job", appended("300 b 2 80 9"), 1, "1 rows committed by an old epoch"},
+	{"a late commit of a thief", appended("300 a 1 -1 2"), 1, "1 rows committed by an old epoch"},
+	{"two nodes under one epoch", appended("300 b 4 91 1"), 1, "another node"},
+	{"a row twice", appended("300 a 4 90 1"), 1, "twice"},
+	{"an acknowledged row that is nowhere", func(t *testing.T, folder string) {
+		t.Helper()
+		acknowledge(t, folder, commitorder.Row{Node: "a", Epoch: 4, PID: 90, Seq: 2})
+	}, 1, "1 acknowledged rows are lost"},
+	{"an acknowledged row that a synchronous standby has not got", func(t *testing.T, folder string) {
+		t.Helper()
+		edit(t, folder, lostName, func(lines []string) []string { return []string{strings.Replace(lines[0], lostAsync, lostSync, 1)} })
+	}, 1, "1 acknowledged rows are lost"},
+	{"a failover for nothing", changeTrial(3, func(trial *Trial) { trial.After, trial.Served = 5, []uint64{5} }), 1, "false failover"},
+	{"a failover between trials", changeTrial(3, func(trial *Trial) { trial.Epoch, trial.After, trial.Since = 5, 5, 6 }), 1, "false failover before it, from epoch 4 to 5"},
+	{"stuck", changeTrial(2, func(trial *Trial) { trial.Stuck = "nobody is active" }), 1, "did not recover: nobody is active"},
+	{"a daemon that ended by itself", changeTrial(1, func(trial *Trial) { trial.Ended = []string{"b: exit status 2"} }), 1, "ended by itself: b: exit status 2"},
+	{"an order that lacks a row", func(t *testing.T, folder string) {
+		t.Helper()
+		edit(t, folder, commitsName, func(lines []string) []string { return slices.Delete(lines, 2, 3) })
+	}, 3, "the table has, and the commit order has not"},
+	{"an order that has too much", func(t *testing.T, folder string) {
+		t.Helper()
+		edit(t, folder, commitsName, func(lines []string) []string { return append(lines, "300 a 5 95 1") })
+	}, 3, "the commit order 6 writers"},
+	{"an empty order", func(t *testing.T, folder string) {
+		t.Helper()
+		failed(t, os.WriteFile(filepath.Join(folder, commitsName), nil, 0o644))
+		failed(t, os.WriteFile(filepath.Join(folder, tableName), nil, 0o644))
+	}, 3, "the commit order is empty"},
+	{"no journal", func(t *testing.T, folder string) {
+		t.Helper()
+		failed(t, os.RemoveAll(filepath.Join(folder, journalName)))
+		failed(t, os.Mkdir(filepath.Join(folder, journalName), 0o755))
+	}, 3, "the journals are empty"},
+	{"a trial that is missing", func(t *testing.T, folder string) {
+		t.Helper()
+		edit(t, folder, trialsName, func(lines []string) []string { return slices.Delete(lines, 1, 2) })
+	}, 3, "trial 2 is missing"},
+	{"a line that is no row", func(t *testing.T, folder string) {
+		t.Helper()
+		edit(t, folder, commitsName, func(lines []string) []string { return append(lines, "300 a five") })
+	}, 3, "no committed row"},
+	{"no commit order", func(t *testing.T, folder string) {
+		t.Helper()
+		failed(t, os.Remove(filepath.Join(folder, commitsName)))
+	}, 3, "no such file"},
+	{"no table", func(t *testing.T, folder string) {
+		t.Helper()
+		failed(t, os.Remove(filepath.Join(folder, tableName)))
+	}, 3, "no such file"},
+}
+
 func TestATamperedRecordIsRefused(t *testing.T) {
-	appended := func(line string) func(*testing.T, string) {
-		return func(t *testing.T, folder string) {
-			t.Helper()
-			retell(t, folder, func(lines []string) []string { return append(lines, line) })
-		}
-	}
-	tests := []struct {
-		name   string
-		tamper func(t *testing.T, folder string)
-		code   int
-		want   string
-	}{
-		{"a late commit of the job", appended("300 b 2 80 9"), 1, "1 rows committed by an old epoch"},
-		{"a late commit of a thief", appended("300 a 1 -1 2"), 1, "1 rows committed by an old epoch"},
-		{"two nodes under one epoch", appended("300 b 4 91 1"), 1, "another node"},
-		{"a row twice", appended("300 a 4 90 1"), 1, "twice"},
-		{"an acknowledged row that is nowhere", func(t *testing.T, folder string) {
-			t.Helper()
-			acknowledge(t, folder, commitorder.Row{Node: "a", Epoch: 4, PID: 90, Seq: 2})
-		}, 1, "1 acknowledged rows are lost"},
-		{"an acknowledged row that a synchronous standby has not got", func(t *testing.T, folder string) {
-			t.Helper()
-			edit(t, folder, lostName, func(lines []string) []string { return []string{strings.Replace(lines[0], lostAsync, lostSync, 1)} })
-		}, 1, "1 acknowledged rows are lost"},
-		{"a failover for nothing", changeTrial(3, func(trial *Trial) { trial.After, trial.Served = 5, []uint64{5} }), 1, "false failover"},
-		{"a failover between trials", changeTrial(3, func(trial *Trial) { trial.Epoch, trial.After, trial.Since = 5, 5, 6 }), 1, "false failover before it, from epoch 4 to 5"},
-		{"stuck", changeTrial(2, func(trial *Trial) { trial.Stuck = "nobody is active" }), 1, "did not recover: nobody is active"},
-		{"a daemon that ended by itself", changeTrial(1, func(trial *Trial) { trial.Ended = []string{"b: exit status 2"} }), 1, "ended by itself: b: exit status 2"},
-		{"an order that lacks a row", func(t *testing.T, folder string) {
-			t.Helper()
-			edit(t, folder, commitsName, func(lines []string) []string { return slices.Delete(lines, 2, 3) })
-		}, 3, "the table has, and the commit order has not"},
-		{"an order that has too much", func(t *testing.T, folder string) {
-			t.Helper()
-			edit(t, folder, commitsName, func(lines []string) []string { return append(lines, "300 a 5 95 1") })
-		}, 3, "the commit order 6 writers"},
-		{"an empty order", func(t *testing.T, folder string) {
-			t.Helper()
-			failed(t, os.WriteFile(filepath.Join(folder, commitsName), nil, 0o644))
-			failed(t, os.WriteFile(filepath.Join(folder, tableName), nil, 0o644))
-		}, 3, "the commit order is empty"},
-		{"no journal", func(t *testing.T, folder string) {
-			t.Helper()
-			failed(t, os.RemoveAll(filepath.Join(folder, journalName)))
-			failed(t, os.Mkdir(filepath.Join(folder, journalName), 0o755))
-		}, 3, "the journals are empty"},
-		{"a trial that is missing", func(t *testing.T, folder string) {
-			t.Helper()
-			edit(t, folder, trialsName, func(lines []string) []string { return slices.Delete(lines, 1, 2) })
-		}, 3, "trial 2 is missing"},
-		{"a line that is no row", func(t *testing.T, folder string) {
-			t.Helper()
-			edit(t, folder, commitsName, func(lines []string) []string { return append(lines, "300 a five") })
-		}, 3, "no committed row"},
-		{"no commit order", func(t *testing.T, folder string) {
-			t.Helper()
-			failed(t, os.Remove(filepath.Join(folder, commitsName)))
-		}, 3, "no such file"},
-		{"no table", func(t *testing.T, folder string) {
-			t.Helper()
-			failed(t, os.Remove(filepath.Join(folder, tableName)))
-		}, 3, "no such file"},
-	}
-	for _, test := range tests {
+	for _, test := range tamperings {
 		t.Run(test.name, func(t *testing.T) {
 			path := record(t)
 			test.tamper(t, path)
