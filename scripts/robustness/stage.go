@@ -43,8 +43,7 @@ type stage struct {
 	thieves *thieves
 	pulse   *pulse
 	links   *links
-	asked   *history.Clients // who ask the cluster who has the job
-	failing *failing
+	asked   *history.Clients        // who ask the cluster who has the job
 	clients map[string]*lab.Process // on each host that may have the job
 	program string                  // of the clients
 	// configure changes a node's configuration before its daemon's first start; prepare may add to them.

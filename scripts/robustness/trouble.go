@@ -76,7 +76,6 @@ var contributions = []contribution{
 	{troubles: historyTroubles, prepare: prepareHistory, check: checkHistory},
 	{troubles: plannedTroubles},
 	{troubles: clockTroubles},
-	{troubles: failpointTroubles, prepare: prepareFailpoints, check: checkFailpoints},
 	{troubles: metastoreTroubles},
 }
 
