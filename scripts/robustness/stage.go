@@ -43,7 +43,9 @@ type stage struct {
 	thieves *thieves
 	pulse   *pulse
 	links   *links
-	asked   *history.Clients        // who ask the cluster who has the job
+	asked   *history.Clients // who ask the cluster who has the job
+	failing *failing
+	disks   map[string]*nodeDisk    // of the nodes
 	clients map[string]*lab.Process // on each host that may have the job
 	program string                  // of the clients
 	// configure changes a node's configuration before its daemon's first start; prepare may add to them.

@@ -76,6 +76,10 @@ var contributions = []contribution{
 	{troubles: historyTroubles, prepare: prepareHistory, check: checkHistory},
 	{troubles: plannedTroubles},
 	{troubles: clockTroubles},
+	{troubles: diskTroubles, prepare: prepareDisks},
+	{troubles: dataTroubles, prepare: prepareLeaders, check: checkLeaders},
+	{troubles: pressureTroubles},
+	{troubles: failpointTroubles, prepare: prepareFailpoints, check: checkFailpoints},
 	{troubles: metastoreTroubles},
 }
 
