@@ -156,9 +156,9 @@ func (c *client) turn(ctx context.Context) {
 	switch {
 	case kind == 0 && c.last.Epoch > 1:
 		c.ask(ctx, to, op, c.last.Epoch-1) // too late: nobody may accept it
-	case kind < 6 && c.last.Epoch > 0 && c.silent != c.last.Epoch && c.all.asking.Load():
+	case kind < 10 && c.last.Epoch > 0 && c.silent != c.last.Epoch && c.all.asking.Load():
 		c.ask(ctx, to, op, c.last.Epoch)
-	case kind < 10:
+	case kind < 12:
 		c.read(op, func() (*Lease, error) { return c.newest(ctx, to) })
 	default:
 		c.read(op, func() (*Lease, error) { return c.status(ctx, to) })
@@ -201,14 +201,16 @@ func (c *client) newest(ctx context.Context, to Endpoint) (*Lease, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, entry := range answer.GetEntries() {
-		phase := granted
-		if entry.GetKind() == "release" {
-			phase = released
-		}
-		return &Lease{Epoch: entry.GetEpoch(), Holder: entry.GetNode(), Phase: phase}, nil
+	entries := answer.GetEntries()
+	if len(entries) == 0 {
+		return &Lease{}, nil
 	}
-	return &Lease{}, nil
+	newest := entries[0]
+	phase := granted
+	if newest.GetKind() == "release" {
+		phase = released
+	}
+	return &Lease{Epoch: newest.GetEpoch(), Holder: newest.GetNode(), Phase: phase}, nil
 }
 
 // ask asks to have the job moved, if its epoch is still the one named.
