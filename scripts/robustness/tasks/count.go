@@ -31,7 +31,8 @@ type Count struct {
 	// Again are tasks with more than one body, without those that failed as planned.
 	Again int `json:"again"`
 
-	// First and Without are those of trials, in seconds, sorted.
+	// First is, of each failover, from the fault to the first task queued under a newer epoch; Without, of each trial, the longest time without a
+	// task queued up to then, or to the first task. In seconds, sorted.
 	First   []float64 `json:"first"`
 	Without []float64 `json:"without"`
 	// Bodies that began after a fault of this kind and before the next fault of any.
@@ -67,8 +68,8 @@ func (c *counter) of(name string) *Count {
 func countAll(e *Evidence) []*Count {
 	c := &counter{trials: slices.Clone(e.Trials), counts: map[string]*Count{}}
 	slices.SortFunc(c.trials, func(a, b Trial) int { return a.At.Compare(b.At) })
-	for _, t := range c.trials {
-		c.trial(t)
+	for n := range c.trials {
+		c.trial(n, e)
 	}
 	c.inFlight(e)
 	c.notes(e)
@@ -89,16 +90,44 @@ func countAll(e *Evidence) []*Count {
 	return out
 }
 
-func (c *counter) trial(t Trial) {
-	count := c.of(t.Fault)
+// trial counts one, of which the next one's beginning tells whether the scheduler moved after all.
+func (c *counter) trial(n int, e *Evidence) {
+	t, count := c.trials[n], c.of(c.trials[n].Fault)
 	count.Trials++
-	if t.Moved() {
+	after := t.After
+	if n+1 < len(c.trials) {
+		after = max(after, c.trials[n+1].Epoch)
+	}
+	floor := t.Epoch
+	if after > t.Epoch {
 		count.Moved++
-		count.First = append(count.First, t.First)
+	} else {
+		floor = 0 // then any will do
 	}
-	if t.Stuck == "" {
-		count.Without = append(count.Without, t.Without)
+	first, without, found := queuedAfter(e.Notes, t.At, floor)
+	if found && after > t.Epoch {
+		count.First = append(count.First, first.Seconds())
 	}
+	if found {
+		count.Without = append(count.Without, without.Seconds())
+	}
+}
+
+// queuedAfter finds the first task that was queued after an instant under an epoch above floor, and the longest time without a task
+// queued from the instant to that.
+func queuedAfter(notes []Note, at time.Time, floor uint64) (first, without time.Duration, found bool) {
+	last := at
+	for _, n := range notes {
+		if n.State != "queued" || !n.At.After(at) {
+			continue
+		}
+		without = max(without, n.At.Sub(last))
+		last = n.At
+		if n.epoch() > floor {
+			return n.At.Sub(at), without, true
+		}
+	}
+	return 0, 0, false
 }
 
 // inFlight goes through the notes and looks, at each fault, at what is then queued or running.

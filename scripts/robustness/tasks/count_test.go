@@ -170,7 +170,7 @@ func TestTable(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, out.String())
 		}
 	}
-	if len(r.Counts) != 2 || r.Counts[1].Trials != 2 || !slices.Equal(r.Counts[1].First, []float64{0.7, 0.7}) {
+	if len(r.Counts) != 2 || r.Counts[1].Trials != 2 || !slices.Equal(r.Counts[1].First, []float64{0.8, 0.8}) {
 		t.Errorf("counts of two runs: %+v", r.Counts)
 	}
 }
@@ -192,5 +192,28 @@ func TestHolds(t *testing.T) {
 		if f.surely > 0 && f.surely < never && (long < 400 || long > 700) {
 			t.Errorf("%s is surely noticed in %d of 1000", f.name, long)
 		}
+	}
+}
+
+// TestQueuedAfter: the next epoch's first task, what its elder still queued before, and a fault that nobody noticed at once.
+func TestQueuedAfter(t *testing.T) {
+	queued := func(seconds float64, login string) Note {
+		return Note{State: "queued", At: at(seconds), Login: login}
+	}
+	notes := []Note{
+		queued(4, "df_airflow_scheduler_e1"), queued(6, "df_airflow_scheduler_e1"), {State: "running", At: at(6.5), Login: "airflow_owner"},
+		queued(9, "df_airflow_scheduler_e2"), queued(12, "df_airflow_scheduler_e2"),
+	}
+	e := &Evidence{Notes: notes, Trials: []Trial{{Fault: "metastore-restart", Epoch: 1, After: 1, At: at(5)}, {Fault: "kill-host", Epoch: 2, After: 2, At: at(11)}}}
+	counts := countAll(e)
+	late, unmoved := counts[1], counts[0]
+	if late.Moved != 1 || !slices.Equal(late.First, []float64{4}) || !slices.Equal(late.Without, []float64{3}) {
+		t.Errorf("moved later: %+v", late)
+	}
+	if unmoved.Moved != 0 || len(unmoved.First) != 0 || !slices.Equal(unmoved.Without, []float64{1}) {
+		t.Errorf("did not move: %+v", unmoved)
+	}
+	if _, _, found := queuedAfter(notes, at(12), 2); found {
+		t.Error("found a task after the last one")
 	}
 }

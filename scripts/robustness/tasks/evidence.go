@@ -1,6 +1,8 @@
 package main
 
 import (
+	"regexp"
+	"strconv"
 	"time"
 
 	"github.com/duoflow/duoflow/scripts/commitorder"
@@ -75,6 +77,22 @@ type Note struct {
 	ID      string    `json:"id"`     // id after
 	Try     int       `json:"try"`
 	Message string    `json:"message,omitempty"` // its Celery id
+}
+
+// epochLogin is the name of an epoch's role.
+var epochLogin = regexp.MustCompile(`^df_.*_e(\d+)$`)
+
+// epoch is that of the login; 0: it is no scheduler's.
+func (n Note) epoch() uint64 {
+	m := epochLogin.FindStringSubmatch(n.Login)
+	if m == nil {
+		return 0
+	}
+	epoch, err := strconv.ParseUint(m[1], 10, 64)
+	if err != nil {
+		return 0 // no epoch has so many digits
+	}
+	return epoch
 }
 
 // Message is one that a worker has taken up.

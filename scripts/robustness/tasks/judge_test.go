@@ -20,7 +20,7 @@ func at(seconds float64) time.Time { return noon.Add(time.Duration(seconds * flo
 func made() *Evidence {
 	e := &Evidence{
 		Run:    Run{Seed: 1, Started: noon, Clock: Clock{DAG: clockDAG, Start: noon, Every: 15 * time.Second, Until: at(15)}},
-		Trials: []Trial{{Number: 1, Fault: "kill-host", Moment: "queued", Node: "a", Epoch: 1, After: 2, At: at(5), Done: at(9), First: 0.7, Without: 0.7}},
+		Trials: []Trial{{Number: 1, Fault: "kill-host", Moment: "queued", Node: "a", Epoch: 1, After: 2, At: at(5), Done: at(9), First: 0.8}},
 	}
 	e.ask(chainDAG, "asked-1")
 	e.ask(mappedDAG, "asked-2")
@@ -61,10 +61,13 @@ func (e *Evidence) task(t Task, number int, begin float64, outcome string) {
 	state := map[string]string{outcomeDone: "success", outcomeFailed: "failed"}[outcome]
 	end := at(begin + 1.1)
 	e.Instances = append(e.Instances, Instance{Task: t, ID: id, Try: number, State: state, Current: outcome == outcomeDone, Ended: &end})
-	was := "scheduled"
+	was, epoch := "scheduled", "1"
+	if begin > 5 {
+		epoch = "2"
+	}
 	for i, now := range []string{"queued", "running", state} {
 		e.Notes = append(e.Notes, Note{
-			Task: t, At: at(begin - 0.2 + []float64{0, 0.1, 1.3}[i]), Was: was, State: now, Before: id, ID: id, Try: number, Message: "message of " + id,
+			Task: t, At: at(begin - 0.2 + []float64{0, 0.1, 1.3}[i]), Login: "df_airflow_scheduler_e" + epoch, Was: was, State: now, Before: id, ID: id, Try: number, Message: "message of " + id,
 		})
 		was = now
 	}

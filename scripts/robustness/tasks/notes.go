@@ -44,18 +44,6 @@ func (s *stage) firstQueued(ctx context.Context, after time.Time, epoch uint64) 
 	return at, nil
 }
 
-// longestWithout is the longest time between two queued tasks, or the beginning, up to the end.
-func (s *stage) longestWithout(ctx context.Context, from, to time.Time) (float64, error) {
-	var seconds float64
-	err := s.Pool.QueryRow(ctx, `SELECT coalesce(max(extract(epoch FROM at - before)), 0)::float8 FROM (
-		SELECT at, lag(at, 1, $1) OVER (ORDER BY at) AS before FROM (
-			SELECT at FROM tasks.note WHERE state = 'queued' AND at > $1 AND at <= $2 UNION ALL SELECT $2::timestamptz) q) g`, from, to).Scan(&seconds)
-	if err != nil {
-		return 0, fmt.Errorf("measure the times without a queued task: %w", err)
-	}
-	return seconds, nil
-}
-
 // unfinished counts the tasks of running DAG runs that wait or run.
 func (s *stage) unfinished(ctx context.Context) (n int, err error) {
 	err = s.Pool.QueryRow(ctx, `SELECT count(*) FROM task_instance t JOIN dag_run r USING (dag_id, run_id)

@@ -14,7 +14,7 @@ import (
 	"github.com/duoflow/duoflow/scripts/takeover"
 )
 
-// Trial is one fault and what came of it. Times are in seconds, by the metastore's clock.
+// Trial is one fault and what came of it. Durations are in seconds.
 type Trial struct {
 	Number int    `json:"number"`
 	Fault  string `json:"fault"`
@@ -27,17 +27,16 @@ type Trial struct {
 	At    time.Time `json:"at"`   // just before the fault
 	Done  time.Time `json:"done"` // all was well again
 	Held  float64   `json:"held"`
-	// First is from the fault to the first task that was queued under a newer epoch; 0: none had to be.
+	// First is from the fault to the first task that was queued under a newer epoch; 0: none had to be when all was well.
 	First float64 `json:"first"`
-	// Without is the longest time without a task being queued, from the fault to that task or, without a newer epoch, to the first task.
-	Without float64 `json:"without"`
-	Load    string  `json:"load"` // of the machine
+	Load  string  `json:"load"` // of the machine
 	// Ended are services of Airflow that ended by themselves.
 	Ended []string `json:"ended,omitempty"`
 	Stuck string   `json:"stuck,omitempty"` // why it did not recover
 }
 
-// Moved reports whether the scheduler has another epoch than before.
+// Moved reports whether the scheduler had another epoch when all was well again. It may still move later: a restart of the metastore is
+// not noticed at once.
 func (t Trial) Moved() bool { return t.After > t.Epoch }
 
 func (t Trial) String() string {
@@ -164,23 +163,16 @@ func (s *stage) again(ctx context.Context, t *Trial, moves bool) error {
 			return err
 		}
 		if first != nil {
-			return s.measure(ctx, t, *first)
+			if t.Moved() {
+				t.First = first.Sub(t.At).Seconds()
+			}
+			t.Done, err = s.now(ctx)
+			return err
 		}
 		if err := lab.Pause(ctx, 50*time.Millisecond); err != nil {
 			return fmt.Errorf("wait for a task to be queued under epoch %d: %w", t.After, err)
 		}
 	}
-}
-
-func (s *stage) measure(ctx context.Context, t *Trial, first time.Time) (err error) {
-	if t.Moved() {
-		t.First = first.Sub(t.At).Seconds()
-	}
-	if t.Without, err = s.longestWithout(ctx, t.At, first); err != nil {
-		return err
-	}
-	t.Done, err = s.now(ctx)
-	return err
 }
 
 // load is the machine's, over one minute.
