@@ -18,6 +18,8 @@ type faulty struct {
 	keepsToken bool
 	// adoptsForEver: a login that the metastore refuses is tried again, as if that could help.
 	adoptsForEver bool
+	// ownReads: a linearizable read is answered without asking the others.
+	ownReads bool
 }
 
 // wrong is something done wrong, and a seed that finds it: what a seed does changes with every change of the code, so that is

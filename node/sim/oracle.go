@@ -9,6 +9,7 @@ import (
 
 // counts is what worlds contained.
 type counts struct {
+	reads                                                                                                                           int // linearizable ones that were answered
 	failovers, fences, zombies, restarts, kills, partitions, stalls, commits, moves, servers, lostFences, restores, stolen, refused int
 	// settled is how long it took until the job was served after everything was mended.
 	settled time.Duration

@@ -30,6 +30,8 @@ type Options struct {
 	Loud bool
 	// Mute leaves out troubles, by their number from 1, to find those that matter.
 	Mute []int
+	// reads are made all the time; they change what is drawn.
+	reads bool
 	// wrong is done wrong.
 	wrong faulty
 }
@@ -48,6 +50,9 @@ func Run(seed uint64, o Options) (r Result) {
 		c.end()
 	}()
 	c.say("plan %+v", c.plan)
+	if o.reads {
+		c.read(0)
+	}
 	c.run()
 	r.Broken = c.oracle.broken
 	return r
