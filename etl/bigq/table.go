@@ -83,8 +83,18 @@ func (r *Reader) call(ctx context.Context, op string, call func(context.Context)
 	return objects.Again(ctx, r.tries, op, func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, r.callLimit)
 		defer cancel()
-		return call(ctx)
+		return survive(op, func() error { return call(ctx) })
 	})
+}
+
+// survive makes a fault of an answer on which the client panics, such as null.
+func survive(op string, call func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = &objects.Fault{Op: op, Permanent: true, Hint: "is that BigQuery?", Err: fmt.Errorf("the client cannot read the answer: %v", p)}
+		}
+	}()
+	return call()
 }
 
 // hint adds what to do to a fault of a kind that has no better hint.
