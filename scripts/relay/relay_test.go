@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/duoflow/duoflow/scripts/lab"
 	"github.com/duoflow/duoflow/scripts/relay"
 )
@@ -54,7 +56,13 @@ func newWire(t *testing.T, l *lab.Lab, from, to string) wire {
 		w.to, err = net.ListenUDP("udp4", &net.UDPAddr{IP: net.ParseIP(l.Net.Addr(to))})
 		return err
 	}))
-	must(t, w.to.SetReadBuffer(8<<20))
+	raw, err := w.to.SyscallConn()
+	must(t, err)
+	var forced error // beyond the machine's limit: what a busy machine is late to read must not be lost
+	must(t, raw.Control(func(fd uintptr) {
+		forced = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 32<<20)
+	}))
+	must(t, forced)
 	must(t, l.Net.Do(from, func() (err error) {
 		w.from, err = net.DialUDP("udp4", nil, w.to.LocalAddr().(*net.UDPAddr))
 		return err
