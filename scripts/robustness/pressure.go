@@ -17,16 +17,29 @@ import (
 
 // pressureTroubles take a host's processor or memory away. Where the active node's own host is short of it, another may serve better.
 var pressureTroubles = []trouble{
-	{name: "cpu-pressure", where: onAny, moves: may, elsewhere: mustNot, longest: 10 * time.Second, begin: cpuPressure},
-	{name: "memory-pressure", where: onAny, moves: may, elsewhere: mustNot, longest: 10 * time.Second, begin: memoryPressure},
+	{name: "cpu-pressure", where: onAny, moves: may, elsewhere: mustNot, longest: 10 * time.Second, begin: felt(cpuPressure)},
+	{name: "memory-pressure", where: onAny, moves: may, elsewhere: mustNot, longest: 10 * time.Second, begin: felt(memoryPressure)},
 }
 
 const (
 	cpuPeriod = 100 * time.Millisecond
+	// feltMost bounds how long pressure lasts before it can be mended at all: a moment of it is nothing.
+	feltMost = 4 * time.Second
 	// hogBytes is what is read again and again where leastMemory is all there is, so that the host is short of it all the time.
 	hogBytes    = 64 << 20
 	leastMemory = 24 << 20
 )
+
+// felt has pressure last for a while.
+func felt(begin beginning) beginning {
+	return func(ctx context.Context, s *stage, n *lab.Node, dice *rand.Rand) (func(context.Context) error, error) {
+		mend, err := begin(ctx, s, n, dice)
+		if err != nil {
+			return mend, err
+		}
+		return mend, lab.Pause(ctx, between(dice, feltMost/4, feltMost))
+	}
+}
 
 // limit is a cgroup, of version 1 or 2, with a host's processes and less of something.
 type limit struct {
