@@ -93,6 +93,9 @@ func TestJudge(t *testing.T) {
 
 		{"somebody else's wish", true, []string{"1-2 read 1 a granted -", "3-4 foreign done", "5-6 read 1 a granted failover_b"}},
 		{"somebody else's wish, late", true, []string{"1-2 foreign unknown", "3-4 read 1 a granted -", "5-6 read 1 a granted failover_b"}},
+		{"somebody else's wish for an epoch that nobody has read", true, []string{"1-2 read 1 a granted -", "3-4 foreign done", "5-6 read 2 b granted switchover", "7-8 read 3 a granted -"}},
+		{"the same, and a read that does not tell", true, []string{"1-2 read 1 a granted -", "3-4 foreign done", "5-6 read 2 b granted ?", "7-8 read 2 b granted switchover"}},
+		{"a read is later than that wish", false, []string{"1-2 read 1 a granted -", "3-4 foreign done", "5-6 read 1 a granted ?", "7-8 read 2 b granted switchover"}},
 		{"somebody else's wish was over", false, []string{"1-2 foreign done", "3-4 read 1 a granted -", "5-6 read 1 a granted failover_b"}},
 	} {
 		v := Judge(at(t, tt.lines...), limit)

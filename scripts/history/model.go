@@ -14,6 +14,8 @@ type known struct {
 	phase  string // "" = not known
 	told   bool   // move is known
 	move   string // the pending wish; "" = none
+	// foreign: somebody else has made a wish since the last read, maybe for an epoch that nobody has read yet.
+	foreign bool
 }
 
 const (
@@ -35,10 +37,10 @@ func (k known) read(l Lease) (bool, known) {
 	case l.Epoch < k.epoch:
 		return false, k
 	case l.Epoch > k.epoch:
-		if seen.move != "" { // a grant ends every wish, and nobody has made one since
+		if seen.move != "" && !k.foreign { // a grant ends every wish, and nobody has made one since
 			return false, k
 		}
-		seen.told = true
+		seen.told = seen.told || !k.foreign
 		return true, seen
 	case k.holder != "" && l.Holder != k.holder, k.phase == released && l.Phase == granted, seen.told && k.told && seen.move != k.move:
 		return false, k
@@ -67,7 +69,7 @@ func (k known) step(op Operation) (bool, known) {
 	case op.Kind == Read:
 		return k.read(*op.Lease)
 	case op.Kind == Foreign:
-		k.told, k.move = false, ""
+		k.told, k.move, k.foreign = false, "", true
 		return true, k
 	case op.Outcome == Done:
 		return k.accept(op.Epoch, op.Move)
