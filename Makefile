@@ -53,9 +53,9 @@ mutants: ## each rule of our own code taken out: what sees it, and after how lon
 	@mkdir -p bin && go build -o bin/mutants ./scripts/mutants
 	@$(SUDO) bin/mutants -only '$(ONLY)' -o $(or $(OUT),table) $$(git ls-files '*/mutants.txt')
 
-sim: ## SEEDS (1000) clusters in one goroutine each, twice, from seed FROM_SEED (0) on; SEED=n tells the story of one, MUTE=3,5 without these troubles
+sim: ## SEEDS (1000) clusters in one goroutine each, twice, from seed FROM_SEED (0) on; SEED=n tells the story of one, MUTE=3,5 without these troubles, KEEP=3,5 with no others; MIX=votes: circumstances of node/sim/mix.go
 	@scripts/setup go
-	@SEEDS=$(or $(SEEDS),1000) FROM=$(FROM_SEED) SEED=$(SEED) MUTE=$(MUTE) go test ./node/sim -run TestSeeds -count=1 -timeout 24h -v
+	@SEEDS=$(or $(SEEDS),1000) FROM=$(FROM_SEED) SEED=$(SEED) MUTE=$(MUTE) KEEP=$(KEEP) MIX=$(MIX) go test ./node/sim -run TestSeeds -count=1 -timeout 24h -v
 
 robustness: ## every kind of harm there is a list of, alone and in pairs, for MINUTES (5), judged from the outside; SEED=n repeats a run, ONLY=kill-host,switchover PG=18; JOB=airflow: FAILOVERS (100) of a real Airflow
 ifeq ($(JOB),airflow)

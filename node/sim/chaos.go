@@ -62,7 +62,7 @@ func (c *cluster) hurt() {
 	}
 	f := faultNamed(pick(w.rand, c.plan.faults...))
 	c.troubles++
-	if slices.Contains(c.mute, c.troubles) {
+	if slices.Contains(c.mute, c.troubles) || (c.keep != nil && !slices.Contains(c.keep, c.troubles)) {
 		return
 	}
 	c.say("trouble %d: %s", c.troubles, f.name)
@@ -181,8 +181,9 @@ func (c *cluster) cuts(ways ...way) func() {
 	}
 }
 
-func cutHost(c *cluster) func() {
-	h := c.any()
+func cutHost(c *cluster) func() { return c.cutOff(c.any()) }
+
+func (c *cluster) cutOff(h *host) func() {
 	var ways []way
 	for _, other := range c.hosts {
 		if other != h {
@@ -268,8 +269,9 @@ func (h *host) alone() bool {
 }
 
 // tearDisk takes the power from a host while its disk writes the page that says which pages count.
-func tearDisk(c *cluster) func() {
-	h := c.any()
+func tearDisk(c *cluster) func() { return c.tear(c.any()) }
+
+func (c *cluster) tear(h *host) func() {
 	if !h.alone() {
 		return nil
 	}
@@ -289,6 +291,7 @@ func swapDisk(c *cluster) func() {
 	mend := c.darken(h)
 	if mend != nil {
 		h.disk.wipe()
+		c.oracle.log.forgotten = true
 	}
 	return mend
 }
@@ -310,7 +313,7 @@ func slowNetwork(c *cluster) func() {
 func (c *cluster) mend() {
 	c.say("everything is mended")
 	clear(c.net.cut)
-	c.plan.exits, c.plan.startFails = 0, 0
+	c.plan.exits, c.plan.startFails, c.plan.startBreaks, c.plan.stopBreaks = 0, 0, 0, 0
 	c.net.slow, c.net.slowly = c.plan.slow, c.plan.slowly
 	c.pg.mend()
 	for _, h := range c.hosts {

@@ -19,15 +19,15 @@ type cluster struct {
 	actors    uint64
 	thieves   []*process
 	faulty    faulty
-	// troubles counts them; those in mute are left out.
-	troubles int
-	mute     []int
+	// troubles counts them; those in mute are left out, and those that are not in keep unless that is nil.
+	troubles   int
+	mute, keep []int
 	// calmAt is when there is no more trouble.
 	calmAt instant
 }
 
 func newCluster(w *world, p plan, o Options) *cluster {
-	c := &cluster{w: w, plan: p, faulty: o.wrong, mute: o.Mute}
+	c := &cluster{w: w, plan: p, faulty: o.wrong, mute: o.Mute, keep: o.Keep}
 	c.net = &network{
 		w: w, cut: map[way]bool{}, least: p.delayLeast, most: p.delayMost, slow: p.slow, slowly: p.slowly, drop: p.drop, twice: p.twice,
 	}

@@ -264,14 +264,16 @@ func (d *daemon) move() {
 	force, over := d.w.often(0.3), d.w.often(0.5)
 	d.w.spawn(0, d.actor, func() {
 		var err error
+		var answer *duoflowv1.TransferResponse
 		if over {
-			_, err = d.node.Operators().Failover(d.parts, &duoflowv1.FailoverRequest{Job: jobName, Force: force})
+			answer, err = d.node.Operators().Failover(d.parts, &duoflowv1.FailoverRequest{Job: jobName, Force: force})
 		} else {
 			_, err = d.node.Operators().Switchover(d.parts, &duoflowv1.SwitchoverRequest{Job: jobName})
 		}
 		d.say("an operator asks for a move, failover %v, force %v: %v", over, force, err)
 		if err == nil {
 			d.h.c.oracle.count.moves++
+			d.h.c.oracle.ordered(d, answer.GetEpochAfter())
 		}
 	})
 }

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -105,8 +106,11 @@ func (j *job) write(ctx context.Context, as credentials) error {
 // Start makes the process of an epoch, unless it has been given up meanwhile. Once it has begun to be made it is.
 func (j *job) Start(ctx context.Context, _ fence.Claim) error {
 	w, p := j.d.w, &j.d.h.c.plan
-	if w.often(p.startFails) {
+	switch {
+	case w.often(p.startFails):
 		return fmt.Errorf("%w: no such program", airflowctl.ErrRefused)
+	case w.often(p.startBreaks):
+		return errBroken
 	}
 	if p.startLong { // a scheduler that is to import first
 		w.sleep(ctx, w.span(0, p.startMost))
@@ -119,11 +123,17 @@ func (j *job) Start(ctx context.Context, _ fence.Claim) error {
 	return nil
 }
 
+// errBroken is something that may go better next time.
+var errBroken = errors.New("the kernel has no memory for that")
+
 // Stop ends the process tree of an epoch.
 func (j *job) Stop(ctx context.Context, epoch uint64, grace time.Duration) error {
 	p := j.current
 	if p == nil || p.as.epoch != epoch {
 		return nil
+	}
+	if j.d.w.often(j.d.h.c.plan.stopBreaks) {
+		return errBroken
 	}
 	p.terminate()
 	if j.d.h.c.faulty.noWait {

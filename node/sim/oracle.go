@@ -57,11 +57,13 @@ type oracle struct {
 	drains, starts map[grant]bool
 	// lastCommit is when each epoch committed last.
 	lastCommit map[uint64]instant
+	log        agreement
 }
 
 func newOracle(c *cluster) *oracle {
 	return &oracle{
 		c: c, row: metastore.Row{Key: jobName}, restored: map[uint64]bool{}, owners: map[uint64]string{}, drains: map[grant]bool{}, starts: map[grant]bool{}, lastCommit: map[uint64]instant{},
+		log: newAgreement(),
 	}
 }
 
@@ -168,6 +170,7 @@ func (o *oracle) taken(row metastore.Row) {
 	if o.row.Epoch > 0 && o.row.Node != row.Node {
 		o.count.failovers++
 	}
+	o.entitled(row.Epoch, life)
 	o.row = row
 	o.owners[row.Epoch] = life
 	o.c.troubleSoon()

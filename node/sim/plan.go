@@ -23,7 +23,9 @@ type plan struct {
 	snapshotEvery, keepEntries                   uint64
 	// The job: the probabilities that it does not start, outlives its daemon, exits on an error, is robbed of its credentials.
 	startFails, orphans, exits, stolen float64
-	adopts                             bool
+	// That a start, or a stop, does not work this time; only in mixes.
+	startBreaks, stopBreaks float64
+	adopts                  bool
 	// Its connections: how many, and the probabilities of SET ROLE and of a slow start of one, of a statement of seconds, of
 	// a lock on the fence row.
 	connections                               int
@@ -42,7 +44,8 @@ type plan struct {
 	chaos, faultLeast, faultMost time.Duration
 	faults                       []string
 	// eager is the probability of one more just after a fence was taken.
-	eager float64
+	eager  float64
+	ambush ambush
 }
 
 func pick[T any](r *rand.Rand, of ...T) T { return of[r.IntN(len(of))] }

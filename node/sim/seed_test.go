@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -29,10 +28,12 @@ func run(t *testing.T, seed uint64, o Options) Result {
 }
 
 // TestSeeds makes worlds, each twice, and wants every one to keep the promise and to be the same both times. SEEDS=n makes n of
-// them, from FROM (0) on; SEED=n tells the story of one.
+// them, from FROM (0) on; SEED=n tells the story of one. MIX is a mix, MUTE and KEEP name troubles to leave out and to leave.
 func TestSeeds(t *testing.T) {
+	o := options(t)
 	if seed, ok := number(t, "SEED"); ok {
-		r := run(t, seed, Options{Loud: true, Mute: muted(t)})
+		o.Loud = true
+		r := run(t, seed, o)
 		t.Log("\n" + strings.Join(r.Lines, "\n"))
 		if r.Broken != "" {
 			t.Errorf("seed %d: %s", seed, r.Broken)
@@ -47,7 +48,7 @@ func TestSeeds(t *testing.T) {
 	var all total
 	began := cpu()
 	for seed := from; seed < from+count; seed++ {
-		all.add(check(t, seed))
+		all.add(check(t, seed, o))
 		if all.worlds%1000 == 0 && all.worlds < int(count) {
 			t.Log("so far: " + all.line(cpu()-began))
 		}
@@ -59,13 +60,13 @@ func TestSeeds(t *testing.T) {
 }
 
 // check makes the world of a seed twice.
-func check(t *testing.T, seed uint64) Result {
+func check(t *testing.T, seed uint64, o Options) Result {
 	t.Helper()
-	first, second := run(t, seed, Options{}), run(t, seed, Options{})
+	first, second := run(t, seed, o), run(t, seed, o)
 	switch {
 	case first.Broken != "":
-		mute := shrink(t, seed, first.Troubles)
-		t.Errorf("seed %d: %s; make sim SEED=%d MUTE=%s tells the story with the troubles that matter", seed, first.Broken, seed, mute)
+		o.Keep = shrink(t, first, o)
+		t.Errorf("seed %d: %s; %s tells the story with the troubles that matter", seed, first.Broken, retell(seed, o))
 	case first.Sum != second.Sum:
 		first.Broken = "two runs differ"
 		t.Errorf("seed %d: two runs differ: %x and %x", seed, first.Sum, second.Sum)
@@ -73,29 +74,22 @@ func check(t *testing.T, seed uint64) Result {
 	return first
 }
 
-// shrink leaves out one trouble after the other, as long as something is still broken, and returns those that can be left out.
-func shrink(t *testing.T, seed uint64, troubles int) string {
+// options reads MIX, MUTE and KEEP.
+func options(t *testing.T) Options {
 	t.Helper()
-	var mute []int
-	for n := troubles; n > 0; n-- {
-		if try := append(slices.Clone(mute), n); run(t, seed, Options{Mute: try}).Broken != "" {
-			mute = try
-		}
-	}
-	return strings.Trim(strings.ReplaceAll(fmt.Sprint(mute), " ", ","), "[]")
+	return Options{Mix: os.Getenv("MIX"), Mute: list(t, "MUTE"), Keep: list(t, "KEEP")}
 }
 
-// muted reads MUTE.
-func muted(t *testing.T) (mute []int) {
+func list(t *testing.T, variable string) (all []int) {
 	t.Helper()
-	for _, text := range strings.FieldsFunc(os.Getenv("MUTE"), func(r rune) bool { return r == ',' }) {
+	for _, text := range strings.FieldsFunc(os.Getenv(variable), func(r rune) bool { return r == ',' }) {
 		n, err := strconv.Atoi(text)
 		if err != nil {
-			t.Fatalf("MUTE holds %q", text)
+			t.Fatalf("%s holds %q", variable, text)
 		}
-		mute = append(mute, n)
+		all = append(all, n)
 	}
-	return mute
+	return all
 }
 
 func number(t *testing.T, variable string) (uint64, bool) {

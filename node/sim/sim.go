@@ -30,6 +30,10 @@ type Options struct {
 	Loud bool
 	// Mute leaves out troubles, by their number from 1, to find those that matter.
 	Mute []int
+	// Keep leaves out all others; nil keeps all.
+	Keep []int
+	// Mix is one of mixes; empty: the world is as its seed has drawn it.
+	Mix string
 	// reads are made all the time; they change what is drawn.
 	reads bool
 	// wrong is done wrong.
@@ -40,7 +44,11 @@ type Options struct {
 func Run(seed uint64, o Options) (r Result) {
 	t := newTrace(o.Loud)
 	w := newWorld(seed, t)
-	c := newCluster(w, drawPlan(w.rand), o)
+	p := drawPlan(w.rand)
+	if mix := mixes[o.Mix]; mix != nil {
+		mix(&p)
+	}
+	c := newCluster(w, p, o)
 	defer func() {
 		r.Seed, r.Sum, r.Lines, r.Virtual, r.counts, r.Troubles = seed, t.sum, t.lines, w.now, c.oracle.count, c.troubles
 		if p := recover(); p != nil {

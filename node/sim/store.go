@@ -111,6 +111,7 @@ func (s *store) flush() {
 		if !s.send(m) {
 			s.unsent(m)
 		}
+		s.ambush(m)
 	}
 	if out.Save != nil && s.d.h.full {
 		s.d.fail(errDiskFull)
@@ -136,6 +137,9 @@ func (s *store) flush() {
 	if out.Leadership != nil {
 		now := *out.Leadership
 		s.d.say("raft: term %d, leader %s, ready %v", now.Term, s.d.h.c.nameOf(now.Leader), now.Ready)
+		if now.Self {
+			s.d.h.c.oracle.leads(now.Term, s.d.h.name)
+		}
 		s.d.wire.Leadership(raftstore.Leadership(now))
 	}
 }
@@ -299,6 +303,7 @@ func (s *store) Tick(n int) {
 type commands struct{ s *store }
 
 func (c commands) Apply(index uint64, data []byte) {
+	c.s.d.h.c.oracle.applied(c.s.d, index, data)
 	c.s.d.wire.StateMachine().Apply(index, slices.Clone(data[commandHeader:]))
 	c.s.complete(data, nil)
 }
