@@ -26,6 +26,9 @@ quality: {max_bad_rows: 0.01}
 // FuzzParseConfig: a configuration that is refused says of each problem which key it is about, and leaves nothing behind; one that is
 // accepted is complete, and spelled out it means the same.
 func FuzzParseConfig(f *testing.F) {
+	if _, err := ParseConfig([]byte(fullConfig), "/base"); err != nil {
+		f.Fatal(err) // or no run would get beyond refusals
+	}
 	f.Add([]byte(fullConfig))
 	f.Add([]byte("source: {kind: gcs, objects: '{chunk}-*.csv'}\ndriver: airflow\nairflow: {endpoint: 'https://a:8080'}\nengine: {kind: spark, spark: {master: 'local[2]'}}\n"))
 	f.Add([]byte("a: &a [1]\nb: &b [*a,*a]\npipeline: *b\n"))
