@@ -191,30 +191,41 @@ func (c *counter) notes(e *Evidence) {
 
 // tries counts those that another one followed.
 func (c *counter) tries(e *Evidence) {
-	bodies := map[string]Body{}
+	bodies := map[try]Body{}
 	for _, b := range e.Bodies {
-		bodies[b.Instance] = b
+		bodies[try{b.Task, b.Try}] = b
 	}
-	for _, i := range e.Instances {
-		if i.Current || !slices.Contains(ours, i.DAG) {
-			continue
-		}
-		count := c.at(ended(e, i))
-		switch bodies[i.ID].Outcome {
-		case outcomeFailed:
-		case outcomeDone:
+	for t, at := range givenUp(e) {
+		count := c.at(at)
+		switch b := bodies[t]; {
+		case b.ID == "":
+			count.Bodiless++
+		case b.Outcome == outcomeDone:
 			count.Unheard++
-		default:
-			if bodies[i.ID].ID == "" {
-				count.Bodiless++
-			} else {
-				count.Cut++
-			}
+		case b.Outcome != outcomeFailed:
+			count.Cut++
 		}
 	}
 }
 
-// ended is when a try was given up.
+// givenUp are the tries that another one followed, and when that was. Airflow keeps a row of most of them; of one that never ran, and whose
+// message failed, there is the note alone.
+func givenUp(e *Evidence) map[try]time.Time {
+	all := map[try]time.Time{}
+	for _, i := range e.Instances {
+		if !i.Current && slices.Contains(ours, i.DAG) {
+			all[try{i.Task, i.Try}] = ended(e, i)
+		}
+	}
+	for _, n := range e.Notes {
+		if n.State == "up_for_retry" && n.Was != n.State && slices.Contains(ours, n.DAG) {
+			all[try{n.Task, n.Try}] = n.At
+		}
+	}
+	return all
+}
+
+// ended is when a try of the history was given up.
 func ended(e *Evidence, i Instance) time.Time {
 	if i.Ended != nil {
 		return *i.Ended

@@ -29,6 +29,9 @@ func TestCount(t *testing.T) {
 	e.task(Task{longDAG, "asked-8", "long", -1}, 1, 7, outcomeDone) // ran, and was not believed
 	e.instance(longDAG + "/asked-8/long#1").Current = false
 
+	never := Task{longDAG, "asked-9", "long", -1} // its message failed: there is no row of that try
+	e.Notes = append(e.Notes, Note{Task: never, At: at(8), Was: "queued", State: "up_for_retry", Before: "never", ID: "never", Try: 1})
+
 	counts := countAll(e)
 	if len(counts) != 2 || counts[0].Fault != before || counts[1].Fault != "kill-host" {
 		t.Fatalf("counted %+v", counts)
@@ -41,7 +44,7 @@ func TestCount(t *testing.T) {
 	if c.Trials != 1 || c.Moved != 1 || c.Unsent != 1 || c.Sent != 1 || c.Running != 2 || c.Finished != 1 {
 		t.Errorf("at the fault: %+v", c)
 	}
-	if c.TakenBack != 1 || c.Refused != 1 || c.Bodiless != 1 || c.Unheard != 1 || c.Cut != 0 || c.Again != 0 {
+	if c.TakenBack != 1 || c.Refused != 1 || c.Bodiless != 2 || c.Unheard != 1 || c.Cut != 0 || c.Again != 0 {
 		t.Errorf("what was lost: %+v", c)
 	}
 }
