@@ -47,13 +47,13 @@ func (n *Node) paint(now control.Instant, news bool) {
 		p.heard, p.beats = maps.Clone(n.heard.last), maps.Clone(n.heard.beats)
 	}
 	for _, s := range n.seats {
-		standing := was.jobs[s.name].standing
+		worth := was.jobs[s.name].standing
 		if news {
-			standing = n.standing(s)
+			worth = n.standing(s)
 		}
 		p.jobs[s.name] = jobPicture{
 			state: s.machine.State(), suspicion: s.granter.Suspicion(), waits: s.granter.Waits(),
-			said: s.machine.Report(), standing: standing,
+			said: s.machine.Report(), standing: worth,
 		}
 	}
 	if n.hearsMajority(now) && n.wire.led.Load() {

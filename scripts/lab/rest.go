@@ -87,7 +87,9 @@ func (a *Airflow) knows(dag string) func(context.Context) error {
 }
 
 // Trigger starts a run of DAG under an id of the caller's. One that exists already is fine.
-func (a *Airflow) Trigger(ctx context.Context, runID string) error { return a.TriggerDAG(ctx, DAG, runID) }
+func (a *Airflow) Trigger(ctx context.Context, runID string) error {
+	return a.TriggerDAG(ctx, DAG, runID)
+}
 
 // TriggerDAG is Trigger for any DAG that Airflow knows.
 func (a *Airflow) TriggerDAG(ctx context.Context, dag, runID string) error {
