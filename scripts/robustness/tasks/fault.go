@@ -102,5 +102,7 @@ func switchover(ctx context.Context, s *stage, _ *lab.Node) (func(context.Contex
 }
 
 func restartMetastore(ctx context.Context, s *stage, _ *lab.Node) (func(context.Context) error, error) {
-	return nil, s.Cluster.Metastore().Restart(ctx)
+	err := s.Cluster.Metastore().Restart(ctx)
+	s.Pool.Reset() // its connections are of the server that is gone
+	return nil, err
 }
