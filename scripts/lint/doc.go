@@ -8,6 +8,7 @@
 //	banned    no init function, no skipped test, no unfinished-work mark, no context without an owner
 //	globals   package-level variables are tables and sentinel errors that nothing changes
 //	spawn     `go` only in functions named Run, or in a file of the table with a reason
+//	steps     the tests of every package are run by a step of scripts/test
 //	markdown  paths, links and test names in the documents exist
 //
 // A rule is a function from the parsed tree to findings, so each is tested on small bad examples (rules_test.go) and then

@@ -1,6 +1,9 @@
 package lint
 
-import "testing"
+import (
+	"os"
+	"testing"
+)
 
 // TestRepository runs every rule on the repository.
 func TestRepository(t *testing.T) {
@@ -23,6 +26,13 @@ func TestRepository(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) { report(t, rule(repo)) })
 	}
+	t.Run("steps", func(t *testing.T) {
+		script, err := os.ReadFile("../test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		report(t, stepsRule(repo, string(script)))
+	})
 	t.Run("maporder", func(t *testing.T) {
 		var targets []string
 		for _, dir := range purePackages {

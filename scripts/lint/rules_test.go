@@ -268,6 +268,17 @@ func TestSpawnRule(t *testing.T) {
 	})
 }
 
+func TestStepsRule(t *testing.T) {
+	rule := func(repo *tree) []Finding { return stepsRule(repo, "go vet ./...\ngo test ./a/... $(go list ./b)") }
+	check(t, rule, []example{
+		{"run", map[string]string{"a/x_test.go": "package a", "a/c/x_test.go": "package c", "b/x_test.go": "package b"}, nil},
+		{"not run", map[string]string{"b/c/x_test.go": "package c", "b/c/y_test.go": "package c", "ab/x_test.go": "package ab"}, []string{
+			"b/c/x_test.go:0 no step", "ab/x_test.go:0 no step",
+		}},
+		{"nothing to run", map[string]string{"d/x.go": "package d"}, nil},
+	})
+}
+
 func TestMarkdownRule(t *testing.T) {
 	code := "package p\nfunc TestGood() {}\nfunc FuzzGood() {}\n"
 	with := func(text string) map[string]string {
