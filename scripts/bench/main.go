@@ -9,12 +9,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/duoflow/duoflow/scripts/figures"
+	"github.com/duoflow/duoflow/scripts/lab"
 	"github.com/duoflow/duoflow/scripts/program"
 )
 
@@ -196,7 +196,7 @@ func (o options) begin(ctx context.Context) (*Report, error) {
 	} else if err := os.Rename(o.out, o.out+".before"); o.out != "" && err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("keep what was measured before: %w", err)
 	}
-	report.Sittings = append(report.Sittings, Sitting{Started: time.Now(), Commit: commit(ctx)})
+	report.Sittings = append(report.Sittings, Sitting{Started: time.Now(), Commit: lab.Commit(ctx)})
 	if slices.Contains(o.parts, "stub") {
 		for _, f := range o.faults {
 			for _, system := range o.systems {
@@ -209,15 +209,6 @@ func (o options) begin(ctx context.Context) (*Report, error) {
 		report.Plan[airflowKey(native)] = o.native
 	}
 	return report, nil
-}
-
-// commit is what the working tree is called; unknown outside a repository.
-func commit(ctx context.Context) string {
-	text, err := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty").Output()
-	if err != nil {
-		return "unknown"
-	}
-	return strings.TrimSpace(string(text))
 }
 
 func (o options) show(r *Report, stdout io.Writer) error {

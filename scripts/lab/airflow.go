@@ -117,23 +117,6 @@ func (o AirflowOptions) complete() (AirflowOptions, error) {
 	return o, nil
 }
 
-// Root is the repository: the folder of the nearest go.mod, from the working directory upwards.
-func Root() (string, error) {
-	dir, err := os.Getwd()
-	if err != nil {
-		return "", fmt.Errorf("find repository: %w", err)
-	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return dir, nil
-		}
-		if dir == filepath.Dir(dir) {
-			return "", errors.New("find repository: no go.mod in the working directory or above it")
-		}
-		dir = filepath.Dir(dir)
-	}
-}
-
 // configure makes Airflow's environment, all but the broker's URL, with secrets of this run.
 func (a *Airflow) configure(l *Lab, options AirflowOptions) error {
 	ports, err := freePorts(1)

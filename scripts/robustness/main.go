@@ -8,7 +8,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -113,7 +112,7 @@ func (o *options) perform(ctx context.Context, progress io.Writer) (path string,
 		return "", err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
-	about := Run{Seed: o.seed, Commit: commit(), Postgres: s.Store.Version(), Started: time.Now(), Only: o.only}
+	about := Run{Seed: o.seed, Commit: lab.Commit(ctx), Postgres: s.Store.Version(), Started: time.Now(), Only: o.only}
 	if err := out.writeJSON(runName, about); err != nil {
 		return "", err
 	}
@@ -155,19 +154,6 @@ func (o *options) trialsOf(ctx context.Context, p *player, progress io.Writer) e
 		}
 	}
 	return nil
-}
-
-// commit names the repository's version; empty where git does not know.
-func commit() string {
-	root, err := lab.Root()
-	if err != nil {
-		return ""
-	}
-	text, err := exec.Command("git", "-C", root, "describe", "--always", "--dirty").Output()
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(text))
 }
 
 func listed() (*program.Result, error) {

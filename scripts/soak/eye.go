@@ -1,21 +1,18 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/duoflow/duoflow/scripts/lab"
 )
 
 // answerWithin bounds one answer; a node that is frozen or restarts gives none.
@@ -23,28 +20,16 @@ const answerWithin = 5 * time.Second
 
 // eye looks at everything that is watched.
 type eye struct {
-	stage  *stage
-	client *http.Client
+	stage   *stage
+	scraper *lab.Scraper
 }
 
 func newEye(s *stage) (*eye, error) {
-	dir := filepath.Join(s.Lab.Dir, "tls")
-	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, "lab.pem"), filepath.Join(dir, "lab.key"))
+	scraper, err := s.Cluster.NewScraper(answerWithin)
 	if err != nil {
-		return nil, fmt.Errorf("load operator's certificate: %w", err)
+		return nil, err
 	}
-	authority, err := os.ReadFile(filepath.Join(dir, "ca.pem"))
-	if err != nil {
-		return nil, fmt.Errorf("load authority: %w", err)
-	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(authority) {
-		return nil, errors.New("load authority: no certificate in it")
-	}
-	return &eye{stage: s, client: &http.Client{Timeout: answerWithin, Transport: &http.Transport{
-		DisableKeepAlives: true, // a connection that is kept would be one of the things that are counted
-		TLSClientConfig:   &tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: roots},
-	}}}, nil
+	return &eye{s, scraper}, nil
 }
 
 // look takes a sample.
@@ -54,7 +39,7 @@ func (e *eye) look(ctx context.Context, began time.Time) (Sample, error) {
 		if err := processOf(node.Process().PID(), name, s.Values); err != nil && !gone(err) {
 			return s, fmt.Errorf("look at daemon %s: %w", name, err)
 		}
-		if m, err := e.scrape(ctx, "https://"+node.HTTP()+"/metrics"); err == nil { // else it is down or frozen, as it should be at times
+		if m, err := e.scraper.Ask(ctx, node); err == nil { // else it is down or frozen, as it should be at times
 			s.Values[name+".goroutines"] = m["go_goroutines"]
 			s.Values[name+".heap_goal_mb"] = m["go_memstats_next_gc_bytes"] / (1 << 20)
 		}
@@ -153,39 +138,4 @@ func (e *eye) metastore(ctx context.Context, into map[string]float64) error {
 		into["metastore."+name] = n
 	}
 	return rows.Err()
-}
-
-func (e *eye) scrape(ctx context.Context, url string) (map[string]float64, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
-	if err != nil {
-		return nil, err
-	}
-	answer, err := e.client.Do(request)
-	if err != nil {
-		return nil, err
-	}
-	defer answer.Body.Close()
-	if answer.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("read %s: %s", url, answer.Status)
-	}
-	return parseMetrics(answer.Body)
-}
-
-// parseMetrics reads values by name and labels, as Prometheus's text format writes them.
-func parseMetrics(text io.Reader) (map[string]float64, error) {
-	all := map[string]float64{}
-	lines := bufio.NewScanner(text)
-	for lines.Scan() {
-		line := lines.Text()
-		i := strings.LastIndexByte(line, ' ')
-		if i < 0 || strings.HasPrefix(line, "#") {
-			continue
-		}
-		value, err := strconv.ParseFloat(line[i+1:], 64)
-		if err != nil {
-			return nil, fmt.Errorf("parse metric %q: %w", line, err)
-		}
-		all[line[:i]] = value
-	}
-	return all, lines.Err()
 }

@@ -170,16 +170,6 @@ func TestFolder(t *testing.T) {
 	}
 }
 
-func TestParseMetrics(t *testing.T) {
-	got, err := parseMetrics(strings.NewReader("# HELP x\ngo_goroutines 77\ngo_memstats_next_gc_bytes 4.194304e+06\n"))
-	if err != nil || got["go_goroutines"] != 77 || got["go_memstats_next_gc_bytes"] != 1<<22 {
-		t.Errorf("%v, %v", got, err)
-	}
-	if _, err := parseMetrics(strings.NewReader("x many\n")); err == nil {
-		t.Error("a value that is no number was taken")
-	}
-}
-
 // TestEachActIsCounted, and no act but one restarts a daemon other than b and t.
 func TestEachActIsCounted(t *testing.T) {
 	events := []Event{{What: "freezes"}, {What: "switchovers"}, {What: "freezes", Stuck: "x"}}

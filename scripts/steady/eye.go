@@ -1,18 +1,8 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
-	"errors"
 	"fmt"
-	"io"
-	"net/http"
-	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -41,38 +31,26 @@ type Sample struct {
 
 // eye looks at the nodes' metrics.
 type eye struct {
-	client *http.Client
-	nodes  map[string]*lab.Node
+	scraper *lab.Scraper
+	nodes   map[string]*lab.Node
 }
 
 func newEye(s *stage) (*eye, error) {
-	dir := filepath.Join(s.Lab.Dir, "tls")
-	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, "lab.pem"), filepath.Join(dir, "lab.key"))
+	scraper, err := s.Cluster.NewScraper(answerWithin)
 	if err != nil {
-		return nil, fmt.Errorf("load operator's certificate: %w", err)
+		return nil, err
 	}
-	authority, err := os.ReadFile(filepath.Join(dir, "ca.pem"))
-	if err != nil {
-		return nil, fmt.Errorf("load authority: %w", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(authority) {
-		return nil, errors.New("load authority: no certificate in it")
-	}
-	return &eye{nodes: s.Cluster.Nodes, client: &http.Client{Timeout: answerWithin, Transport: &http.Transport{
-		DisableKeepAlives: true, // a connection to a node that was killed, or cut off meanwhile, is worth nothing
-		TLSClientConfig:   &tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: pool},
-	}}}, nil
+	return &eye{scraper, s.Cluster.Nodes}, nil
 }
 
 // look asks all nodes at once.
 func (e *eye) look(ctx context.Context, active string) Sample {
 	var all sync.WaitGroup
 	var mu sync.Mutex
-	heard := map[string]metrics{}
+	heard := map[string]lab.Metrics{}
 	for name, node := range e.nodes {
 		all.Go(func() {
-			m, err := e.scrape(ctx, "https://"+node.HTTP()+"/metrics")
+			m, err := e.scraper.Ask(ctx, node)
 			if err != nil {
 				return // down, frozen or cut off, as it should be at times
 			}
@@ -85,7 +63,7 @@ func (e *eye) look(ctx context.Context, active string) Sample {
 	return sampleOf(heard, active)
 }
 
-func sampleOf(heard map[string]metrics, active string) Sample {
+func sampleOf(heard map[string]lab.Metrics, active string) Sample {
 	s := Sample{At: time.Now(), Fsync: map[string]float64{}, Gaps: map[string]float64{}}
 	for name, m := range heard {
 		s.Term = max(s.Term, uint64(m["duoflow_raft_term"]))
@@ -100,41 +78,4 @@ func sampleOf(heard map[string]metrics, active string) Sample {
 		}
 	}
 	return s
-}
-
-func (e *eye) scrape(ctx context.Context, url string) (metrics, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
-	if err != nil {
-		return nil, err
-	}
-	answer, err := e.client.Do(request)
-	if err != nil {
-		return nil, err
-	}
-	defer answer.Body.Close()
-	if answer.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("read %s: %s", url, answer.Status)
-	}
-	return parseMetrics(answer.Body)
-}
-
-// metrics are values by name and labels, as Prometheus's text format writes them.
-type metrics map[string]float64
-
-func parseMetrics(text io.Reader) (metrics, error) {
-	m := metrics{}
-	lines := bufio.NewScanner(text)
-	for lines.Scan() {
-		line := lines.Text()
-		i := strings.LastIndexByte(line, ' ')
-		if i < 0 || strings.HasPrefix(line, "#") {
-			continue
-		}
-		value, err := strconv.ParseFloat(line[i+1:], 64)
-		if err != nil {
-			return nil, fmt.Errorf("parse metric %q: %w", line, err)
-		}
-		m[line[:i]] = value
-	}
-	return m, lines.Err()
 }

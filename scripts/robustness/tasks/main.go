@@ -8,7 +8,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -105,7 +104,7 @@ func (o *options) play(ctx context.Context, progress io.Writer) (*program.Result
 
 // perform makes a run and leaves its records in the folder.
 func (o *options) perform(ctx context.Context, folder string, progress io.Writer) (err error) {
-	about := Run{Seed: o.seed, Commit: commit(), Started: time.Now()}
+	about := Run{Seed: o.seed, Commit: lab.Commit(ctx), Started: time.Now()}
 	s, err := newStage(ctx, folder, progress)
 	if err != nil {
 		return err
@@ -168,19 +167,6 @@ func shuffled(some []fault, dice *rand.Rand) []pair {
 	}
 	dice.Shuffle(len(deck), func(i, j int) { deck[i], deck[j] = deck[j], deck[i] })
 	return deck
-}
-
-// commit names the repository's version; empty where git does not know.
-func commit() string {
-	root, err := lab.Root()
-	if err != nil {
-		return ""
-	}
-	text, err := exec.Command("git", "-C", root, "describe", "--always", "--dirty").Output()
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(text))
 }
 
 // checker judges the folders of earlier runs.
