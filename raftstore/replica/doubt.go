@@ -7,6 +7,7 @@ import (
 
 	"go.etcd.io/raft/v3"
 	pb "go.etcd.io/raft/v3/raftpb"
+	"go.etcd.io/raft/v3/tracker"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -19,13 +20,14 @@ import (
 // A new storage is no cause for doubt when a majority of all storages is new: then the group is being
 // made.
 type doubt struct {
-	reason string          // "" = none
-	saved  string          // reason of the newest Save, or that which the storage came with
-	stored string          // reason of the newest Save that has ended, or that which the storage came with
-	fresh  bool            // the only reason is that the storage is new
-	new    map[uint64]bool // peers whose storage is new, too
-	target uint64          // commit index that a leader told since the doubt began; 0 = none yet
-	asked  int64           // tick of the last request to start over
+	reason string           // "" = none
+	saved  string           // reason of the newest Save, or that which the storage came with
+	stored string           // reason of the newest Save that has ended, or that which the storage came with
+	fresh  bool             // the only reason is that the storage is new
+	new    map[uint64]bool  // peers whose storage is new, too
+	target uint64           // commit index that a leader told since the doubt began; 0 = none yet
+	asked  int64            // tick of the last request to start over
+	forgot map[uint64]int64 // tick at which this leader last started over with a follower that contradicted itself
 }
 
 // startOver is the Context of a rejection by which a follower asks the leader to forget what it
@@ -53,7 +55,7 @@ func (r *Replica) PeerFresh(id uint64, fresh bool) {
 
 // startDoubt sets the first doubt.
 func (r *Replica) startDoubt() {
-	r.doubt.new = map[uint64]bool{r.cfg.ID: r.Fresh()}
+	r.doubt.new, r.doubt.forgot = map[uint64]bool{r.cfg.ID: r.Fresh()}, map[uint64]int64{}
 	r.doubt.reason, r.doubt.saved, r.doubt.stored = r.cfg.Doubt, r.cfg.Doubt, r.cfg.Doubt
 	if r.cfg.Doubt == "" && r.Fresh() {
 		r.doubt.reason, r.doubt.fresh = newDirectory, true
@@ -95,6 +97,7 @@ func (r *Replica) admit(m *pb.Message) *pb.Message {
 			r.out.Dropped = append(r.out.Dropped, m.GetEntries()...)
 			return nil
 		}
+		return r.admitRejection(m)
 	case pb.MsgVote, pb.MsgPreVote:
 		if inDoubt {
 			return nil
@@ -125,14 +128,43 @@ func (r *Replica) admitHeartbeat(m *pb.Message) *pb.Message {
 	if ahead {
 		r.doubt.reason = fmt.Sprintf("the log ends at index %d but had acknowledged %d", last, m.GetCommit())
 		r.doubt.fresh, r.waiting.durable = false, true
+	}
+	// A beat says how far what the leader believes to be here is agreed on. Of a log that came back older than it was, the end may be
+	// one that was replaced since: only an append, which compares the two, says what of it is agreed on.
+	if commit := r.node.BasicStatus().HardState.GetCommit(); r.doubt.reason != "" && m.GetCommit() > commit {
 		m = proto.Clone(m).(*pb.Message)
-		m.Commit = new(last)
+		m.Commit = new(commit)
 	}
 	// The leader's word on how far the log goes may have come first. It does not help as long as none of it fits.
 	if r.doubt.reason != "" && (r.doubt.target == 0 || ahead) {
 		r.askStartOver(m, last)
 	}
 	return m
+}
+
+// admitRejection keeps from raft what a follower rejects although it has acknowledged it: its log is not what it was, or an answer of
+// the life before came late. raft takes that for a reason to send the same once more, at once, and so for ever, as fast as the network
+// goes. The leader starts over with that follower, once in an election timeout, and each beat tries again.
+func (r *Replica) admitRejection(m *pb.Message) *pb.Message {
+	id := m.GetFrom()
+	if !m.GetReject() || !r.announced.Self || m.GetTerm() != r.announced.Term || m.GetIndex() > r.matched(id) {
+		return m
+	}
+	if at, before := r.doubt.forgot[id]; !before || r.now-at >= int64(r.cfg.ElectionTicks) {
+		r.doubt.forgot[id] = r.now
+		r.startOver(id)
+	}
+	return nil
+}
+
+// matched is the index up to which a follower has acknowledged this leader's log; 0 = none, or not the leader.
+func (r *Replica) matched(id uint64) (index uint64) {
+	r.node.WithProgress(func(peer uint64, _ raft.ProgressType, p tracker.Progress) {
+		if peer == id {
+			index = p.Match
+		}
+	})
+	return index
 }
 
 // askStartOver asks the leader to send the log from where it ends here, once in an election timeout.
