@@ -97,7 +97,7 @@ func (d *disk) noteSide(b *replica.Batch) {
 
 func (d *disk) commit(b *replica.Batch) {
 	d.noteSide(b)
-	d.previous, d.image = d.image, d.image.apply(b)
+	d.previous, d.image, d.torn = d.image, d.image.apply(b), false
 }
 
 // save makes a batch durable after a while.
@@ -128,7 +128,7 @@ func (d *disk) crash(parts int) {
 // open reads the disk as raftstore/disk.go's load does, and says why it may have forgotten something (judge.go).
 func (d *disk) open() (memory *replica.Memory, doubt string, err error) {
 	if d.torn {
-		d.image, d.torn = d.previous, false
+		d.image = d.previous // and the page stays as it is until the next transaction, however often it is opened
 		doubt = "a meta page is damaged, so the last transaction may be missing"
 	}
 	if doubt == "" {

@@ -290,6 +290,8 @@ func (s *session) carry(do func()) {
 		case w.now-at < brokenAfter:
 			s.there = max(s.there, w.now+100*time.Millisecond)
 			w.in(100*time.Millisecond, nil, try)
+		default:
+			s.giveUp()
 		}
 	}
 	s.there = at
@@ -309,6 +311,8 @@ func (s *session) tell(r metastore.Reply) {
 		case w.now-at < brokenAfter:
 			s.back = max(s.back, w.now+100*time.Millisecond)
 			w.in(100*time.Millisecond, nil, try)
+		default:
+			s.giveUp()
 		}
 	}
 	s.back = at
