@@ -131,6 +131,9 @@ func frozenLockHolder(s *stage, active, next *life) {
 		s.t.Errorf("first task queued %s after the drain, want less than %s", s.afterDrain, queuedWithin)
 	}
 	s.ranOnce("held", next)
+	eventually(s.t, "the runs of all tries are over, so that the next story counts its own tasks only", func() bool {
+		return s.text("SELECT count(*)::text FROM dag_run WHERE state IN ('queued', 'running')") == "0"
+	})
 	active.signal(syscall.SIGCONT)
 	if state := active.awaitExit(); state.ExitCode() != 1 {
 		s.t.Errorf("the fenced scheduler ended with %s, want exit code 1", state)
