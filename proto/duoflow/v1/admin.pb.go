@@ -1358,6 +1358,7 @@ type HistoryEntry struct {
 	AtUnixMs      int64                  `protobuf:"varint,6,opt,name=at_unix_ms,json=atUnixMs,proto3" json:"at_unix_ms,omitempty"` // for display only: no decision reads it; 0 = unknown
 	Phases        []*PhaseTook           `protobuf:"bytes,7,rep,name=phases,proto3" json:"phases,omitempty"`
 	LastLines     []string               `protobuf:"bytes,8,rep,name=last_lines,json=lastLines,proto3" json:"last_lines,omitempty"` // output of a life that failed
+	Index         uint64                 `protobuf:"varint,9,opt,name=index,proto3" json:"index,omitempty"`                         // raft index of the entry
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1446,6 +1447,13 @@ func (x *HistoryEntry) GetLastLines() []string {
 		return x.LastLines
 	}
 	return nil
+}
+
+func (x *HistoryEntry) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
 }
 
 type DoctorRequest struct {
@@ -1907,7 +1915,7 @@ const file_duoflow_v1_admin_proto_rawDesc = "" +
 	"\flinearizable\x18\x03 \x01(\bR\flinearizable\"k\n" +
 	"\x0fHistoryResponse\x12$\n" +
 	"\x04view\x18\x01 \x01(\v2\x10.duoflow.v1.ViewR\x04view\x122\n" +
-	"\aentries\x18\x02 \x03(\v2\x18.duoflow.v1.HistoryEntryR\aentries\"\xe8\x01\n" +
+	"\aentries\x18\x02 \x03(\v2\x18.duoflow.v1.HistoryEntryR\aentries\"\xf8\x01\n" +
 	"\fHistoryEntry\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\tR\x03job\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x12\n" +
@@ -1918,8 +1926,8 @@ const file_duoflow_v1_admin_proto_rawDesc = "" +
 	"at_unix_ms\x18\x06 \x01(\x03R\batUnixMs\x12-\n" +
 	"\x06phases\x18\a \x03(\v2\x15.duoflow.v1.PhaseTookR\x06phases\x12\x1d\n" +
 	"\n" +
-	"last_lines\x18\b \x03(\tR\tlastLinesJ\x04\b\t\x10\n" +
-	"\"!\n" +
+	"last_lines\x18\b \x03(\tR\tlastLines\x12\x14\n" +
+	"\x05index\x18\t \x01(\x04R\x05index\"!\n" +
 	"\rDoctorRequest\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\tR\x03job\"i\n" +
 	"\x0eDoctorResponse\x12\x12\n" +
