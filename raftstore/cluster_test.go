@@ -17,7 +17,7 @@ import (
 )
 
 // patience is how long a test waits for what must happen soon; generous, as machines are shared.
-const patience = 20 * time.Second
+const patience = 60 * time.Second
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
