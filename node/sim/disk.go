@@ -19,6 +19,7 @@ type disk struct {
 	// writing is the batch under way, nil when none.
 	writing *replica.Batch
 	torn    bool
+	noted   bool // the sidecar is of this life
 	voters  []uint64
 }
 
@@ -89,9 +90,10 @@ func (i image) apply(b *replica.Batch) image {
 // noteSide writes the sidecar as raftstore/disk.go's Save does, before the transaction.
 func (d *disk) noteSide(b *replica.Batch) {
 	same := d.side.term == b.Hard.GetTerm() && d.side.vote == b.Hard.GetVote() && d.side.doubt == b.Doubt
-	if d.side.there && same {
+	if d.side.there && same && d.noted {
 		return
 	}
+	d.noted = true
 	d.side = mark{true, b.Hard.GetTerm(), b.Hard.GetVote(), d.image.last(), d.image.tx, b.Doubt}
 }
 
@@ -145,7 +147,8 @@ func (d *disk) open() (memory *replica.Memory, doubt string, err error) {
 	if err != nil {
 		return nil, "", fmt.Errorf("open disk: %w", err)
 	}
-	if doubt == "" {
+	d.noted = doubt == ""
+	if d.noted {
 		d.image.hard = hard
 		d.image.tx++
 		d.side = mark{true, hard.GetTerm(), hard.GetVote(), d.image.last(), d.image.tx, ""}
