@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/duoflow/duoflow/scripts/commitorder"
+	"github.com/duoflow/duoflow/scripts/program"
 )
 
 // Names in the folder of a run.
@@ -103,26 +104,11 @@ type folder struct {
 
 // newFolder makes a folder for a seed below parent; beside that of an earlier run when there is one.
 func newFolder(parent string, seed uint64) (*folder, error) {
-	if err := os.MkdirAll(parent, 0o755); err != nil {
-		return nil, fmt.Errorf("make folder of the run: %w", err)
+	path, err := program.NewFolder(parent, strconv.FormatUint(seed, 10))
+	if err != nil {
+		return nil, err
 	}
-	for n := 1; ; n++ {
-		path := filepath.Join(parent, strconv.FormatUint(seed, 10))
-		if n > 1 {
-			path += "-" + strconv.Itoa(n)
-		}
-		err := os.Mkdir(path, 0o755)
-		if errors.Is(err, os.ErrExist) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("make folder of the run: %w", err)
-		}
-		if path, err = filepath.Abs(path); err != nil {
-			return nil, fmt.Errorf("make folder of the run: %w", err)
-		}
-		return &folder{path: path, out: map[string]*os.File{}}, nil
-	}
+	return &folder{path: path, out: map[string]*os.File{}}, nil
 }
 
 func (f *folder) journal() string { return filepath.Join(f.path, journalName) }

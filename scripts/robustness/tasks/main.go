@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -91,7 +92,7 @@ func (o *options) chosen() ([]fault, error) {
 }
 
 func (o *options) play(ctx context.Context, progress io.Writer) (*program.Result, error) {
-	folder, err := newFolder(o.out, o.seed)
+	folder, err := program.NewFolder(o.out, "airflow-"+strconv.FormatUint(o.seed, 10))
 	if err != nil {
 		return nil, err
 	}

@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strconv"
 
 	"github.com/duoflow/duoflow/scripts/commitorder"
 )
@@ -25,27 +24,6 @@ const (
 	messagesName  = "messages.jsonl"
 	commitsName   = "commits.jsonl" // statements of the epochs' roles, in the order of the commits
 )
-
-// newFolder makes a folder for a seed below parent; beside that of an earlier run when there is one.
-func newFolder(parent string, seed uint64) (string, error) {
-	if err := os.MkdirAll(parent, 0o755); err != nil {
-		return "", fmt.Errorf("make folder of the run: %w", err)
-	}
-	for n := 1; ; n++ {
-		path := filepath.Join(parent, "airflow-"+strconv.FormatUint(seed, 10))
-		if n > 1 {
-			path += "-" + strconv.Itoa(n)
-		}
-		err := os.Mkdir(path, 0o755)
-		if errors.Is(err, os.ErrExist) {
-			continue
-		}
-		if err != nil {
-			return "", fmt.Errorf("make folder of the run: %w", err)
-		}
-		return filepath.Abs(path)
-	}
-}
 
 // appendJSON adds lines to a file.
 func appendJSON[T any](path string, values ...T) error {
