@@ -56,6 +56,8 @@ type disk struct {
 	last   uint64          // index at which the log ends
 	noted  bool            // the sidecar is of this life
 	doubt  string          // why the files may have forgotten something; "" = they have not
+	// founded is replica.Config.Founded, as of the newest Save.
+	founded bool
 }
 
 // openDisk opens or makes the files in dir. It refuses those of somebody else.
@@ -121,6 +123,7 @@ func (d *disk) load(dir string, made bool) error {
 	if d.doubt == "" {
 		d.doubt = judge(seen, side.found, problem)
 	}
+	d.founded = problem == nil && !made && side.found.Founded
 	hard := side.found.newest(memory.Hard())
 	if err := memory.Save(&replica.Batch{Hard: hard}); err != nil {
 		return err
@@ -212,6 +215,7 @@ func (who owner) seed(tx *bbolt.Tx) error {
 func (d *disk) Save(b *replica.Batch) error {
 	d.took.begin()
 	defer d.took.end()
+	d.founded = d.founded || b.Doubt == ""
 	if err := d.note(b.Hard, b.Doubt, d.last); err != nil {
 		return advise(err, adviceElse)
 	}
@@ -247,12 +251,12 @@ func (d *disk) Save(b *replica.Batch) error {
 // that judgeVotes finds if the next does not end.
 func (d *disk) note(hard *pb.HardState, doubt string, last uint64) error {
 	was := d.side.found
-	same := was.Term == hard.GetTerm() && was.Vote == hard.GetVote() && was.Doubt == doubt
+	same := was.Term == hard.GetTerm() && was.Vote == hard.GetVote() && was.Doubt == doubt && was.Founded == d.founded
 	if same && d.side.file != nil && d.noted {
 		return nil
 	}
 	m := mark{
-		Cluster: d.who.cluster, Node: d.who.node, Doubt: doubt,
+		Cluster: d.who.cluster, Node: d.who.node, Doubt: doubt, Founded: d.founded,
 		Term: hard.GetTerm(), Vote: hard.GetVote(), Last: last,
 	}
 	err := d.db.View(func(tx *bbolt.Tx) error { m.Tx = uint64(tx.ID()); return nil })

@@ -35,6 +35,8 @@ type mark struct {
 	Tx      uint64 `json:"tx"`   // bbolt's newest transaction when this was written
 	// Doubt is why the node must not vote, until it has caught up: that outlasts a restart.
 	Doubt string `json:"doubt,omitempty"`
+	// Founded is replica.Config.Founded: it tells an empty log that is as it should be from a new storage.
+	Founded bool `json:"founded,omitempty"`
 }
 
 // errSidecar is the root of all complaints about the content of a sidecar.

@@ -353,6 +353,35 @@ func TestDoubtOutlastsUnfinishedWrite(t *testing.T) {
 	}
 }
 
+// TestFoundedOutlastsRestart: from the first write without a doubt on, and for as long as both files are there.
+func TestFoundedOutlastsRestart(t *testing.T) {
+	v := &drive{t: t, dir: t.TempDir(), who: owner{cluster: "test", node: "a", voters: []uint64{1, 2, 3}}}
+	expect := func(want bool) {
+		t.Helper()
+		if v.open(""); v.disk.founded != want {
+			t.Errorf("founded %v, want %v", v.disk.founded, want)
+		}
+		v.close()
+	}
+	expect(false)
+	expect(false) // a start is not the end of a doubt
+	v.open("")
+	b := batch(2, 0) // of somebody who was elected without it
+	b.Doubt = "the data directory is new"
+	if err := v.disk.Save(b); err != nil {
+		t.Fatal(err)
+	}
+	v.close()
+	v.open(b.Doubt)
+	v.save(2, 0)
+	v.close()
+	expect(true)
+	expect(true)
+	v.remove(diskFile)
+	v.remove(sidecarFile)
+	expect(false)
+}
+
 func TestForeignSidecarIsRefused(t *testing.T) {
 	for name, change := range map[string]func(*mark){
 		`of cluster "other"`: func(m *mark) { m.Cluster = "other" },

@@ -175,7 +175,7 @@ func (s *Store) newReplica(d *disk) (*replica.Replica, error) {
 		HeartbeatTicks: s.cfg.HeartbeatTicks, ElectionTicks: s.cfg.ElectionTicks,
 		Preferred:     s.cfg.PreferredLeader,
 		SnapshotEvery: s.cfg.SnapshotEvery, KeepEntries: s.cfg.KeepEntries,
-		Doubt:   d.doubt,
+		Doubt: d.doubt, Founded: d.founded,
 		Current: s.current,
 		Logger:  raftLogger{s.log},
 	})

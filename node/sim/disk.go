@@ -20,6 +20,7 @@ type disk struct {
 	writing *replica.Batch
 	torn    bool
 	noted   bool // the sidecar is of this life
+	founded bool // as of the newest write
 	voters  []uint64
 }
 
@@ -37,6 +38,7 @@ type mark struct {
 	term, vote uint64
 	last, tx   uint64
 	doubt      string
+	founded    bool
 }
 
 func newDisk(voters []uint64) *disk {
@@ -89,12 +91,13 @@ func (i image) apply(b *replica.Batch) image {
 
 // noteSide writes the sidecar as raftstore/disk.go's Save does, before the transaction.
 func (d *disk) noteSide(b *replica.Batch) {
-	same := d.side.term == b.Hard.GetTerm() && d.side.vote == b.Hard.GetVote() && d.side.doubt == b.Doubt
+	d.founded = d.founded || b.Doubt == ""
+	same := d.side.term == b.Hard.GetTerm() && d.side.vote == b.Hard.GetVote() && d.side.doubt == b.Doubt && d.side.founded == d.founded
 	if d.side.there && same && d.noted {
 		return
 	}
 	d.noted = true
-	d.side = mark{true, b.Hard.GetTerm(), b.Hard.GetVote(), d.image.last(), d.image.tx, b.Doubt}
+	d.side = mark{true, b.Hard.GetTerm(), b.Hard.GetVote(), d.image.last(), d.image.tx, b.Doubt, d.founded}
 }
 
 func (d *disk) commit(b *replica.Batch) {
@@ -136,6 +139,7 @@ func (d *disk) open() (memory *replica.Memory, doubt string, err error) {
 	if doubt == "" {
 		doubt = d.judge()
 	}
+	d.founded = d.side.founded // none when there is no sidecar
 	hard := d.image.hard
 	if d.side.ahead(hard.GetTerm(), hard.GetVote()) {
 		hard = &pb.HardState{Term: new(d.side.term), Vote: new(d.side.vote), Commit: new(hard.GetCommit())}
@@ -151,7 +155,7 @@ func (d *disk) open() (memory *replica.Memory, doubt string, err error) {
 	if d.noted {
 		d.image.hard = hard
 		d.image.tx++
-		d.side = mark{true, hard.GetTerm(), hard.GetVote(), d.image.last(), d.image.tx, ""}
+		d.side = mark{true, hard.GetTerm(), hard.GetVote(), d.image.last(), d.image.tx, "", d.founded}
 	}
 	return memory, doubt, nil
 }

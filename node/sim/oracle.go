@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/duoflow/duoflow/node/sim/metastore"
@@ -101,16 +102,18 @@ func (o *oracle) reread() {
 	o.replicated = min(o.replicated, o.seen)
 }
 
-// promoted starts over on a server that may lack the last fences: their epochs never were.
+// promoted starts over on a server that may lack the last fences: their epochs never were. After a restore the row says nothing of
+// them any more, and the roles do.
 func (o *oracle) promoted() {
-	before := o.row.Epoch
 	o.reread()
-	if o.row.Epoch >= before {
-		return
+	known := o.row.Epoch
+	for _, r := range o.c.pg.timed.Server().Roles() {
+		known = max(known, o.c.pg.epochOf(r.Name))
 	}
-	o.count.lostFences++
-	for epoch := o.row.Epoch + 1; epoch <= before; epoch++ {
-		delete(o.owners, epoch)
+	before := len(o.owners)
+	maps.DeleteFunc(o.owners, func(epoch uint64, _ string) bool { return epoch > known })
+	if len(o.owners) < before {
+		o.count.lostFences++
 	}
 }
 

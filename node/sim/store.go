@@ -66,7 +66,7 @@ func (s *store) begin() {
 	s.rep, err = replica.New(replica.Config{
 		ID: s.d.h.id, Storage: memory, Machine: commands{s}, HeartbeatTicks: heartbeat, ElectionTicks: election,
 		Preferred: s.d.h.c.preferred, SnapshotEvery: s.d.h.c.plan.snapshotEvery, KeepEntries: s.d.h.c.plan.keepEntries,
-		Doubt: doubt, Current: func(request uint64) { s.complete(binary.BigEndian.AppendUint64(nil, request), nil) },
+		Doubt: doubt, Founded: s.d.h.disk.founded, Current: func(request uint64) { s.complete(binary.BigEndian.AppendUint64(nil, request), nil) },
 	})
 	if err != nil {
 		s.d.fail(err)

@@ -18,23 +18,25 @@ import (
 // nor campaigns. etcd's raft itself panics in this place ("tocommit is out of range").
 //
 // A new storage is no cause for doubt when a majority of all storages is new: then the group is being
-// made.
+// made. That this doubt has ended is kept, as any other's end is: a log may stay empty for long, behind a cut, and
+// a storage that was there when the group was made is not to be asked again, nor to be counted as new for others.
 type doubt struct {
-	reason string           // "" = none
-	saved  string           // reason of the newest Save, or that which the storage came with
-	stored string           // reason of the newest Save that has ended, or that which the storage came with
-	fresh  bool             // the only reason is that the storage is new
-	new    map[uint64]bool  // peers whose storage is new, too
-	target uint64           // commit index that a leader told since the doubt began; 0 = none yet
-	asked  int64            // tick of the last request to start over
-	forgot map[uint64]int64 // tick at which this leader last started over with a follower that contradicted itself
+	reason  string           // "" = none
+	saved   string           // reason of the newest Save, or that which the storage came with
+	stored  string           // reason of the newest Save that has ended, or that which the storage came with
+	fresh   bool             // the only reason is that the storage is new
+	founded bool             // Config.Founded, as of now
+	new     map[uint64]bool  // peers whose storage is new, too
+	target  uint64           // commit index that a leader told since the doubt began; 0 = none yet
+	asked   int64            // tick of the last request to start over
+	forgot  map[uint64]int64 // tick at which this leader last started over with a follower that contradicted itself
 }
 
 // startOver is the Context of a rejection by which a follower asks the leader to forget what it
 // counts on: the leader never looks below what a follower acknowledged once.
 const startOver = "start over"
 
-// newDirectory is the reason of a fresh storage. It is drawn anew from an empty log at every start.
+// newDirectory is the reason of a new storage.
 const newDirectory = "the data directory is new"
 
 // IsNew says whether a reason of doubt is only that the storage is new.
@@ -44,10 +46,13 @@ func IsNew(doubt string) bool { return doubt == newDirectory }
 // until its end is durable: a vote leaves no sooner, and a restart before that would bring it back.
 func (r *Replica) Doubt() string { return cmp.Or(r.doubt.reason, r.doubt.saved, r.doubt.stored) }
 
-// Fresh says whether the storage holds nothing but the seed.
-func (r *Replica) Fresh() bool { return r.last <= SeedIndex }
+// Fresh says whether the storage is as good as new: it holds no entry, and, if founded, no term. A founded one that has heard of no
+// election yet counts as new too, so that whoever connects later finds a majority of them.
+func (r *Replica) Fresh() bool {
+	return r.last <= SeedIndex && (!r.doubt.founded || r.node.BasicStatus().GetTerm() <= SeedTerm)
+}
 
-// PeerFresh tells whether a peer's storage holds nothing but the seed.
+// PeerFresh tells whether a peer's storage is Fresh.
 func (r *Replica) PeerFresh(id uint64, fresh bool) {
 	r.doubt.new[id] = fresh
 	r.endDoubt()
@@ -55,11 +60,13 @@ func (r *Replica) PeerFresh(id uint64, fresh bool) {
 
 // startDoubt sets the first doubt.
 func (r *Replica) startDoubt() {
+	r.doubt.founded = r.cfg.Founded
 	r.doubt.new, r.doubt.forgot = map[uint64]bool{r.cfg.ID: r.Fresh()}, map[uint64]int64{}
-	r.doubt.reason, r.doubt.saved, r.doubt.stored = r.cfg.Doubt, r.cfg.Doubt, r.cfg.Doubt
-	if r.cfg.Doubt == "" && r.Fresh() {
-		r.doubt.reason, r.doubt.fresh = newDirectory, true
+	reason := r.cfg.Doubt
+	if reason == "" && r.last <= SeedIndex && !r.cfg.Founded {
+		reason, r.doubt.fresh = newDirectory, true
 	}
+	r.doubt.reason, r.doubt.saved, r.doubt.stored = reason, reason, reason
 	r.endDoubt()
 }
 

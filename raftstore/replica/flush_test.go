@@ -26,6 +26,7 @@ func alone(t *testing.T) *Replica {
 		t.Fatal(err)
 	}
 	r.PeerFresh(2, true)
+	expect(t, "the end of the doubt", flush(t, r), "save 0 entries")
 	return r
 }
 

@@ -46,6 +46,8 @@ type Config struct {
 	KeepEntries                   uint64 // entries kept behind a snapshot, for slow followers
 	// Doubt says why the storage may have forgotten what it promised; "" = it has not. See Replica.Doubt.
 	Doubt string
+	// Founded says that a Batch without Doubt was saved here before: the storage is not new, even when its log is empty.
+	Founded bool
 	// Current tells that a Read is fulfilled; nil = nobody reads. It is called from inside Flush.
 	Current func(request uint64)
 	Logger  raft.Logger // nil discards all but panics

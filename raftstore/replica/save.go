@@ -132,6 +132,7 @@ func (r *Replica) Saved() error {
 	}
 	w := r.flying
 	r.flying, r.doubt.stored = nil, w.batch.Doubt
+	r.doubt.founded = r.doubt.founded || w.batch.Doubt == ""
 	r.recovered()
 	return r.finish(w)
 }

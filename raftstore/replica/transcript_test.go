@@ -58,6 +58,7 @@ type node struct {
 	wake    time.Duration
 	frozen  bool // the disk stands still
 	saving  bool // and owes a save
+	founded bool // its disk was, when it went down
 }
 
 // ids in the order in which the world turns.
@@ -77,7 +78,7 @@ func (w *world) command(d *datadriven.TestData) {
 	case "start": // a node that was down, on its storage or (wiped) on a new one
 		w.start(at, wiped, text)
 	case "kill": // messages to it are lost
-		w.nodes[at].replica = nil
+		w.nodes[at].replica, w.nodes[at].founded = nil, w.nodes[at].replica.doubt.founded
 	case "cut", "join": // what is under way to or from the node is lost while it is cut
 		w.cut[at] = d.Cmd == "cut"
 	case "freeze", "thaw": // the disk stands still: no save ends
@@ -152,6 +153,7 @@ func (w *world) start(id uint64, wiped bool, doubt string) {
 	n.memory, n.machine, n.saving = memory, &machine{}, false
 	cfg := w.cfg
 	cfg.ID, cfg.Storage, cfg.Machine, cfg.Doubt = id, n.memory, n.machine, doubt
+	cfg.Founded = !wiped && n.founded
 	cfg.Current = func(number uint64) { fmt.Fprintf(&w.out, "%d: read %d of %q\n", id, number, n.machine.text) }
 	if n.replica, err = New(cfg); err != nil {
 		w.t.Fatal(err)
@@ -162,6 +164,7 @@ func (w *world) start(id uint64, wiped bool, doubt string) {
 			n.replica.PeerFresh(other, o.replica.Fresh())
 			o.replica.Link(id, true)
 			o.replica.PeerFresh(id, n.replica.Fresh())
+			w.flush(other)
 		}
 	}
 	w.flush(id)
