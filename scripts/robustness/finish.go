@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 )
 
@@ -70,7 +71,16 @@ func (p *player) evidence(trial int) error {
 	for _, path := range p.logs() {
 		errs = append(errs, copyFrom(path, p.marks[path], filepath.Join(dir, filepath.Base(path))))
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, keepProcesses(filepath.Join(dir, "processes")))...)
+}
+
+// keepProcesses notes what every process of the machine does: one that was stopped and forgotten is seen at once.
+func keepProcesses(path string) error {
+	text, err := exec.Command("ps", "-eo", "pid,ppid,stat,etimes,wchan:24,args", "--width", "200").Output()
+	if err := errors.Join(err, os.WriteFile(path, text, 0o644)); err != nil {
+		return fmt.Errorf("keep processes: %w", err)
+	}
+	return nil
 }
 
 func copyFrom(from string, offset int64, to string) error {

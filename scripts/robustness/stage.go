@@ -206,14 +206,14 @@ func (s *stage) await(ctx context.Context, whole bool) (lab.Active, error) {
 		if active.Node != "" {
 			s.thieves.rob(active)
 		}
-		if missing == "" && !s.writes(ctx, active) {
-			missing = fmt.Sprintf("epoch %d on %s is active and commits nothing", active.Epoch, active.Node)
+		if missing == "" {
+			missing = s.idle(ctx, active)
 		}
 		if missing == "" {
 			return active, nil
 		}
 		if err := lab.Pause(ctx, 20*time.Millisecond); err != nil {
-			return active, fmt.Errorf("%w: %s", err, missing)
+			return active, &unservedError{missing, err}
 		}
 	}
 }
@@ -253,10 +253,28 @@ func (s *stage) look(ctx context.Context, whole bool) (active lab.Active, missin
 	return active, ""
 }
 
-// writes reports whether the job itself, nobody else, has committed under the active epoch within the last second.
-func (s *stage) writes(ctx context.Context, active lab.Active) bool {
+// unservedError says what the cluster lacked when the patience of await was over.
+type unservedError struct {
+	missing string
+	err     error
+}
+
+func (e *unservedError) Error() string { return e.missing }
+func (e *unservedError) Unwrap() error { return e.err }
+
+// idle says so when the job itself, nobody else, has not committed under the active epoch within the last second. The look at that is
+// given a second too: one that hangs says more than that nothing was seen for all the time.
+func (s *stage) idle(ctx context.Context, active lab.Active) string {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
 	var recent bool
 	err := s.Pool.QueryRow(ctx, `SELECT count(*) > 0 FROM public.probe
 		WHERE epoch = $1 AND pid > 0 AND at > clock_timestamp() - interval '1 second'`, active.Epoch).Scan(&recent)
-	return err == nil && recent
+	switch {
+	case err != nil:
+		return fmt.Sprintf("epoch %d on %s is active, whether it commits is not known: %v", active.Epoch, active.Node, err)
+	case !recent:
+		return fmt.Sprintf("epoch %d on %s is active and commits nothing", active.Epoch, active.Node)
+	}
+	return ""
 }

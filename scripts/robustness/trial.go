@@ -99,7 +99,11 @@ func (p *player) trial(ctx context.Context, number int) (Trial, error) {
 	if err != nil {
 		return t, err
 	}
-	if t.Harms, err = p.harm(ctx, plan, active.Node, dice); err != nil {
+	t.Harms, err = p.harm(ctx, plan, active.Node, dice)
+	if unserved := (*unservedError)(nil); errors.As(err, &unserved) {
+		return p.stuck(ctx, t, nil, err)
+	}
+	if err != nil {
 		return t, err
 	}
 	after, err := p.recover(ctx, t)
