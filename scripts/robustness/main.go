@@ -117,10 +117,15 @@ func (o *options) perform(ctx context.Context, progress io.Writer) (path string,
 		return "", err
 	}
 	p := &player{stage: s, seed: o.seed, deck: deck, pairs: o.pairs}
-	if err := o.trialsOf(ctx, p, progress); err != nil {
+	err = o.trialsOf(ctx, p, progress)
+	if ctx.Err() != nil { // what was seen until then counts
+		fmt.Fprintln(progress, "robustness: interrupted; the trials that ended are judged")
+		_, err = p.await(context.WithoutCancel(ctx), false) // the last trouble may have been one of the metastore
+	}
+	if err != nil {
 		return "", err
 	}
-	return out.path, p.finish(ctx)
+	return out.path, p.finish(context.WithoutCancel(ctx))
 }
 
 func (o *options) trialsOf(ctx context.Context, p *player, progress io.Writer) error {
