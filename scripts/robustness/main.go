@@ -107,7 +107,9 @@ func (o *options) perform(ctx context.Context, progress io.Writer) (path string,
 	}
 	defer func() { err = errors.Join(err, out.close()) }()
 	fmt.Fprintf(progress, "robustness: records are in %s\n", out.path)
-	s, err := newStage(ctx, out, progress)
+	lasting, end := context.WithCancel(context.WithoutCancel(ctx)) // the cluster outlives an interruption, to be judged
+	defer end()
+	s, err := newStage(lasting, out, progress)
 	if err != nil {
 		return "", err
 	}
@@ -120,12 +122,14 @@ func (o *options) perform(ctx context.Context, progress io.Writer) (path string,
 	err = o.trialsOf(ctx, p, progress)
 	if ctx.Err() != nil { // what was seen until then counts
 		fmt.Fprintln(progress, "robustness: interrupted; the trials that ended are judged")
-		_, err = p.await(context.WithoutCancel(ctx), false) // the last trouble may have been one of the metastore
+		if err = p.restartStore(lasting); err == nil { // Ctrl-C is for all of the terminal's processes, Postgres as well
+			_, err = p.await(lasting, false)
+		}
 	}
 	if err != nil {
 		return "", err
 	}
-	return out.path, p.finish(context.WithoutCancel(ctx))
+	return out.path, p.finish(lasting)
 }
 
 func (o *options) trialsOf(ctx context.Context, p *player, progress io.Writer) error {
