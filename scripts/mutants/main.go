@@ -73,11 +73,11 @@ func run(out io.Writer, files []string, o options) error {
 			missed++
 		}
 	}
-	if err := summarize(out, o.output, verdicts, summary{mutants, len(trials) - missed, missed, time.Since(began).Seconds()}); err != nil {
+	if err := summarize(out, o.output, verdicts, summary{mutants, len(trials), len(trials) - missed, missed, time.Since(began).Seconds()}); err != nil {
 		return err
 	}
 	if missed > 0 {
-		return fmt.Errorf("%d mutants were not caught", missed)
+		return fmt.Errorf("%d runs did not see their mutant", missed)
 	}
 	return nil
 }
@@ -85,6 +85,7 @@ func run(out io.Writer, files []string, o options) error {
 // summary is the whole in figures.
 type summary struct {
 	Mutants int     `json:"mutants"`
+	Runs    int     `json:"runs"` // a mutant has one for each version of Postgres that it is tried on
 	Caught  int     `json:"caught"`
 	Missed  int     `json:"missed"`
 	Seconds float64 `json:"seconds"`
@@ -99,7 +100,7 @@ func summarize(out io.Writer, output string, verdicts []verdict, sum summary) er
 			Runs    []verdict `json:"runs"`
 		}{sum, verdicts})
 	}
-	_, err := fmt.Fprintf(out, "%d mutants: %d caught, %d not, %.0f s\n", sum.Mutants, sum.Caught, sum.Missed, sum.Seconds)
+	_, err := fmt.Fprintf(out, "%d mutants in %d runs: %d caught, %d not, %.0f s\n", sum.Mutants, sum.Runs, sum.Caught, sum.Missed, sum.Seconds)
 	return err
 }
 
