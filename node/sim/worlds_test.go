@@ -8,14 +8,6 @@ var worlds = map[string]named{
 		bug: "adoption was tried for ever with a role that a failover had lost", shows: "nobody serves"},
 	"early-stop": {seed: 94, mix: "rush", keep: []int{2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 16, 17, 20, 21, 23, 24, 25, 26, 27, 28, 29, 30, 32, 33, 34, 35, 36, 37, 38, 39, 44, 45, 50, 51},
 		bug: "a stop did not wait for the start under way", shows: "I6"},
-	"older-end": {seed: 76386, keep: []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 19},
-		bug: "a node that has lost its last write takes a beat for a word on the entry that was there before", shows: "nobody serves"},
-	"standby-word": {seed: 25043, keep: []int{1, 2, 3},
-		bug: "of the simulator: a standby's word outlived the log that it was about", shows: "nobody serves"},
-	"unended-write": {seed: 76592, keep: []int{1, 2, 3, 4, 5},
-		bug: "a write that did not end is a reason for doubt", shows: "nobody serves"},
-	"wiped": {seed: 1, mix: "disks", keep: []int{3, 4, 5, 6, 7, 8, 9, 10, 15, 16, 17, 18},
-		bug: "a node with a new disk asked to start over only before its first entry", shows: "nobody serves"},
 
 	// The log.
 	"doubtful-vote": {seed: 51, mix: "lags", keep: []int{1, 2, 3, 4, 5, 6, 7, 8, 17, 20},
