@@ -110,7 +110,7 @@ func (l *link) closed(err error) {
 }
 
 // opened handles two acknowledged streams.
-func (l *link) opened(fresh bool) {
+func (l *link) opened(peer standing) {
 	l.mu.Lock()
 	l.loss = lossNone
 	l.mu.Unlock()
@@ -119,7 +119,8 @@ func (l *link) opened(fresh bool) {
 	l.store.log.Info("peer connected", "peer", l.peer.Name)
 	l.store.post(func(s *Store) {
 		s.replica.Link(l.peer.ID, true)
-		s.replica.PeerFresh(l.peer.ID, fresh)
+		s.replica.PeerFresh(l.peer.ID, peer.fresh)
+		s.replica.PeerTerm(l.peer.ID, peer.term)
 	})
 }
 

@@ -52,6 +52,9 @@ func newDoor(log *slog.Logger) (*door.Door, error) {
 // freshHeader is the response header that tells whether the answering node's log is empty.
 const freshHeader = "duoflow-fresh"
 
+// termHeader is the one that tells which raft term that node is in; a node of before this does not send it.
+const termHeader = "duoflow-term"
+
 // server takes what the peers send.
 type server struct {
 	duoflowv1.UnimplementedPeerServer
@@ -93,7 +96,8 @@ func (s *server) Deliver(stream grpc.BidiStreamingServer[duoflowv1.PeerEnvelope,
 		return status.Error(codes.FailedPrecondition, err.Error())
 	}
 	guest.Admit(s.store.cfg.name(hello.GetFrom()))
-	if err := stream.SendHeader(metadata.Pairs(freshHeader, strconv.FormatBool(s.store.isFresh()))); err != nil {
+	own := s.store.standing()
+	if err := stream.SendHeader(metadata.Pairs(freshHeader, strconv.FormatBool(own.fresh), termHeader, strconv.FormatUint(own.term, 10))); err != nil {
 		return fmt.Errorf("acknowledge stream: %w", err)
 	}
 	s.store.links[hello.GetFrom()].nudge()

@@ -83,9 +83,9 @@ func (s *Store) publish() {
 	}
 }
 
-// isFresh says whether the log is empty.
-func (s *Store) isFresh() bool {
+// standing is what a node in doubt has to know of this one: whether it is as good as new, and its term.
+func (s *Store) standing() standing {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.fresh
+	return standing{s.fresh, s.status.Term}
 }

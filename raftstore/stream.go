@@ -7,12 +7,14 @@ import (
 	"io"
 	"net"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/metadata"
 
 	duoflowv1 "github.com/duoflow/duoflow/proto/duoflow/v1"
 )
@@ -38,7 +40,7 @@ func (l *link) serve(ctx context.Context, conn net.Conn) error {
 	defer client.Close()
 	overdue := time.AfterFunc(helloTimeout, cancel)
 	defer overdue.Stop()
-	raft, fresh, err := l.open(ctx, client)
+	raft, peer, err := l.open(ctx, client)
 	if err != nil {
 		return err
 	}
@@ -49,7 +51,7 @@ func (l *link) serve(ctx context.Context, conn net.Conn) error {
 	if !overdue.Stop() {
 		return fmt.Errorf("peer said nothing for %s", helloTimeout)
 	}
-	l.opened(fresh)
+	l.opened(peer)
 	ends := make(chan error, 4)
 	var running sync.WaitGroup
 	for _, end := range []func() error{
@@ -91,23 +93,37 @@ func (l *link) client(conn net.Conn) (*grpc.ClientConn, error) {
 	return client, nil
 }
 
-// open starts one stream and waits until the peer has accepted it. fresh: the peer's log is empty.
-func (l *link) open(ctx context.Context, client *grpc.ClientConn) (stream deliver, fresh bool, err error) {
+// standing is what a node in doubt has to know of another one.
+type standing struct {
+	fresh bool   // see replica.Fresh
+	term  uint64 // that it is in; 0 = it does not say, being of a version before that
+}
+
+func standingOf(header metadata.MD) standing {
+	said := standing{fresh: slices.Contains(header.Get(freshHeader), "true")}
+	if text := header.Get(termHeader); len(text) == 1 {
+		said.term, _ = strconv.ParseUint(text[0], 10, 64) // nonsense is nothing said
+	}
+	return said
+}
+
+// open starts one stream and waits until the peer has accepted it.
+func (l *link) open(ctx context.Context, client *grpc.ClientConn) (stream deliver, peer standing, err error) {
 	stream, err = duoflowv1.NewPeerClient(client).Deliver(ctx)
 	if err != nil {
-		return nil, false, fmt.Errorf("open peer stream: %w", err)
+		return nil, standing{}, fmt.Errorf("open peer stream: %w", err)
 	}
 	if err := stream.Send(l.envelope()); err != nil {
-		return nil, false, closing(stream)
+		return nil, standing{}, closing(stream)
 	}
 	header, err := stream.Header()
 	if err != nil {
-		return nil, false, fmt.Errorf("open peer stream: %w", err)
+		return nil, standing{}, fmt.Errorf("open peer stream: %w", err)
 	}
 	if header == nil {
-		return nil, false, closing(stream)
+		return nil, standing{}, closing(stream)
 	}
-	return stream, slices.Contains(header.Get(freshHeader), "true"), nil
+	return stream, standingOf(header), nil
 }
 
 // closing waits for the end of a stream and returns why it ended; never nil.

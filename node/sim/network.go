@@ -111,10 +111,14 @@ func (l *link) again() {
 func (l *link) opened(life *daemon) {
 	l.up, l.to, l.loss, l.wait = true, life, lossNone, 0
 	l.waits, l.stuckAt, l.clear = nil, 0, 0
-	fresh := life.store.rep != nil && life.store.rep.Fresh()
+	fresh, term := false, uint64(0)
+	if rep := life.store.rep; rep != nil {
+		fresh, term = rep.Fresh(), rep.Term()
+	}
 	l.s.turn(func() {
 		l.s.rep.Link(l.peer.id, true)
 		l.s.rep.PeerFresh(l.peer.id, fresh)
+		l.s.rep.PeerTerm(l.peer.id, term)
 	})
 }
 

@@ -50,6 +50,8 @@ type oracle struct {
 	// row is the fence row; owner says whose each epoch that was taken is.
 	row    metastore.Row
 	owners map[uint64]string
+	// lost are grants whose fence went with a failover: the epoch may be somebody else's since, and a start that was under way ends late.
+	lost map[grant]bool
 	// restored are epochs that the row was put back to by hand: until the next take is seen it is behind the roles.
 	restored map[uint64]bool
 	// looked is the epoch of the row when the roles were last looked at.
@@ -63,7 +65,7 @@ type oracle struct {
 
 func newOracle(c *cluster) *oracle {
 	return &oracle{
-		c: c, row: metastore.Row{Key: jobName}, restored: map[uint64]bool{}, owners: map[uint64]string{}, drains: map[grant]bool{}, starts: map[grant]bool{}, lastCommit: map[uint64]instant{},
+		c: c, row: metastore.Row{Key: jobName}, restored: map[uint64]bool{}, owners: map[uint64]string{}, lost: map[grant]bool{}, drains: map[grant]bool{}, starts: map[grant]bool{}, lastCommit: map[uint64]instant{},
 		log: newAgreement(),
 	}
 }
@@ -111,7 +113,12 @@ func (o *oracle) promoted() {
 		known = max(known, o.c.pg.epochOf(r.Name))
 	}
 	before := len(o.owners)
-	maps.DeleteFunc(o.owners, func(epoch uint64, _ string) bool { return epoch > known })
+	maps.DeleteFunc(o.owners, func(epoch uint64, life string) bool {
+		if epoch > known {
+			o.lost[grant{epoch, life}] = true
+		}
+		return epoch > known
+	})
 	if len(o.owners) < before {
 		o.count.lostFences++
 	}
@@ -221,7 +228,7 @@ func (o *oracle) started(d *daemon, p *process) {
 		o.fail("I3: epoch %d starts before its drain has ended", epoch)
 	case o.starts[mine]:
 		o.fail("I4: epoch %d starts twice", epoch)
-	case known && owner != mine.life:
+	case known && owner != mine.life && !o.lost[mine]:
 		o.fail("I5: epoch %d starts on %s, it is of another life", epoch, d.h.name)
 	}
 	o.starts[mine] = true

@@ -17,19 +17,25 @@ import (
 // caught up with a leader, which others elected without its vote, it takes entries but neither votes
 // nor campaigns. etcd's raft itself panics in this place ("tocommit is out of range").
 //
+// Not every leader will do: one that stood still while the others elected the next does not know yet that it is over, and a node
+// that has forgotten that it was among them would make a majority with it, against what was agreed on since. Whoever this node ever
+// helped to elect, or to agree on something, was one of the others, and terms only grow. So it follows a leader only when it has heard
+// from every other voter, in this life, which term that is in, and none is in a later one.
+//
 // A new storage is no cause for doubt when a majority of all storages is new: then the group is being
 // made. That this doubt has ended is kept, as any other's end is: a log may stay empty for long, behind a cut, and
 // a storage that was there when the group was made is not to be asked again, nor to be counted as new for others.
 type doubt struct {
-	reason  string           // "" = none
-	saved   string           // reason of the newest Save, or that which the storage came with
-	stored  string           // reason of the newest Save that has ended, or that which the storage came with
-	fresh   bool             // the only reason is that the storage is new
-	founded bool             // Config.Founded, as of now
-	new     map[uint64]bool  // peers whose storage is new, too
-	target  uint64           // commit index that a leader told since the doubt began; 0 = none yet
-	asked   int64            // tick of the last request to start over
-	forgot  map[uint64]int64 // tick at which this leader last started over with a follower that contradicted itself
+	reason  string            // "" = none
+	saved   string            // reason of the newest Save, or that which the storage came with
+	stored  string            // reason of the newest Save that has ended, or that which the storage came with
+	fresh   bool              // the only reason is that the storage is new
+	founded bool              // Config.Founded, as of now
+	new     map[uint64]bool   // peers whose storage is new, too
+	terms   map[uint64]uint64 // terms that peers were in when they were connected to
+	target  uint64            // commit index that a leader told since the doubt began; 0 = none yet
+	asked   int64             // tick of the last request to start over
+	forgot  map[uint64]int64  // tick at which this leader last started over with a follower that contradicted itself
 }
 
 // startOver is the Context of a rejection by which a follower asks the leader to forget what it
@@ -58,9 +64,25 @@ func (r *Replica) PeerFresh(id uint64, fresh bool) {
 	r.endDoubt()
 }
 
+// PeerTerm takes the term that a peer was in when it was connected to; 0 = it did not say.
+func (r *Replica) PeerTerm(id, term uint64) { r.doubt.terms[id] = max(r.doubt.terms[id], term) }
+
+// Term is the newest one that this replica knows of.
+func (r *Replica) Term() uint64 { return r.node.BasicStatus().GetTerm() }
+
+// proven says whether a leader of a term may be followed by a node in doubt.
+func (r *Replica) proven(term uint64) bool {
+	for _, id := range r.conf.GetVoters() {
+		if newest, told := r.doubt.terms[id]; id != r.cfg.ID && (!told || newest > term) {
+			return false
+		}
+	}
+	return true
+}
+
 // startDoubt sets the first doubt.
 func (r *Replica) startDoubt() {
-	r.doubt.founded = r.cfg.Founded
+	r.doubt.founded, r.doubt.terms = r.cfg.Founded, map[uint64]uint64{}
 	r.doubt.new, r.doubt.forgot = map[uint64]bool{r.cfg.ID: r.Fresh()}, map[uint64]int64{}
 	reason := r.cfg.Doubt
 	if reason == "" && r.last <= SeedIndex && !r.cfg.Founded {
@@ -113,7 +135,14 @@ func (r *Replica) admit(m *pb.Message) *pb.Message {
 		if inDoubt || r.disk.stuck {
 			return nil
 		}
+	case pb.MsgSnap:
+		if inDoubt && !r.proven(m.GetTerm()) {
+			return nil
+		}
 	case pb.MsgApp:
+		if inDoubt && !r.proven(m.GetTerm()) {
+			return nil
+		}
 		if inDoubt && m.GetTerm() >= r.node.BasicStatus().GetTerm() {
 			r.doubt.target = max(r.doubt.target, m.GetCommit(), 1)
 		}
@@ -128,7 +157,10 @@ func (r *Replica) admit(m *pb.Message) *pb.Message {
 // admitHeartbeat compares what the leader believes to be here with what is here.
 func (r *Replica) admitHeartbeat(m *pb.Message) *pb.Message {
 	last := r.last
-	if m.GetTerm() < r.node.BasicStatus().GetTerm() {
+	switch {
+	case r.doubt.reason != "" && !r.proven(m.GetTerm()):
+		return nil
+	case m.GetTerm() < r.node.BasicStatus().GetTerm():
 		return m
 	}
 	ahead := m.GetCommit() > last
@@ -138,12 +170,15 @@ func (r *Replica) admitHeartbeat(m *pb.Message) *pb.Message {
 	}
 	// A beat says how far what the leader believes to be here is agreed on. Of a log that came back older than it was, the end may be
 	// one that was replaced since: only an append, which compares the two, says what of it is agreed on.
-	if commit := r.node.BasicStatus().HardState.GetCommit(); r.doubt.reason != "" && m.GetCommit() > commit {
+	commit := r.node.BasicStatus().HardState.GetCommit()
+	unsaid := r.doubt.reason != "" && m.GetCommit() > commit
+	if unsaid {
 		m = proto.Clone(m).(*pb.Message)
 		m.Commit = new(commit)
 	}
-	// The leader's word on how far the log goes may have come first. It does not help as long as none of it fits.
-	if r.doubt.reason != "" && (r.doubt.target == 0 || ahead) {
+	// The leader's word on how far the log goes may have come first; it does not help as long as none of it fits. And the append that
+	// would have said what is agreed on may have been lost, with nothing to follow it.
+	if r.doubt.reason != "" && (r.doubt.target == 0 || ahead || unsaid) {
 		r.askStartOver(m, last)
 	}
 	return m

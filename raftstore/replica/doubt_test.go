@@ -112,3 +112,59 @@ func TestInDoubtNobodyCampaigns(t *testing.T) {
 		}
 	}
 }
+
+// TestInDoubtFollowsNoStaleLeader: node 2 led in term 3, stood still while 1 and 3 elected the next, and does not know that yet. Node 1,
+// which has forgotten that, would make a majority with it.
+func TestInDoubtFollowsNoStaleLeader(t *testing.T) {
+	for _, told := range []struct {
+		name string
+		tell func(r *Replica)
+	}{
+		{"another voter is in a later term", func(r *Replica) { r.PeerTerm(3, 5) }},
+		{"another voter has not been heard", func(r *Replica) { delete(r.doubt.terms, 3) }},
+	} {
+		t.Run(told.name, func(t *testing.T) {
+			r := alone(t)
+			r.doubt.reason = "test"
+			told.tell(r)
+			stale := func() []*pb.Message {
+				return []*pb.Message{
+					{Type: pb.MsgHeartbeat.Enum(), Term: new(uint64(3)), Commit: new(uint64(1))},
+					{
+						Type: pb.MsgApp.Enum(), Term: new(uint64(3)), Index: new(uint64(SeedIndex)), LogTerm: new(uint64(SeedTerm)), Commit: new(uint64(2)),
+						Entries: []*pb.Entry{{Index: new(uint64(2)), Term: new(uint64(3))}},
+					},
+				}
+			}
+			for _, m := range stale() {
+				step(t, r, m)
+				expect(t, "to a "+m.GetType().String(), flush(t, r))
+			}
+			if r.last != SeedIndex || r.Term() != SeedTerm {
+				t.Errorf("it followed: log up to %d, term %d", r.last, r.Term())
+			}
+			r.doubt.terms[3] = 3
+			for _, m := range stale() {
+				step(t, r, m)
+			}
+			if flush(t, r); r.last != 2 || r.Doubt() != "" {
+				t.Errorf("it does not follow one whom all would: log up to %d, doubt %q", r.last, r.Doubt())
+			}
+		})
+	}
+}
+
+// TestInDoubtAsksForWhatWasLost: the append that would have said what is agreed on was lost, and the leader has nothing more to send.
+func TestInDoubtAsksForWhatWasLost(t *testing.T) {
+	r := alone(t)
+	r.doubt.reason, r.doubt.target = "test", 2
+	step(t, r, &pb.Message{
+		Type: pb.MsgApp.Enum(), Term: new(uint64(3)), Index: new(uint64(SeedIndex)), LogTerm: new(uint64(SeedTerm)), Commit: new(uint64(SeedIndex)),
+		Entries: []*pb.Entry{{Index: new(uint64(2)), Term: new(uint64(3))}},
+	})
+	flush(t, r)
+	step(t, r, &pb.Message{Type: pb.MsgHeartbeat.Enum(), Term: new(uint64(3)), Commit: new(uint64(2))})
+	if asks := slices.ContainsFunc(r.out.Messages, func(m *pb.Message) bool { return string(m.GetContext()) == startOver }); !asks {
+		t.Error("it waits for an append that may never come")
+	}
+}

@@ -26,6 +26,8 @@ func alone(t *testing.T) *Replica {
 		t.Fatal(err)
 	}
 	r.PeerFresh(2, true)
+	r.PeerTerm(2, SeedTerm)
+	r.PeerTerm(3, SeedTerm)
 	expect(t, "the end of the doubt", flush(t, r), "save 0 entries")
 	return r
 }

@@ -162,8 +162,10 @@ func (w *world) start(id uint64, wiped bool, doubt string) {
 		if o := w.nodes[other]; other != id && o.replica != nil {
 			n.replica.Link(other, true)
 			n.replica.PeerFresh(other, o.replica.Fresh())
+			n.replica.PeerTerm(other, o.replica.Term())
 			o.replica.Link(id, true)
 			o.replica.PeerFresh(id, n.replica.Fresh())
+			o.replica.PeerTerm(id, n.replica.Term())
 			w.flush(other)
 		}
 	}
