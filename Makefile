@@ -48,7 +48,7 @@ model: ## the fence with raft broken, and whether somebody is active in the end,
 	@mkdir -p bin && go build -o bin/model ./node/model
 	@bin/model $(MODEL)
 
-mutants: ## each rule of our own code taken out: what sees it, and after how long (over twenty minutes); ONLY=REVOKE, OUT=json
+mutants: ## each rule of our own code taken out: what sees it, and after how long (about twenty minutes); ONLY=REVOKE, OUT=json
 	@scripts/setup go services mutants
 	@mkdir -p bin && go build -o bin/mutants ./scripts/mutants
 	@$(SUDO) bin/mutants -only '$(ONLY)' -o $(or $(OUT),table) $$(git ls-files '*/mutants.txt')
