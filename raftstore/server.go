@@ -49,7 +49,7 @@ func newDoor(log *slog.Logger) (*door.Door, error) {
 	})
 }
 
-// freshHeader is the response header that tells whether the answering node's log is empty.
+// freshHeader is the response header that tells whether the answering node is as good as new, see replica.Fresh.
 const freshHeader = "duoflow-fresh"
 
 // termHeader is the one that tells which raft term that node is in; a node of before this does not send it.

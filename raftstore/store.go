@@ -56,7 +56,7 @@ type Store struct {
 	mu      sync.Mutex
 	waiters map[uint64]chan error // by proposal id; capacity 1
 	status  replica.State
-	fresh   bool // the log is empty
+	fresh   bool // see replica.Fresh
 	address string
 	started bool
 }

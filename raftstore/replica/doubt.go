@@ -135,21 +135,26 @@ func (r *Replica) admit(m *pb.Message) *pb.Message {
 		if inDoubt || r.disk.stuck {
 			return nil
 		}
-	case pb.MsgSnap:
-		if inDoubt && !r.proven(m.GetTerm()) {
-			return nil
-		}
-	case pb.MsgApp:
-		if inDoubt && !r.proven(m.GetTerm()) {
-			return nil
-		}
-		if inDoubt && m.GetTerm() >= r.node.BasicStatus().GetTerm() {
-			r.doubt.target = max(r.doubt.target, m.GetCommit(), 1)
-		}
-	case pb.MsgHeartbeat:
-		return r.admitHeartbeat(m)
+	case pb.MsgApp, pb.MsgSnap, pb.MsgHeartbeat:
+		return r.admitLeader(m)
 	case pb.MsgReadIndex:
 		return r.admitRead(m)
+	}
+	return m
+}
+
+// admitLeader looks at what a leader says. What one of an older term says is raft's to answer.
+func (r *Replica) admitLeader(m *pb.Message) *pb.Message {
+	inDoubt := r.doubt.reason != ""
+	switch {
+	case inDoubt && !r.proven(m.GetTerm()):
+		return nil
+	case m.GetTerm() < r.Term():
+		return m
+	case m.GetType() == pb.MsgHeartbeat:
+		return r.admitHeartbeat(m)
+	case m.GetType() == pb.MsgApp && inDoubt:
+		r.doubt.target = max(r.doubt.target, m.GetCommit(), 1)
 	}
 	return m
 }
@@ -157,12 +162,6 @@ func (r *Replica) admit(m *pb.Message) *pb.Message {
 // admitHeartbeat compares what the leader believes to be here with what is here.
 func (r *Replica) admitHeartbeat(m *pb.Message) *pb.Message {
 	last := r.last
-	switch {
-	case r.doubt.reason != "" && !r.proven(m.GetTerm()):
-		return nil
-	case m.GetTerm() < r.node.BasicStatus().GetTerm():
-		return m
-	}
 	ahead := m.GetCommit() > last
 	if ahead {
 		r.doubt.reason = fmt.Sprintf("the log ends at index %d but had acknowledged %d", last, m.GetCommit())
