@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -186,20 +187,55 @@ func TestMountFails(t *testing.T) {
 	must(t, file.Sync())
 }
 
-// TestMountLetsTheKilledGo: a process that waits for a sync can be killed, as on a disk that answers in the end.
+// TestMountLetsTheKilledGo: a process that waits for a sync can be killed, as on a disk that answers in the end, also if it was
+// stopped before.
 func TestMountLetsTheKilledGo(t *testing.T) {
-	d, _, at := mounted(t)
-	path := filepath.Join(at, "file")
-	create(t, path)
-	set(t, d.Slow, forever)
-	cmd := exec.Command("sync", path)
-	must(t, cmd.Start())
-	awaitAsked(t, d)
-	must(t, cmd.Process.Kill())
-	var exit *exec.ExitError
-	if err := cmd.Wait(); !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
-		t.Errorf("it ended with %v", err)
+	for name, signals := range map[string][]os.Signal{
+		"killed": {syscall.SIGKILL}, "stopped and killed": {syscall.SIGSTOP, syscall.SIGKILL},
+		"ended": {syscall.SIGTERM},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d, _, at := mounted(t)
+			path := filepath.Join(at, "file")
+			create(t, path)
+			set(t, d.Slow, forever)
+			cmd := exec.Command("sync", path)
+			must(t, cmd.Start())
+			awaitAsked(t, d)
+			for _, signal := range signals {
+				must(t, cmd.Process.Signal(signal))
+			}
+			var exit *exec.ExitError
+			if err := cmd.Wait(); !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != signals[len(signals)-1] {
+				t.Errorf("it ended with %v", err)
+			}
+		})
 	}
+}
+
+// TestMountIsNotInterrupted: a signal that kills nobody ends no sync, as on a disk. bbolt asks for one once and takes EINTR for a
+// disk that failed.
+func TestMountIsNotInterrupted(t *testing.T) {
+	d, _, at := mounted(t)
+	file := create(t, filepath.Join(at, "file"))
+	set(t, d.Slow, forever)
+	thread, synced := make(chan int, 1), make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		thread <- unix.Gettid()
+		synced <- unix.Fdatasync(int(file.Fd()))
+	}()
+	awaitAsked(t, d)
+	must(t, unix.Tgkill(os.Getpid(), <-thread, unix.SIGURG))
+	select {
+	case err := <-synced:
+		t.Fatalf("it did not wait: %v", err)
+	case <-time.After(100 * time.Millisecond): // the kernel tells the disk at once
+	}
+	_, err := d.Heal()
+	must(t, err)
+	must(t, <-synced)
 }
 
 // TestMountGoesFromUnderAnOpenFile: also with a sync under way.

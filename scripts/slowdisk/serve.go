@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -92,9 +94,9 @@ func (d *disk) set(takes time.Duration, fails bool) (asked int) {
 	return asked
 }
 
-// wait lets a sync take its time. The kernel calls a sync back when its process is killed.
+// wait lets a sync take its time. As with a disk, only the end of who asked for it ends it before.
 func (d *disk) wait(ctx context.Context) syscall.Errno {
-	began := time.Now()
+	began, interrupted := time.Now(), ctx.Done()
 	for first := true; ; first = false {
 		d.mu.Lock()
 		if first {
@@ -108,16 +110,45 @@ func (d *disk) wait(ctx context.Context) syscall.Errno {
 		if left <= 0 {
 			return fs.OK
 		}
+		if interrupted == nil {
+			left = min(left, lookEvery)
+		}
 		timer := time.NewTimer(left)
 		select {
 		case <-timer.C:
 		case <-changed:
-		case <-ctx.Done():
-			timer.Stop()
-			return syscall.EINTR
+		case <-interrupted:
+			interrupted = nil
 		}
 		timer.Stop()
+		if interrupted == nil && killed(ctx) {
+			return syscall.EINTR
+		}
 	}
+}
+
+// lookEvery is how often it is looked whether who asked for a sync was killed, after the kernel has told of a signal to it: the
+// kernel tells of one only, and the first may be the one with which Go preempts a goroutine, or a freezer stops a process.
+const lookEvery = 10 * time.Millisecond
+
+// killed says whether the thread that made a request has been killed, which then waits for the answer in order to end. The
+// kernel turns every deadly signal into SIGKILL for each thread of the process.
+func killed(ctx context.Context) bool {
+	caller, ok := fuse.FromContext(ctx)
+	if !ok {
+		return true
+	}
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", caller.Pid))
+	if err != nil {
+		return true // it is gone
+	}
+	for line := range strings.Lines(string(text)) {
+		var pending uint64
+		if _, err := fmt.Sscanf(line, "SigPnd:%x", &pending); err == nil {
+			return pending&(1<<(syscall.SIGKILL-1)) != 0
+		}
+	}
+	return true
 }
 
 // node is a file or folder of the mount.
