@@ -126,8 +126,8 @@ func (o *options) perform(ctx context.Context, progress io.Writer) (path string,
 			_, err = p.await(lasting, false)
 		}
 	}
-	if err != nil {
-		return "", err
+	if err != nil { // the trials before stay judgeable, by check
+		return "", errors.Join(err, p.finish(lasting))
 	}
 	return out.path, p.finish(lasting)
 }
