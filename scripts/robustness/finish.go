@@ -71,7 +71,23 @@ func (p *player) evidence(trial int) error {
 	for _, path := range p.logs() {
 		errs = append(errs, copyFrom(path, p.marks[path], filepath.Join(dir, filepath.Base(path))))
 	}
-	return errors.Join(append(errs, keepProcesses(filepath.Join(dir, "processes")))...)
+	return errors.Join(append(errs, keepProcesses(filepath.Join(dir, "processes")), p.keepSizes(filepath.Join(dir, "disks")))...)
+}
+
+// keepSizes notes what lies on the nodes' disks, also outside the data directories: a full one says so late, and elsewhere.
+func (s *stage) keepSizes(path string) error {
+	var all []byte
+	for _, name := range nodeNames {
+		if d := s.disks[name]; d != nil {
+			free, _ := exec.Command("df", "-k", d.ext4).CombinedOutput() // what they say is the evidence, also why they cannot
+			files, _ := exec.Command("du", "-ak", d.ext4).CombinedOutput()
+			all = append(append(all, free...), files...)
+		}
+	}
+	if err := os.WriteFile(path, all, 0o644); err != nil {
+		return fmt.Errorf("keep sizes: %w", err)
+	}
+	return nil
 }
 
 // keepProcesses notes what every process of the machine does: one that was stopped and forgotten is seen at once.
