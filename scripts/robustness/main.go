@@ -126,8 +126,10 @@ func (o *options) perform(ctx context.Context, progress io.Writer) (path string,
 			_, err = p.await(lasting, false)
 		}
 	}
-	if err != nil { // the trials before stay judgeable, by check
-		return "", errors.Join(err, p.finish(lasting))
+	if err != nil { // the trials before stay judgeable, by check; what could not be carried out may have left somebody hanging
+		bounded, cancel := context.WithTimeout(lasting, recoverWithin)
+		defer cancel()
+		return "", errors.Join(err, p.finish(bounded))
 	}
 	return out.path, p.finish(lasting)
 }

@@ -132,7 +132,7 @@ func (d *disk) wait(ctx context.Context) syscall.Errno {
 const lookEvery = 10 * time.Millisecond
 
 // killed says whether the thread that made a request has been killed, which then waits for the answer in order to end. The
-// kernel turns every deadly signal into SIGKILL for each thread of the process.
+// kernel turns every deadly signal but those that dump core into SIGKILL for each thread of the process.
 func killed(ctx context.Context) bool {
 	caller, ok := fuse.FromContext(ctx)
 	if !ok {
