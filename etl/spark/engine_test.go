@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -60,10 +61,10 @@ func submit(role string) {
 		case "dies":
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		case "hangs":
-			select {}
+			hang(conn)
 		case "babbles":
 			fmt.Fprintln(conn, "what?")
-			select {}
+			hang(conn)
 		case "fails":
 			fmt.Fprintf(conn, "{\"id\": %d, \"error\": \"no such column\"}\n", r.ID)
 		case "halves":
@@ -74,6 +75,14 @@ func submit(role string) {
 		}
 	}
 	os.Exit(0)
+}
+
+// hang for good, with the connection open: one that nobody uses any more is closed by the garbage collector.
+func hang(conn net.Conn) {
+	for {
+		time.Sleep(time.Hour)
+		runtime.KeepAlive(conn)
+	}
 }
 
 // own asks a Spark that hangs, until it is killed.
