@@ -51,8 +51,10 @@ func (n *Node) paint(now control.Instant, news bool) {
 		if news {
 			worth = n.standing(s)
 		}
+		suspicion := s.granter.Suspicion()
+		n.metrics.suspects(s.name, was.jobs[s.name].suspicion.Cause, suspicion.Cause)
 		p.jobs[s.name] = jobPicture{
-			state: s.machine.State(), suspicion: s.granter.Suspicion(), waits: s.granter.Waits(),
+			state: s.machine.State(), suspicion: suspicion, waits: s.granter.Waits(),
 			said: s.machine.Report(), standing: worth,
 		}
 	}
