@@ -25,17 +25,17 @@ func newMetrics(n *Node) *metrics {
 		registry: prometheus.NewRegistry(),
 		transitions: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "duoflow_transitions_total", Help: "State changes of a job on this host.",
-		}, []string{"job", "from", "to", "cause"}),
+		}, []string{"duoflow_job", "from", "to", "cause"}),
 		phases: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "duoflow_takeover_phase_seconds", Help: "How long each phase of a takeover by this host took.",
 			Buckets: phaseBuckets,
-		}, []string{"job", "phase"}),
+		}, []string{"duoflow_job", "phase"}),
 		starts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "duoflow_job_starts_total", Help: "Process trees of the job that were started on this host.",
-		}, []string{"job"}),
+		}, []string{"duoflow_job"}),
 		suspicions: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "duoflow_suspicions_total", Help: "How often this node, as raft leader, began to suspect the job's holder.",
-		}, []string{"job", "cause"}),
+		}, []string{"duoflow_job", "cause"}),
 	}
 	m.registry.MustRegister(m.transitions, m.phases, m.starts, m.suspicions, &gauges{n: n},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))

@@ -49,8 +49,8 @@ func (s *Store) Status() Status {
 	}
 	status.FsyncLast, status.FsyncP99 = s.took.last()
 	status.Fsyncs = s.took.tally()
-	if age := s.took.age(); age >= time.Duration(s.cfg.ElectionTicks)*s.cfg.Tick {
-		status.Stuck = age
+	if state.Stuck { // in ticks, which may be somebody else's to count
+		status.Stuck = s.took.age()
 	}
 	for _, p := range s.cfg.Peers {
 		peer := PeerState{Peer: p, Connected: true}
