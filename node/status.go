@@ -198,11 +198,7 @@ func (o *Operators) History(
 		if req.GetJob() != "" && req.GetJob() != string(s.name) {
 			continue
 		}
-		var entries []*duoflowv1.HistoryEntry
-		for _, e := range slices.Backward(n.wire.ledger.job(s.name).History) {
-			entries = append(entries, n.historyEntry(s, e))
-		}
-		jobs = append(jobs, entries)
+		jobs = append(jobs, n.historyOf(s))
 	}
 	answer.Entries = newestFirst(jobs)
 	if limit := int(req.GetLimit()); limit > 0 && len(answer.Entries) > limit {
@@ -227,6 +223,15 @@ func newestFirst(jobs [][]*duoflowv1.HistoryEntry) []*duoflowv1.HistoryEntry {
 		}
 		all, jobs[newest] = append(all, jobs[newest][0]), jobs[newest][1:]
 	}
+}
+
+// historyOf lists a job's transitions, the newest first.
+func (n *Node) historyOf(s *seat) []*duoflowv1.HistoryEntry {
+	var entries []*duoflowv1.HistoryEntry
+	for _, e := range slices.Backward(n.wire.ledger.job(s.name).History) {
+		entries = append(entries, n.historyEntry(s, e))
+	}
+	return entries
 }
 
 func (n *Node) historyEntry(s *seat, e lease.Entry) *duoflowv1.HistoryEntry {

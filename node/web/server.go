@@ -80,6 +80,8 @@ type Server struct {
 	door    *door.Door
 	started atomic.Bool
 	addr    atomic.Pointer[string]
+	streams atomic.Int32
+	over    chan struct{} // closed when Run ends, for streams that would not
 }
 
 // New checks the configuration, reporting every problem at once, and starts nothing. Plain HTTP is refused on any
@@ -91,7 +93,7 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{cfg: cfg, log: cfg.Logger}
+	s := &Server{cfg: cfg, log: cfg.Logger, over: make(chan struct{})}
 	var err error
 	if s.door, err = newDoor(s.log); err != nil {
 		return nil, fmt.Errorf("web configuration: %w", err)
@@ -156,6 +158,7 @@ func (s *Server) Run(ctx context.Context) error {
 		return fmt.Errorf("serve http: %w", err)
 	case <-ctx.Done():
 	}
+	close(s.over)
 	stop(server)
 	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve http: %w", err)
@@ -192,6 +195,7 @@ func (s *Server) routes() http.Handler {
 		ErrorLog:            slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
 	}))
 	mux.HandleFunc("/{$}", s.status)
+	mux.HandleFunc("/events", s.events)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.answer(w, r, verdict{status: http.StatusNotFound, body: problem{Reason: "no such page"}})
 	})
