@@ -234,7 +234,7 @@ func (n *Node) transferPhases(t transfer, epoch lease.Epoch) []*duoflowv1.PhaseT
 	total := time.Since(t.started)
 	var timings []lease.Timing
 	for _, e := range n.wire.ledger.job(t.job).History {
-		if e.Epoch == epoch && e.Kind != lease.KindRelease {
+		if e.Epoch == epoch && e.Kind.Begins() {
 			timings = e.Phases
 		}
 	}

@@ -64,7 +64,9 @@ type Granter struct {
 	company Instant
 	// silences and failures are when, in the calm window, silence cost a holder the job, and the job's lives failed.
 	silences, failures []Instant
-	suspicion          Suspicion
+	// orderedAt is when the view's Order was first seen.
+	orderedAt Instant
+	suspicion Suspicion
 }
 
 // Suspicion is why the leader wants the job elsewhere. The zero value is trust.
@@ -184,9 +186,10 @@ func (g *Granter) noteLease(j lease.Job) {
 	if j.Name != g.cfg.Job {
 		return
 	}
-	if n := len(j.History); n > 0 && g.news(j) {
-		g.remember(j.History[n-1])
+	if e, ok := newest(j.History); ok && g.news(j) {
+		g.remember(e)
 	}
+	g.noteOrder(j)
 	g.view = j
 	if p := g.peer(j.Holder); j.Phase == lease.Released && p.said.Token == j.Token {
 		p.released(j.History)
@@ -208,10 +211,11 @@ func (g *Granter) news(j lease.Job) bool {
 // released takes a release for the holder's own word; its next beat will say the same. One that was fenced off is left
 // out: it knows more than we do, and its beat brings it.
 func (p *peer) released(history []lease.Entry) {
-	if len(history) == 0 {
+	last, ok := newest(history)
+	if !ok {
 		return
 	}
-	switch history[len(history)-1].Cause {
+	switch last.Cause {
 	case lease.CauseShutdown:
 		p.said.Goodbye = true
 	case lease.CauseFenced:
@@ -251,8 +255,11 @@ func (g *Granter) decide() []Effect {
 			Job: g.cfg.Job, Epoch: row.Epoch, Node: row.Node, Token: row.Token,
 		}})
 	}
+	if order, due := g.orderDue(); due {
+		return g.propose(max(g.view.Epoch, 1), order) // there may be no epoch yet
+	}
 	reason, wanted := g.wanted()
-	if !wanted {
+	if !wanted || g.heldBack() {
 		return nil
 	}
 	to, ok := g.pick()
@@ -334,10 +341,13 @@ func (g *Granter) calm() time.Duration {
 	return doubled(g.cfg.Timing.RestartMin, n-2, g.cfg.Timing.RestartMax) - g.now.Since(g.failures[n-1])
 }
 
-// Waits says why the leader does not grant a released job yet; empty when nothing holds it back.
+// Waits says why the leader does not grant a job that nobody runs, or whose holder it suspects; empty when nothing holds it back.
 func (g *Granter) Waits() string {
-	if !g.leading || g.view.Phase != lease.Released || g.view.Move != nil {
+	if !g.leading || g.view.Move != nil || (g.view.Phase == lease.Granted && g.suspicion.Cause == "") {
 		return ""
+	}
+	if why := g.waitsForResume(); why != "" || g.view.Phase != lease.Released {
+		return why
 	}
 	calm := g.calm()
 	if calm <= 0 {

@@ -215,6 +215,8 @@ func (n *naive) read() {
 		n.stop(lease.CauseFenced, "a later epoch was granted", 2*time.Second)
 	case (n.takingOver() || n.state == Active) && wanted:
 		n.stop(lease.CauseSwitchover, "an operator asked", 30*time.Second)
+	case (n.takingOver() || n.state == Active) && n.ours() && n.log.Epoch == n.epoch && n.log.Pause != nil && n.log.Pause.Level == "stopped":
+		n.stop(lease.CausePaused, "an operator wants it stopped", 30*time.Second)
 	}
 }
 

@@ -47,6 +47,8 @@ func (c Command) job() JobName {
 		return c.Ask.Job
 	case c.Report != nil:
 		return c.Report.Job
+	case c.Hold != nil:
+		return c.Hold.Job
 	}
 	return ""
 }
@@ -61,6 +63,8 @@ func (s *State) applyTo(j *Job, c Command) Outcome {
 		return s.observe(j, *c.Observe)
 	case c.Ask != nil:
 		return s.ask(j, *c.Ask)
+	case c.Hold != nil:
+		return hold(j, *c.Hold)
 	default:
 		return report(j, *c.Report)
 	}
@@ -100,7 +104,10 @@ func (s *State) grant(j *Job, g Grant) Outcome {
 	if n.Witness {
 		return refuse(j.Name, "%s is a witness", g.Node)
 	}
-	j.Epoch, j.Holder, j.Token, j.Phase, j.Move = g.Next, g.Node, g.Token, Granted, nil
+	if j.Pause.stops() {
+		return refuse(j.Name, "it is paused: stopped%s", byWhom(j.Pause.By, j.Pause.Reason))
+	}
+	j.begin(g.Next, g.Node, g.Token)
 	entry := Entry{Kind: KindGrant, Epoch: g.Next, Node: g.Node, Cause: g.Cause, Detail: g.Detail, At: g.At}
 	if g.Detect.Took > 0 {
 		entry.Phases = []Timing{g.Detect}
@@ -125,14 +132,34 @@ func (s *State) observe(j *Job, o Observe) Outcome {
 	if n, ok := s.Node(o.Node); ok && n.Witness {
 		return refuse(j.Name, "%s is a witness", o.Node)
 	}
-	j.Epoch, j.Holder, j.Token, j.Phase, j.Move = o.Epoch, o.Node, o.Token, Granted, nil
+	j.begin(o.Epoch, o.Node, o.Token)
+	if j.Pause.stops() {
+		j.Pause, j.Order = nil, j.Order+1 // somebody with more rights than who stopped it has had it taken over since
+	}
 	j.record(Entry{Kind: KindObserve, Epoch: o.Epoch, Node: o.Node, Cause: CauseForced, At: o.At})
 	return accept(j.Name)
 }
 
+// begin makes an epoch the job's. What operators wanted of the one before is over; a pause is not.
+func (j *Job) begin(epoch Epoch, node NodeID, token Token) {
+	j.Epoch, j.Holder, j.Token, j.Phase, j.Move = epoch, node, token, Granted, nil
+	j.unplan()
+}
+
+func (j *Job) unplan() {
+	if j.Plan != nil {
+		j.Plan, j.Order = nil, j.Order+1
+	}
+}
+
 func (s *State) ask(j *Job, a Ask) Outcome {
-	if a.Epoch != j.Epoch {
+	switch {
+	case a.Epoch != j.Epoch:
 		return refuse(j.Name, "epoch is %d, the request was made for %d", j.Epoch, a.Epoch)
+	case a.Cancel:
+		return cancel(j)
+	case j.Pause.stops():
+		return refuse(j.Name, "it is paused: stopped%s", byWhom(j.Pause.By, j.Pause.Reason))
 	}
 	if a.Move.To != "" {
 		n, ok := s.Node(a.Move.To)
@@ -146,15 +173,29 @@ func (s *State) ask(j *Job, a Ask) Outcome {
 			return refuse(j.Name, "%s holds it already", a.Move.To)
 		}
 	}
+	if a.In > 0 {
+		j.Plan, j.Order = &Plan{Move: a.Move, In: a.In, By: a.By, At: a.At}, j.Order+1
+		return accept(j.Name)
+	}
 	move := a.Move
 	j.Move = &move
+	j.unplan()
+	return accept(j.Name)
+}
+
+func cancel(j *Job) Outcome {
+	if j.Move == nil && j.Plan == nil {
+		return refuse(j.Name, "no move is asked for or planned")
+	}
+	j.Move = nil
+	j.unplan()
 	return accept(j.Name)
 }
 
 func report(j *Job, r Report) Outcome {
 	for i := len(j.History) - 1; i >= 0; i-- {
 		e := &j.History[i]
-		if e.Epoch == r.Epoch && e.Kind != KindRelease {
+		if e.Epoch == r.Epoch && e.Kind.Begins() {
 			if len(e.Phases)+len(r.Phases) > maxEntryPhases {
 				return refuse(j.Name, "epoch %d has %d phases already", r.Epoch, len(e.Phases))
 			}

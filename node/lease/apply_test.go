@@ -45,6 +45,26 @@ func ask(epoch lease.Epoch, move lease.Move) lease.Command {
 	return lease.Command{Ask: &lease.Ask{Job: scheduler, Epoch: epoch, Move: move}}
 }
 
+// plan is a wish for later.
+func plan(epoch lease.Epoch, move lease.Move) lease.Command {
+	return lease.Command{Ask: &lease.Ask{Job: scheduler, Epoch: epoch, Move: move, In: time.Hour, By: "eve", At: 10}}
+}
+
+func cancel(epoch lease.Epoch) lease.Command {
+	return lease.Command{Ask: &lease.Ask{Job: scheduler, Epoch: epoch, Cancel: true}}
+}
+
+// pause puts a pause in the place of what order has made.
+func pause(order uint64, level lease.Level) lease.Command {
+	return lease.Command{Hold: &lease.Hold{Job: scheduler, Order: order, Cause: lease.CauseOperator, At: 11, Pause: &lease.Pause{
+		Level: level, For: time.Minute, By: "eve", Reason: "upgrade", At: 11,
+	}}}
+}
+
+func resume(order uint64) lease.Command {
+	return lease.Command{Hold: &lease.Hold{Job: scheduler, Order: order, Cause: lease.CauseOperator, By: "bob", At: 12}}
+}
+
 func report(epoch lease.Epoch, phases ...lease.Timing) lease.Command {
 	return lease.Command{Report: &lease.Report{Job: scheduler, Epoch: epoch, Phases: phases}}
 }
@@ -106,6 +126,37 @@ func TestAccepted(t *testing.T) {
 			"1 released a aaaa; grant 1 a first why @7 fence=5ns; release 1 a exited exit code 1 @8"},
 		{"report of an observed epoch", []lease.Command{observe(3, "a", tokenA)}, report(3, lease.Timing{Name: "drain", Took: 6}),
 			"3 granted a aaaa; observe 3 a forced  @9 drain=6ns"},
+		{"plan", []lease.Command{grant(0, 1, "a", tokenA)}, plan(1, lease.Move{To: "b"}),
+			"1 granted a aaaa order 1 plan {Move:{To:b Now:false} In:1h0m0s By:eve At:10}; grant 1 a first why @7"},
+		{"ask for what was planned", []lease.Command{grant(0, 1, "a", tokenA), plan(1, lease.Move{To: "b"})}, ask(1, lease.Move{To: "b"}),
+			"1 granted a aaaa move b false order 2; grant 1 a first why @7"},
+		{"grant ends a plan", []lease.Command{grant(0, 1, "a", tokenA), plan(1, lease.Move{To: "b"})}, grant(1, 2, "b", tokenB),
+			"2 granted b bbbb order 2; grant 1 a first why @7; grant 2 b first why @7"},
+		{"cancel a wish and a plan", []lease.Command{grant(0, 1, "a", tokenA), ask(1, lease.Move{}), plan(1, lease.Move{})}, cancel(1),
+			"1 granted a aaaa order 2; grant 1 a first why @7"},
+		{"pause", []lease.Command{grant(0, 1, "a", tokenA)}, pause(0, lease.PauseMoves),
+			"1 granted a aaaa order 1 pause {Level:moves For:1m0s By:eve Reason:upgrade At:11}; grant 1 a first why @7; " +
+				"pause 1 a operator moves by eve: upgrade @11"},
+		{"pause a job nobody had", nil, pause(0, lease.PauseGrants),
+			"0 vacant   order 1 pause {Level:grants For:1m0s By:eve Reason:upgrade At:11}; pause 0  operator grants by eve: upgrade @11"},
+		{"a pause that stops ends wish and plan", []lease.Command{grant(0, 1, "a", tokenA), ask(1, lease.Move{}), plan(1, lease.Move{})},
+			pause(1, lease.PauseStopped),
+			"1 granted a aaaa order 2 pause {Level:stopped For:1m0s By:eve Reason:upgrade At:11}; grant 1 a first why @7; " +
+				"pause 1 a operator stopped by eve: upgrade @11"},
+		{"resume", []lease.Command{pause(0, lease.PauseMoves)}, resume(1),
+			"0 vacant   order 2; pause 0  operator moves by eve: upgrade @11; resume 0  operator  by bob @12"},
+		{"ask under a pause", []lease.Command{grant(0, 1, "a", tokenA), pause(0, lease.PauseGrants)}, ask(1, lease.Move{To: "b"}),
+			"1 granted a aaaa move b false order 1 pause {Level:grants For:1m0s By:eve Reason:upgrade At:11}; grant 1 a first why @7; " +
+				"pause 1 a operator grants by eve: upgrade @11"},
+		{"grant keeps a pause", []lease.Command{pause(0, lease.PauseMoves)}, grant(0, 1, "a", tokenA),
+			"1 granted a aaaa order 1 pause {Level:moves For:1m0s By:eve Reason:upgrade At:11}; pause 0  operator moves by eve: upgrade @11; " +
+				"grant 1 a first why @7"},
+		{"observe ends what stops it", []lease.Command{pause(0, lease.PauseStopped)}, observe(4, "b", tokenB),
+			"4 granted b bbbb order 2; pause 0  operator stopped by eve: upgrade @11; observe 4 b forced  @9"},
+		{"report under a pause goes to the grant", []lease.Command{grant(0, 1, "a", tokenA), pause(0, lease.PauseMoves)},
+			report(1, lease.Timing{Name: "fence", Took: 5}),
+			"1 granted a aaaa order 1 pause {Level:moves For:1m0s By:eve Reason:upgrade At:11}; grant 1 a first why @7 fence=5ns; " +
+				"pause 1 a operator moves by eve: upgrade @11"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -129,6 +180,15 @@ func show(s *lease.State, name lease.JobName) string {
 	line := fmt.Sprintf("%d %s %s %.4s", j.Epoch, j.Phase, j.Holder, j.Token)
 	if j.Move != nil {
 		line += fmt.Sprintf(" move %s %v", j.Move.To, j.Move.Now)
+	}
+	if j.Order != 0 {
+		line += fmt.Sprintf(" order %d", j.Order)
+	}
+	if j.Pause != nil {
+		line += fmt.Sprintf(" pause %+v", *j.Pause)
+	}
+	if j.Plan != nil {
+		line += fmt.Sprintf(" plan %+v", *j.Plan)
 	}
 	for _, e := range j.History {
 		line += fmt.Sprintf("; %s %d %s %s %s @%d", e.Kind, e.Epoch, e.Node, e.Cause, e.Detail, e.At)
@@ -187,6 +247,27 @@ func TestRefused(t *testing.T) {
 		{"ask for the witness", held, ask(5, lease.Move{To: "t"}), "t is a witness and never runs a job"},
 		{"ask for the holder", held, ask(5, lease.Move{To: "a"}), "a holds it already"},
 		{"ask about no name", held, lease.Command{Ask: &lease.Ask{Job: "A"}}, `job name "A"`},
+		{"ask for later than a month", held, lease.Command{Ask: &lease.Ask{Job: scheduler, Epoch: 5, In: lease.MaxWait + 1}}, "a wait of 720h0m0"},
+		{"ask for earlier than now", held, lease.Command{Ask: &lease.Ask{Job: scheduler, Epoch: 5, In: -1}}, "a wait of -1ns"},
+		{"ask by a name without end", held, lease.Command{Ask: &lease.Ask{Job: scheduler, Epoch: 5, By: long}}, "text of 1025 bytes"},
+		{"ask for what is stopped", append(held[:1:1], pause(0, lease.PauseStopped)), ask(5, lease.Move{To: "b"}),
+			"it is paused: stopped by eve: upgrade"},
+		{"plan for what is stopped", append(held[:1:1], pause(0, lease.PauseStopped)), plan(5, lease.Move{To: "b"}), "it is paused"},
+		{"plan for the witness", held, plan(5, lease.Move{To: "t"}), "t is a witness and never runs a job"},
+		{"grant of what is stopped", append(over[:2:2], pause(0, lease.PauseStopped)), grant(5, 6, "b", tokenB), "it is paused: stopped"},
+		{"cancel nothing", held, cancel(5), "no move is asked for or planned"},
+		{"cancel for an older epoch", held, cancel(4), "epoch is 5, the request was made for 4"},
+		{"pause in the place of an unseen order", append(held[:1:1], pause(0, lease.PauseMoves)), pause(0, lease.PauseStopped),
+			"order 1 was given since the one you know, 0"},
+		{"resume what was paused anew", append(held[:1:1], pause(0, lease.PauseMoves), pause(1, lease.PauseMoves)), resume(1), "order 2 was given"},
+		{"resume what is not paused", held, resume(0), "it is not paused"},
+		{"pause at no level", held, pause(0, "a bit"), `pause level "a bit": want moves, grants or stopped`},
+		{"pause for longer than a month", held, lease.Command{Hold: &lease.Hold{Job: scheduler, Pause: &lease.Pause{
+			Level: lease.PauseMoves, For: lease.MaxWait + 1}}}, "a wait of 720h0m0"},
+		{"pause with too much to say", held, lease.Command{Hold: &lease.Hold{Job: scheduler, Pause: &lease.Pause{
+			Level: lease.PauseMoves, Reason: long}}}, "text of 1025 bytes"},
+		{"pause of an unknown job", held, lease.Command{Hold: &lease.Hold{Job: "ghost"}}, "no such job"},
+		{"pause of no name", held, lease.Command{Hold: &lease.Hold{Job: "A"}}, `job name "A"`},
 		{"report of what was never granted", held, report(4, lease.Timing{Name: "x"}), "epoch 4 is not in the history"},
 		{"report of an unknown job", held, lease.Command{Report: &lease.Report{Job: "ghost", Epoch: 5}}, "no such job"},
 		{"report with too many phases", held, report(5, make([]lease.Timing, 33)...), "report of 33 phases: at most 32"},

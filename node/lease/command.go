@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -16,6 +17,7 @@ type Command struct {
 	Observe   *Observe   `json:"observe,omitempty"`
 	Ask       *Ask       `json:"ask,omitempty"`
 	Report    *Report    `json:"report,omitempty"`
+	Hold      *Hold      `json:"hold,omitempty"`
 }
 
 // Configure states the members and the jobs of the cluster. Jobs that are already known keep their epochs; a job
@@ -65,6 +67,12 @@ type Ask struct {
 	Job   JobName `json:"job"`
 	Epoch Epoch   `json:"epoch"`
 	Move  Move    `json:"move"`
+	// In makes it a plan, which is due after that time; see Plan. 0: at once.
+	In time.Duration `json:"in,omitempty"`
+	// Cancel takes back what was asked for, or planned, and not begun. Move and In mean nothing then.
+	Cancel bool   `json:"cancel,omitempty"`
+	By     string `json:"by,omitempty"`
+	At     int64  `json:"at,omitempty"`
 }
 
 // Report adds measured phases to the history entry of the grant of an epoch.
@@ -124,7 +132,9 @@ func (c Command) validate() error {
 	case c.Observe != nil:
 		return validLife(c.Observe.Job, c.Observe.Node, c.Observe.Token)
 	case c.Ask != nil:
-		return validJob(c.Ask.Job)
+		return cmp.Or(validJob(c.Ask.Job), validText(c.Ask.By), validWait(c.Ask.In))
+	case c.Hold != nil:
+		return c.Hold.validate()
 	case c.Report != nil:
 		return cmp.Or(validJob(c.Report.Job), validPhases(c.Report.Phases))
 	}

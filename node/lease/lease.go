@@ -56,6 +56,11 @@ type Job struct {
 	Phase  Phase   `json:"phase"`
 	// Move is nil while no operator has asked for one.
 	Move *Move `json:"move,omitempty"`
+	// Plan is nil while no operator wants one later, Pause while nothing is held back.
+	Plan  *Plan  `json:"plan,omitempty"`
+	Pause *Pause `json:"pause,omitempty"`
+	// Order counts the pauses and plans that were made or ended, so that two of them are told apart.
+	Order uint64 `json:"order,omitempty"`
 	// History is oldest first, at most HistoryCap entries.
 	History []Entry `json:"history,omitempty"`
 }
@@ -93,7 +98,13 @@ const (
 	KindRelease Kind = "release"
 	// KindObserve is the log catching up with a fence taken without quorum.
 	KindObserve Kind = "observe"
+	// KindPause is an operator holding back what the cluster does by itself, KindResume the end of that.
+	KindPause  Kind = "pause"
+	KindResume Kind = "resume"
 )
+
+// Begins reports whether an entry of that kind is the beginning of an epoch.
+func (k Kind) Begins() bool { return k == KindGrant || k == KindObserve }
 
 // Cause is why a transition happened.
 type Cause string
@@ -116,6 +127,9 @@ const (
 	CauseStartFailed Cause = "startfailed" // the job could not be started
 	CauseFenced      Cause = "fenced"      // the fence row names a later epoch, or another life
 	CauseShutdown    Cause = "shutdown"    // the daemon is being stopped
+	CausePaused      Cause = "paused"      // an operator wants it stopped
+	CauseOperator    Cause = "operator"    // an operator asked
+	CauseExpired     Cause = "expired"     // the time of a pause is over
 )
 
 // State is everything the cluster has agreed on. The zero value is a cluster that knows no node and no job.
@@ -157,6 +171,11 @@ func (j Job) clone() Job {
 		move := *j.Move
 		j.Move = &move
 	}
+	if j.Plan != nil {
+		plan := *j.Plan
+		j.Plan = &plan
+	}
+	j.Pause = j.Pause.clone()
 	return j
 }
 
