@@ -149,6 +149,10 @@ func stamp(c *lease.Command, at int64) {
 		c.Release.At = at
 	case c.Observe != nil:
 		c.Observe.At = at
+	case c.Ask != nil:
+		c.Ask.At = at
+	case c.Hold != nil:
+		c.Hold.At = at
 	}
 }
 

@@ -125,9 +125,8 @@ func (n *Node) jobStatus(s *seat, p picture) *duoflowv1.JobStatus {
 	if job.Phase != lease.Vacant {
 		status.Phase = string(job.Phase)
 	}
-	if job.Move != nil {
-		status.Pending = &duoflowv1.PendingTransfer{Kind: moveKind(*job.Move), To: string(job.Move.To)}
-	}
+	status.Pending, status.Planned, status.Pause = pendingOf(job), n.plannedOf(job, p), n.pauseOf(job, p)
+	status.Order = job.Order
 	for _, id := range n.cfg.nodeNames() {
 		status.Nodes = append(status.Nodes, jobOnNode(job, id, p, n.machine.Boot()))
 	}
@@ -141,13 +140,6 @@ func (n *Node) jobStatus(s *seat, p picture) *duoflowv1.JobStatus {
 		}
 	}
 	return status
-}
-
-func moveKind(m lease.Move) string {
-	if m.Now {
-		return "failover"
-	}
-	return "switchover"
 }
 
 func jobOnNode(job lease.Job, id lease.NodeID, p picture, now control.Instant) *duoflowv1.JobOnNode {

@@ -65,7 +65,8 @@ func newRoot(a *app) *cobra.Command {
 	root.SetErr(a.err)
 	a.addGlobals(root)
 	root.AddCommand(
-		newStatus(a), newWatch(a), newSwitchover(a), newFailover(a), newHistory(a), newDoctor(a), newVersion(a),
+		newStatus(a), newWatch(a), newSwitchover(a), newFailover(a), newRestart(a), newCancel(a), newPause(a), newResume(a),
+		newHistory(a), newDoctor(a), newVersion(a),
 		newTLS(a), newMetastore(a),
 	)
 	return root

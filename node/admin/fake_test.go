@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/duoflow/duoflow/node/admin"
 	duoflowv1 "github.com/duoflow/duoflow/proto/duoflow/v1"
 )
 
@@ -67,6 +68,23 @@ func (n *fakeNode) Switchover(ctx context.Context, r *duoflowv1.SwitchoverReques
 
 func (n *fakeNode) Failover(ctx context.Context, r *duoflowv1.FailoverRequest) (*duoflowv1.TransferResponse, error) {
 	return &duoflowv1.TransferResponse{Accepted: true, Job: r.GetJob()}, n.meet(ctx, r)
+}
+
+func (n *fakeNode) Restart(ctx context.Context, r *duoflowv1.RestartRequest) (*duoflowv1.TransferResponse, error) {
+	return &duoflowv1.TransferResponse{Accepted: true, Job: r.GetJob()}, n.meet(ctx, r)
+}
+
+func (n *fakeNode) Cancel(ctx context.Context, r *duoflowv1.CancelRequest) (*duoflowv1.CancelResponse, error) {
+	return &duoflowv1.CancelResponse{Accepted: true}, n.meet(ctx, r)
+}
+
+func (n *fakeNode) Pause(ctx context.Context, r *duoflowv1.PauseRequest) (*duoflowv1.PauseResponse, error) {
+	after := &duoflowv1.PauseStatus{Level: r.GetLevel(), By: admin.CallerName(ctx)}
+	return &duoflowv1.PauseResponse{Accepted: true, Job: r.GetJob(), After: after}, n.meet(ctx, r)
+}
+
+func (n *fakeNode) Resume(ctx context.Context, r *duoflowv1.ResumeRequest) (*duoflowv1.PauseResponse, error) {
+	return &duoflowv1.PauseResponse{Accepted: true, Job: r.GetJob()}, n.meet(ctx, r)
 }
 
 func (n *fakeNode) History(ctx context.Context, r *duoflowv1.HistoryRequest) (*duoflowv1.HistoryResponse, error) {

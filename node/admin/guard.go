@@ -40,7 +40,7 @@ func (g *guard) unary(
 		return nil, statusError(err)
 	}
 	who.guest.Admit(who.name)
-	response, err := handle(ctx, request)
+	response, err := handle(context.WithValue(ctx, callerKey{}, who.name), request)
 	g.record(ctx, levelOf(info.FullMethod), who, verb, err, began)
 	if err != nil {
 		return nil, statusError(err)

@@ -52,10 +52,14 @@ func newDoor(log *slog.Logger) (*door.Door, error) {
 // Job is set where it must be. A response belongs to the server once it is returned.
 type Node interface {
 	Status(context.Context, *duoflowv1.StatusRequest) (*duoflowv1.StatusResponse, error)
-	// Switchover and Failover return when the request is accepted, or with Wait when it is completed.
-	// The context already ends after TimeoutMs.
+	// Switchover, Failover, Restart and Pause return when the request is accepted, or with Wait when it is completed.
+	// The context already ends after TimeoutMs. CallerName of it says who asks.
 	Switchover(context.Context, *duoflowv1.SwitchoverRequest) (*duoflowv1.TransferResponse, error)
 	Failover(context.Context, *duoflowv1.FailoverRequest) (*duoflowv1.TransferResponse, error)
+	Restart(context.Context, *duoflowv1.RestartRequest) (*duoflowv1.TransferResponse, error)
+	Cancel(context.Context, *duoflowv1.CancelRequest) (*duoflowv1.CancelResponse, error)
+	Pause(context.Context, *duoflowv1.PauseRequest) (*duoflowv1.PauseResponse, error)
+	Resume(context.Context, *duoflowv1.ResumeRequest) (*duoflowv1.PauseResponse, error)
 	History(context.Context, *duoflowv1.HistoryRequest) (*duoflowv1.HistoryResponse, error)
 	Doctor(context.Context, *duoflowv1.DoctorRequest) (*duoflowv1.DoctorResponse, error)
 }

@@ -133,6 +133,22 @@ var verbs = []struct {
 		_, err := c.Failover(ctx, &duoflowv1.FailoverRequest{Job: "scheduler"})
 		return err
 	}},
+	{"restart", "operator", func(ctx context.Context, c duoflowv1.AdminClient) error {
+		_, err := c.Restart(ctx, &duoflowv1.RestartRequest{Job: "scheduler"})
+		return err
+	}},
+	{"cancel", "operator", func(ctx context.Context, c duoflowv1.AdminClient) error {
+		_, err := c.Cancel(ctx, &duoflowv1.CancelRequest{Job: "scheduler"})
+		return err
+	}},
+	{"pause", "operator", func(ctx context.Context, c duoflowv1.AdminClient) error {
+		_, err := c.Pause(ctx, &duoflowv1.PauseRequest{Job: "scheduler", Level: "moves"})
+		return err
+	}},
+	{"resume", "operator", func(ctx context.Context, c duoflowv1.AdminClient) error {
+		_, err := c.Resume(ctx, &duoflowv1.ResumeRequest{Job: "scheduler"})
+		return err
+	}},
 	{"failover --force", "admin", func(ctx context.Context, c duoflowv1.AdminClient) error {
 		_, err := c.Failover(ctx, &duoflowv1.FailoverRequest{Job: "scheduler", Force: true})
 		return err
@@ -177,6 +193,16 @@ func TestRoles(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestNodeKnowsWhoAsks: what is kept of an operator's wish says whose it was.
+func TestNodeKnowsWhoAsks(t *testing.T) {
+	ca := newAuthority(t)
+	client := dial(t, serve(t, newFakeNode(), ca.server()).addr, ca.client(ca.issue("olga", "operator")))
+	answer, err := client.Pause(within(t, patience), &duoflowv1.PauseRequest{Job: "scheduler", Level: "moves"})
+	if err != nil || answer.GetAfter().GetBy() != "olga" {
+		t.Errorf("%v, %v", answer, err)
 	}
 }
 
@@ -279,6 +305,34 @@ func TestMalformedRequests(t *testing.T) {
 		},
 		"huge history": func() error {
 			_, err := client.History(ctx, &duoflowv1.HistoryRequest{Limit: 1001})
+			return err
+		},
+		"plan for a year ahead": func() error {
+			_, err := client.Switchover(ctx, &duoflowv1.SwitchoverRequest{Job: "scheduler", InMs: 365 * 24 * 3_600_000})
+			return err
+		},
+		"restart of no job": func() error {
+			_, err := client.Restart(ctx, &duoflowv1.RestartRequest{})
+			return err
+		},
+		"cancel for no job": func() error {
+			_, err := client.Cancel(ctx, &duoflowv1.CancelRequest{})
+			return err
+		},
+		"pause at no level": func() error {
+			_, err := client.Pause(ctx, &duoflowv1.PauseRequest{Job: "scheduler"})
+			return err
+		},
+		"pause for a year": func() error {
+			_, err := client.Pause(ctx, &duoflowv1.PauseRequest{Job: "scheduler", Level: "moves", ForMs: 365 * 24 * 3_600_000})
+			return err
+		},
+		"pause for a novel": func() error {
+			_, err := client.Pause(ctx, &duoflowv1.PauseRequest{Job: "scheduler", Level: "moves", Reason: strings.Repeat("x", 501)})
+			return err
+		},
+		"resume of no job": func() error {
+			_, err := client.Resume(ctx, &duoflowv1.ResumeRequest{})
 			return err
 		},
 		"doctor of a strange job": func() error {

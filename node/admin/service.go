@@ -37,6 +37,34 @@ func (s *service) Failover(
 	return s.node.Failover(ctx, request)
 }
 
+func (s *service) Restart(
+	ctx context.Context, request *duoflowv1.RestartRequest,
+) (*duoflowv1.TransferResponse, error) {
+	ctx, cancel := limit(ctx, request.GetTimeoutMs())
+	defer cancel()
+	return s.node.Restart(ctx, request)
+}
+
+func (s *service) Cancel(
+	ctx context.Context, request *duoflowv1.CancelRequest,
+) (*duoflowv1.CancelResponse, error) {
+	return s.node.Cancel(ctx, request)
+}
+
+func (s *service) Pause(
+	ctx context.Context, request *duoflowv1.PauseRequest,
+) (*duoflowv1.PauseResponse, error) {
+	ctx, cancel := limit(ctx, request.GetTimeoutMs())
+	defer cancel()
+	return s.node.Pause(ctx, request)
+}
+
+func (s *service) Resume(
+	ctx context.Context, request *duoflowv1.ResumeRequest,
+) (*duoflowv1.PauseResponse, error) {
+	return s.node.Resume(ctx, request)
+}
+
 func (s *service) History(
 	ctx context.Context, request *duoflowv1.HistoryRequest,
 ) (*duoflowv1.HistoryResponse, error) {

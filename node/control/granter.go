@@ -323,7 +323,11 @@ func (g *Granter) wanted() (Suspicion, bool) {
 }
 
 func (g *Granter) wantedAgain() (Suspicion, bool) {
-	if g.view.Move != nil {
+	switch move := g.view.Move; {
+	case move == nil:
+	case move.Here:
+		return Suspicion{Cause: lease.CauseRestart, Detail: "an operator asked"}, true
+	default:
 		return Suspicion{Cause: lease.CauseSwitchover, Detail: "an operator asked"}, true
 	}
 	why := Suspicion{Cause: lease.CauseRestart, Detail: fmt.Sprintf("%s released epoch %d", g.view.Holder, g.view.Epoch)}

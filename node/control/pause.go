@@ -16,20 +16,22 @@ func (g *Granter) noteOrder(j lease.Job) {
 	}
 }
 
-// Ordered is how long ago this node learnt of the last pause or plan.
-func (g *Granter) Ordered() time.Duration { return g.now.Since(g.orderedAt) }
+// Ordered says which the job's last pause or plan is (lease.Job.Order), and how long ago this node learnt of it.
+func (g *Granter) Ordered() (order uint64, ago time.Duration) { return g.view.Order, g.orderAge() }
+
+func (g *Granter) orderAge() time.Duration { return g.now.Since(g.orderedAt) }
 
 // orderDue returns what ends a pause whose time is over, or begins a move that was planned.
 func (g *Granter) orderDue() (lease.Command, bool) {
 	pause, plan := g.view.Pause, g.view.Plan
 	switch {
-	case plan != nil && g.Ordered() >= plan.In:
+	case plan != nil && g.orderAge() >= plan.In:
 		ask := &lease.Ask{Job: g.cfg.Job, Epoch: g.view.Epoch, Move: plan.Move, By: plan.By}
 		if !g.movable(plan.Move.To) {
 			ask.Cancel = true // or it would be asked for, and refused, for ever
 		}
 		return lease.Command{Ask: ask}, true
-	case pause != nil && pause.For > 0 && g.Ordered() >= pause.For:
+	case pause != nil && pause.For > 0 && g.orderAge() >= pause.For:
 		return lease.Command{Hold: &lease.Hold{Job: g.cfg.Job, Order: g.view.Order, Cause: lease.CauseExpired}}, true
 	}
 	return lease.Command{}, false
@@ -62,7 +64,7 @@ func (g *Granter) waitsForResume() string {
 	pause := *g.view.Pause
 	until := "until it is resumed"
 	if pause.For > 0 {
-		until = fmt.Sprintf("for another %s", max(0, pause.For-g.Ordered()).Round(time.Second))
+		until = fmt.Sprintf("for another %s", max(0, pause.For-g.orderAge()).Round(time.Second))
 	}
 	return fmt.Sprintf("paused (%s) %s", pause.Level, until)
 }

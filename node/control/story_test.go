@@ -107,7 +107,7 @@ func (w *world) blind(d *datadriven.TestData, down bool) {
 func (w *world) ask(t *testing.T, d *datadriven.TestData) {
 	t.Helper()
 	job, _ := w.log.Job(jobName)
-	ask := &lease.Ask{Job: jobName, Epoch: job.Epoch, Move: lease.Move{Now: d.HasArg("now")}}
+	ask := &lease.Ask{Job: jobName, Epoch: job.Epoch, Move: lease.Move{Now: d.HasArg("now"), Here: d.HasArg("here")}}
 	for _, arg := range d.CmdArgs {
 		switch arg.Key {
 		case "to":

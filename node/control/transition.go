@@ -217,7 +217,11 @@ func (m *Machine) superseded(in Input) {
 }
 
 func (m *Machine) moved(Input) {
-	m.end(lease.CauseSwitchover, "an operator asked", m.cfg.Timing.PlannedGrace)
+	cause := lease.CauseSwitchover
+	if m.view.Move.Here {
+		cause = lease.CauseRestart
+	}
+	m.end(cause, "an operator asked", m.cfg.Timing.PlannedGrace)
 }
 
 func (m *Machine) shutdown(Input) {

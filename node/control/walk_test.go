@@ -293,6 +293,9 @@ func (w *walker) lease() Input {
 		c.Observe = &lease.Observe{Job: scheduler, Epoch: max(now.Epoch, w.m.Epoch()), Node: to.Node, Token: to.Token}
 	case n < 6:
 		c.Ask = &lease.Ask{Job: scheduler, Epoch: now.Epoch, Move: lease.Move{Now: w.r.IntN(3) == 0}}
+		if w.r.IntN(4) == 0 {
+			c.Ask.Move = lease.Move{To: now.Holder, Here: true}
+		}
 	case n < 8 && len(w.proposals) > 0:
 		c = w.proposals[w.r.IntN(len(w.proposals))]
 	}

@@ -161,6 +161,9 @@ func (s *State) ask(j *Job, a Ask) Outcome {
 	case j.Pause.stops():
 		return refuse(j.Name, "it is paused: stopped%s", byWhom(j.Pause.By, j.Pause.Reason))
 	}
+	if a.Move.Here && (a.Move.Now || a.Move.To != j.Holder || j.Phase != Granted) {
+		return refuse(j.Name, "there is no life on %q to be followed by another", a.Move.To)
+	}
 	if a.Move.To != "" {
 		n, ok := s.Node(a.Move.To)
 		if !ok {
@@ -169,7 +172,7 @@ func (s *State) ask(j *Job, a Ask) Outcome {
 		if n.Witness {
 			return refuse(j.Name, "%s is a witness and never runs a job", a.Move.To)
 		}
-		if j.Phase == Granted && j.Holder == a.Move.To {
+		if j.Phase == Granted && j.Holder == a.Move.To && !a.Move.Here {
 			return refuse(j.Name, "%s holds it already", a.Move.To)
 		}
 	}

@@ -101,21 +101,23 @@ func TestAccepted(t *testing.T) {
 		{"release", []lease.Command{grant(0, 1, "a", tokenA)}, release(1, tokenA),
 			"1 released a aaaa; grant 1 a first why @7; release 1 a exited exit code 1 @8"},
 		{"release keeps a wish", []lease.Command{grant(0, 1, "a", tokenA), ask(1, lease.Move{To: "b"})}, release(1, tokenA),
-			"1 released a aaaa move b false; grant 1 a first why @7; release 1 a exited exit code 1 @8"},
+			"1 released a aaaa move b false false; grant 1 a first why @7; release 1 a exited exit code 1 @8"},
 		{"observe what was never granted", nil, observe(4, "b", tokenB), "4 granted b bbbb; observe 4 b forced  @9"},
 		{"observe past a grant ends its wish", []lease.Command{grant(0, 1, "a", tokenA), ask(1, lease.Move{})},
 			observe(2, "b", tokenB), "2 granted b bbbb; grant 1 a first why @7; observe 2 b forced  @9"},
 		{"observe a node that is no member", nil, observe(4, "z", tokenB), "4 granted z bbbb; observe 4 z forced  @9"},
 		{"ask for anywhere else", []lease.Command{grant(0, 1, "a", tokenA)}, ask(1, lease.Move{}),
-			"1 granted a aaaa move  false; grant 1 a first why @7"},
+			"1 granted a aaaa move  false false; grant 1 a first why @7"},
 		{"ask for a node, at once", []lease.Command{grant(0, 1, "a", tokenA)}, ask(1, lease.Move{To: "b", Now: true}),
-			"1 granted a aaaa move b true; grant 1 a first why @7"},
+			"1 granted a aaaa move b true false; grant 1 a first why @7"},
 		{"ask replaces a wish", []lease.Command{grant(0, 1, "a", tokenA), ask(1, lease.Move{To: "b"})}, ask(1, lease.Move{}),
-			"1 granted a aaaa move  false; grant 1 a first why @7"},
+			"1 granted a aaaa move  false false; grant 1 a first why @7"},
 		{"ask for the last holder of a released job", []lease.Command{grant(0, 1, "a", tokenA), release(1, tokenA)},
 			ask(1, lease.Move{To: "a"}),
-			"1 released a aaaa move a false; grant 1 a first why @7; release 1 a exited exit code 1 @8"},
-		{"ask for a job nobody had", nil, ask(0, lease.Move{To: "b"}), "0 vacant   move b false"},
+			"1 released a aaaa move a false false; grant 1 a first why @7; release 1 a exited exit code 1 @8"},
+		{"ask for a job nobody had", nil, ask(0, lease.Move{To: "b"}), "0 vacant   move b false false"},
+		{"ask for a new life", []lease.Command{grant(0, 1, "a", tokenA)}, ask(1, lease.Move{To: "a", Here: true}),
+			"1 granted a aaaa move a false true; grant 1 a first why @7"},
 		{"report", []lease.Command{grant(0, 1, "a", tokenA)}, report(1, lease.Timing{Name: "fence", Took: 5}),
 			"1 granted a aaaa; grant 1 a first why @7 fence=5ns"},
 		{"report of an older epoch", []lease.Command{grant(0, 1, "a", tokenA), grant(1, 2, "b", tokenB)},
@@ -127,9 +129,9 @@ func TestAccepted(t *testing.T) {
 		{"report of an observed epoch", []lease.Command{observe(3, "a", tokenA)}, report(3, lease.Timing{Name: "drain", Took: 6}),
 			"3 granted a aaaa; observe 3 a forced  @9 drain=6ns"},
 		{"plan", []lease.Command{grant(0, 1, "a", tokenA)}, plan(1, lease.Move{To: "b"}),
-			"1 granted a aaaa order 1 plan {Move:{To:b Now:false} In:1h0m0s By:eve At:10}; grant 1 a first why @7"},
+			"1 granted a aaaa order 1 plan {Move:{To:b Now:false Here:false} In:1h0m0s By:eve At:10}; grant 1 a first why @7"},
 		{"ask for what was planned", []lease.Command{grant(0, 1, "a", tokenA), plan(1, lease.Move{To: "b"})}, ask(1, lease.Move{To: "b"}),
-			"1 granted a aaaa move b false order 2; grant 1 a first why @7"},
+			"1 granted a aaaa move b false false order 2; grant 1 a first why @7"},
 		{"grant ends a plan", []lease.Command{grant(0, 1, "a", tokenA), plan(1, lease.Move{To: "b"})}, grant(1, 2, "b", tokenB),
 			"2 granted b bbbb order 2; grant 1 a first why @7; grant 2 b first why @7"},
 		{"cancel a wish and a plan", []lease.Command{grant(0, 1, "a", tokenA), ask(1, lease.Move{}), plan(1, lease.Move{})}, cancel(1),
@@ -146,7 +148,7 @@ func TestAccepted(t *testing.T) {
 		{"resume", []lease.Command{pause(0, lease.PauseMoves)}, resume(1),
 			"0 vacant   order 2; pause 0  operator moves by eve: upgrade @11; resume 0  operator  by bob @12"},
 		{"ask under a pause", []lease.Command{grant(0, 1, "a", tokenA), pause(0, lease.PauseGrants)}, ask(1, lease.Move{To: "b"}),
-			"1 granted a aaaa move b false order 1 pause {Level:grants For:1m0s By:eve Reason:upgrade At:11}; grant 1 a first why @7; " +
+			"1 granted a aaaa move b false false order 1 pause {Level:grants For:1m0s By:eve Reason:upgrade At:11}; grant 1 a first why @7; " +
 				"pause 1 a operator grants by eve: upgrade @11"},
 		{"grant keeps a pause", []lease.Command{pause(0, lease.PauseMoves)}, grant(0, 1, "a", tokenA),
 			"1 granted a aaaa order 1 pause {Level:moves For:1m0s By:eve Reason:upgrade At:11}; pause 0  operator moves by eve: upgrade @11; " +
@@ -179,7 +181,7 @@ func show(s *lease.State, name lease.JobName) string {
 	j, _ := s.Job(name)
 	line := fmt.Sprintf("%d %s %s %.4s", j.Epoch, j.Phase, j.Holder, j.Token)
 	if j.Move != nil {
-		line += fmt.Sprintf(" move %s %v", j.Move.To, j.Move.Now)
+		line += fmt.Sprintf(" move %s %v %v", j.Move.To, j.Move.Now, j.Move.Here)
 	}
 	if j.Order != 0 {
 		line += fmt.Sprintf(" order %d", j.Order)
@@ -246,6 +248,9 @@ func TestRefused(t *testing.T) {
 		{"ask for nobody known", held, ask(5, lease.Move{To: "z"}), "no such node: z"},
 		{"ask for the witness", held, ask(5, lease.Move{To: "t"}), "t is a witness and never runs a job"},
 		{"ask for the holder", held, ask(5, lease.Move{To: "a"}), "a holds it already"},
+		{"ask for a new life elsewhere", held, ask(5, lease.Move{To: "b", Here: true}), `there is no life on "b"`},
+		{"ask for a new life of what nobody runs", over, ask(5, lease.Move{To: "a", Here: true}), `there is no life on "a"`},
+		{"ask for a new life beside the present one", held, ask(5, lease.Move{To: "a", Here: true, Now: true}), `there is no life on "a"`},
 		{"ask about no name", held, lease.Command{Ask: &lease.Ask{Job: "A"}}, `job name "A"`},
 		{"ask for later than a month", held, lease.Command{Ask: &lease.Ask{Job: scheduler, Epoch: 5, In: lease.MaxWait + 1}}, "a wait of 720h0m0"},
 		{"ask for earlier than now", held, lease.Command{Ask: &lease.Ask{Job: scheduler, Epoch: 5, In: -1}}, "a wait of -1ns"},

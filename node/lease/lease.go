@@ -45,6 +45,8 @@ type Move struct {
 	To NodeID `json:"to,omitempty"`
 	// Now asks for a failover: grant without waiting for the holder to stop.
 	Now bool `json:"now,omitempty"`
+	// Here asks for a new life where the job is; To is its holder.
+	Here bool `json:"here,omitempty"`
 }
 
 // Job is the agreed state of one job.

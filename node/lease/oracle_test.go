@@ -71,12 +71,15 @@ func (o *oracle) acceptsAsk(a lease.Ask) bool {
 	if now.stopped() {
 		return false
 	}
+	owner, _ := o.owner(a.Job)
+	if a.Move.Here && (a.Move.Now || owner != a.Move.To || !o.held(a.Job)) {
+		return false
+	}
 	if a.Move.To == "" {
 		return true
 	}
 	witness, known := o.node(a.Move.To)
-	owner, _ := o.owner(a.Job)
-	return known && !witness && !(o.held(a.Job) && owner == a.Move.To)
+	return known && !witness && (a.Move.Here || !(o.held(a.Job) && owner == a.Move.To))
 }
 
 func (o *oracle) jobs() []lease.JobName {
@@ -260,7 +263,7 @@ func (o *oracle) show(job lease.JobName) string {
 	}
 	line := fmt.Sprintf("%d %s %s %.4s", o.epoch(job), phase, owner, token)
 	if w := o.wish(job); w != nil {
-		line += fmt.Sprintf(" move %s %v", w.To, w.Now)
+		line += fmt.Sprintf(" move %s %v %v", w.To, w.Now, w.Here)
 	}
 	line += o.orders(job).show()
 	return strings.Join(append([]string{line}, o.history(job)...), "; ")
@@ -348,7 +351,7 @@ func random(r *rand.Rand, s *lease.State, jobs []lease.JobName) lease.Command {
 			node = ""
 		}
 		return lease.Command{Ask: &lease.Ask{
-			Job: job, Epoch: near, Move: lease.Move{To: node, Now: r.IntN(2) == 0}, In: max(0, time.Duration(r.IntN(4)-2)),
+			Job: job, Epoch: near, Move: lease.Move{To: node, Now: r.IntN(2) == 0, Here: r.IntN(4) == 0}, In: max(0, time.Duration(r.IntN(4)-2)),
 			Cancel: r.IntN(4) == 0, By: "eve", At: r.Int64N(100),
 		}}
 	case n < 22:

@@ -67,6 +67,9 @@ func (j Job) Paused() Level {
 	return j.Pause.Level
 }
 
+// Stopped reports whether a pause has nobody run the job.
+func (j Job) Stopped() bool { return j.Pause.stops() }
+
 func hold(j *Job, h Hold) Outcome {
 	switch {
 	case h.Order != j.Order:
