@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/duoflow/duoflow/gossip"
+	"github.com/duoflow/duoflow/node/lease"
 	"github.com/duoflow/duoflow/raftstore"
 )
 
@@ -34,6 +35,7 @@ var (
 	buildDesc   = prometheus.NewDesc("duoflow_build_info", "1, with the version of this daemon.", []string{"version", "goversion"}, nil)
 	witnessDesc = prometheus.NewDesc("duoflow_witness", "1 when this node votes and never runs a job.", nil, nil)
 	suspectDesc = prometheus.NewDesc("duoflow_job_suspected", "1 while this node, as raft leader, suspects the job's holder.", []string{"duoflow_job"}, nil)
+	pausedDesc  = prometheus.NewDesc("duoflow_job_paused", "1 while a pause of that level holds back what the cluster does by itself.", []string{"duoflow_job", "level"}, nil)
 	commitDesc  = prometheus.NewDesc("duoflow_raft_commit_index", "Index up to which this node knows the log to be agreed on.", nil, nil)
 	appliedDesc = prometheus.NewDesc("duoflow_raft_applied_index", "Index up to which this node has carried out the log.", nil, nil)
 	fsyncsDesc  = prometheus.NewDesc("duoflow_log_fsync_seconds", "Durable writes of the log.", nil, nil)
@@ -108,11 +110,14 @@ func (g *gauges) collectPeers(raft raftstore.Status, send func(*prometheus.Desc,
 }
 
 func (g *gauges) collectJob(s *seat, p picture, send func(*prometheus.Desc, float64, ...string)) {
-	job, name := p.jobs[s.name], string(s.name)
-	send(epochDesc, float64(g.n.wire.ledger.job(s.name).Epoch), name)
+	job, agreed, name := p.jobs[s.name], g.n.wire.ledger.job(s.name), string(s.name)
+	send(epochDesc, float64(agreed.Epoch), name)
 	send(fenceDesc, float64(highestRow(s.name, p).Epoch), name)
 	send(stateDesc, 1, name, string(job.state))
 	send(suspectDesc, number(job.suspicion.Cause != ""), name)
+	for _, level := range []lease.Level{lease.PauseMoves, lease.PauseGrants, lease.PauseStopped} {
+		send(pausedDesc, number(agreed.Paused() == level), name, string(level))
+	}
 	for id, d := range job.detection {
 		send(detectDesc, d.After.Seconds(), name, string(id))
 		for quantile, gap := range map[string]time.Duration{

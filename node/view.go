@@ -1,6 +1,8 @@
 package node
 
 import (
+	"cmp"
+	"fmt"
 	"time"
 
 	"github.com/duoflow/duoflow/node/control"
@@ -27,6 +29,7 @@ func (n *Node) View() web.View {
 			Epoch: uint64(job.Epoch), Holder: string(job.Holder),
 			Detection: seen.detection[job.Holder].Reason(),
 			Status:    said.Text, StatusAgeMS: int64(millis(said.Age)), Schedule: said.Slots,
+			Paused: pauseText(n.pauseOf(job, p)), Planned: plannedText(n.plannedOf(job, p)),
 			On: n.on(job, p), Suspect: seen.suspicion.Detail,
 		})
 		if !n.cfg.Witness && !seen.said.Healthy {
@@ -42,6 +45,34 @@ func (n *Node) View() web.View {
 	}
 	v.Moves, v.Now = n.moves(), time.Now()
 	return v
+}
+
+func pauseText(p *duoflowv1.PauseStatus) string {
+	if p == nil {
+		return ""
+	}
+	text := p.GetLevel() + " until it is resumed"
+	if p.LeftMs != nil {
+		text = fmt.Sprintf("%s for another %s", p.GetLevel(), seconds(p.GetLeftMs()))
+	}
+	return text + byWhom(p.GetBy(), p.GetReason())
+}
+
+func plannedText(p *duoflowv1.PlannedMove) string {
+	if p == nil {
+		return ""
+	}
+	return fmt.Sprintf("switchover to %s in %s%s", cmp.Or(p.GetTo(), "the best eligible node"), seconds(p.GetLeftMs()), byWhom(p.GetBy(), ""))
+}
+
+func seconds(millis uint64) time.Duration { return (time.Duration(millis) * time.Millisecond).Round(time.Second) }
+
+func byWhom(who, why string) string {
+	text := ", by " + cmp.Or(who, "nobody known")
+	if why != "" {
+		text += ": " + why
+	}
+	return text
 }
 
 // pageMoves is how many transitions the page shows.

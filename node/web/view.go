@@ -17,6 +17,9 @@ type JobView struct {
 	StatusAgeMS int64  `json:"status_age_ms,omitempty"`
 	// Schedule is what the job's schedule comes to: its next slot, and what became of the newest; empty = unknown, or it has none.
 	Schedule string `json:"schedule,omitempty"`
+	// Paused says what a pause holds back, by whom and why; Planned what is to be moved, and when; empty = nothing.
+	Paused  string `json:"paused,omitempty"`
+	Planned string `json:"planned,omitempty"`
 
 	// For the page only.
 	On      []OnView `json:"-"` // every node, in the order of the configuration
