@@ -407,8 +407,8 @@ func TestRunAsWitness(t *testing.T) {
 		return !d.node.wire.ledger.lacks(cfg.members(), cfg.jobNames())
 	})
 	d.await("it has painted", func() bool { return d.node.snapshot().jobs["scheduler"].state == control.Witness })
-	if v := d.node.View(); !v.Witness || len(v.Jobs) != 0 {
-		t.Errorf("view = %+v, want a witness without jobs", v)
+	if v := d.node.View(); !v.Witness || len(v.Jobs) != 1 || v.Jobs[0].Active || v.Jobs[0].State != "witness" {
+		t.Errorf("view = %+v, want a witness that runs no job", v)
 	}
 	began := time.Now()
 	d.quit()
