@@ -97,6 +97,8 @@ type seat struct {
 	// given up could still make a process after its epoch was released.
 	out    <-chan struct{}
 	phases phases
+	// account is of the job's transitions, as the raft leader sees them.
+	account account
 	// saying is what the job says of itself, as the beats carry it.
 	saying saying
 }

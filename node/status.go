@@ -227,9 +227,10 @@ func (n *Node) historyOf(s *seat) []*duoflowv1.HistoryEntry {
 }
 
 func (n *Node) historyEntry(s *seat, e lease.Entry) *duoflowv1.HistoryEntry {
+	phases, whole := split(e.Phases)
 	entry := &duoflowv1.HistoryEntry{
 		Job: string(s.name), Epoch: uint64(e.Epoch), Node: string(e.Node), Kind: string(e.Kind),
-		Reason: reason(e), AtUnixMs: e.At, Phases: phaseTooks(e.Phases),
+		Reason: reason(e), AtUnixMs: e.At, Phases: phaseTooks(phases), WholeMs: whole.Seconds() * 1000, Index: e.Index,
 	}
 	if s.hosted != nil && e.Kind == lease.KindRelease {
 		entry.LastLines = s.hosted.Status().LastLines[uint64(e.Epoch)]

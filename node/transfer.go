@@ -263,7 +263,7 @@ func (n *Node) transferPhases(t transfer, epoch lease.Epoch) []*duoflowv1.PhaseT
 	var timings []lease.Timing
 	for _, e := range n.wire.ledger.job(t.job).History {
 		if e.Epoch == epoch && e.Kind.Begins() {
-			timings = e.Phases
+			timings, _ = split(e.Phases)
 		}
 	}
 	rest := total

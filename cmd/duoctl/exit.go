@@ -69,8 +69,8 @@ func exitCode(err error) int {
 	return exitFailed
 }
 
-// explain tells the operator what is wrong and what to do.
-func explain(w io.Writer, err error) {
+// complain tells the operator what is wrong and what to do.
+func complain(w io.Writer, err error) {
 	w = grid.Printable{W: w}
 	fmt.Fprintf(w, "duoctl: %v\n", err)
 	var f *failure

@@ -269,3 +269,10 @@ func sampleDoctor() *duoflowv1.DoctorResponse {
 		{Job: "scheduler", Name: "createrole", Detail: "role duoflow lacks CREATEROLE", Mend: "ALTER ROLE duoflow CREATEROLE"},
 	}}
 }
+
+func (c *fakeCluster) Explain(_ context.Context, r *duoflowv1.ExplainRequest) (*duoflowv1.ExplainResponse, error) {
+	if r.GetEpoch() > 12 {
+		return nil, &admin.Problem{Kind: duoflowv1.Problem_KIND_FAILED, What: "job scheduler: epoch 13 is not in the history"}
+	}
+	return sampleTale(), nil
+}

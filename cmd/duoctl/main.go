@@ -46,7 +46,7 @@ func run(ctx context.Context, args []string, a *app) int {
 	if !a.began {
 		err = asUsage(err)
 	}
-	explain(a.err, err)
+	complain(a.err, err)
 	return exitCode(err)
 }
 

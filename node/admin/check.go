@@ -45,6 +45,8 @@ func check(request any) error {
 			return usage(fmt.Sprintf("limit %d is more than %d", r.GetLimit(), maxHistory))
 		}
 		return checkName("job", r.GetJob(), true)
+	case *duoflowv1.ExplainRequest:
+		return checkName("job", r.GetJob(), false)
 	case *duoflowv1.DoctorRequest:
 		return checkName("job", r.GetJob(), true)
 	}

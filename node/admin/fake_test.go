@@ -91,6 +91,10 @@ func (n *fakeNode) History(ctx context.Context, r *duoflowv1.HistoryRequest) (*d
 	return n.history, n.meet(ctx, r)
 }
 
+func (n *fakeNode) Explain(ctx context.Context, r *duoflowv1.ExplainRequest) (*duoflowv1.ExplainResponse, error) {
+	return &duoflowv1.ExplainResponse{Job: r.GetJob()}, n.meet(ctx, r)
+}
+
 func (n *fakeNode) Doctor(ctx context.Context, r *duoflowv1.DoctorRequest) (*duoflowv1.DoctorResponse, error) {
 	return &duoflowv1.DoctorResponse{Mode: "fenced"}, n.meet(ctx, r)
 }

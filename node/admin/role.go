@@ -40,6 +40,7 @@ func (r role) String() string {
 var needed = map[string]role{
 	duoflowv1.Admin_Status_FullMethodName:     viewer,
 	duoflowv1.Admin_History_FullMethodName:    viewer,
+	duoflowv1.Admin_Explain_FullMethodName:    viewer,
 	duoflowv1.Admin_Version_FullMethodName:    viewer,
 	duoflowv1.Admin_Doctor_FullMethodName:     operator,
 	duoflowv1.Admin_Switchover_FullMethodName: operator,

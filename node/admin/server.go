@@ -61,6 +61,7 @@ type Node interface {
 	Pause(context.Context, *duoflowv1.PauseRequest) (*duoflowv1.PauseResponse, error)
 	Resume(context.Context, *duoflowv1.ResumeRequest) (*duoflowv1.PauseResponse, error)
 	History(context.Context, *duoflowv1.HistoryRequest) (*duoflowv1.HistoryResponse, error)
+	Explain(context.Context, *duoflowv1.ExplainRequest) (*duoflowv1.ExplainResponse, error)
 	Doctor(context.Context, *duoflowv1.DoctorRequest) (*duoflowv1.DoctorResponse, error)
 }
 

@@ -117,6 +117,10 @@ var verbs = []struct {
 		_, err := c.History(ctx, &duoflowv1.HistoryRequest{})
 		return err
 	}},
+	{"explain", "viewer", func(ctx context.Context, c duoflowv1.AdminClient) error {
+		_, err := c.Explain(ctx, &duoflowv1.ExplainRequest{Job: "scheduler"})
+		return err
+	}},
 	{"version", "viewer", func(ctx context.Context, c duoflowv1.AdminClient) error {
 		_, err := c.Version(ctx, &duoflowv1.VersionRequest{})
 		return err
@@ -333,6 +337,10 @@ func TestMalformedRequests(t *testing.T) {
 		},
 		"resume of no job": func() error {
 			_, err := client.Resume(ctx, &duoflowv1.ResumeRequest{})
+			return err
+		},
+		"explain a strange job": func() error {
+			_, err := client.Explain(ctx, &duoflowv1.ExplainRequest{Job: "a b"})
 			return err
 		},
 		"doctor of a strange job": func() error {

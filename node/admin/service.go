@@ -74,6 +74,12 @@ func (s *service) History(
 	return s.node.History(ctx, request)
 }
 
+func (s *service) Explain(
+	ctx context.Context, request *duoflowv1.ExplainRequest,
+) (*duoflowv1.ExplainResponse, error) {
+	return s.node.Explain(ctx, request)
+}
+
 func (s *service) Doctor(
 	ctx context.Context, request *duoflowv1.DoctorRequest,
 ) (*duoflowv1.DoctorResponse, error) {

@@ -18,7 +18,11 @@ type Outcome struct {
 
 // Apply carries out one command. It panics when the result would break an invariant: a node that went on from
 // there could disagree with the others for ever.
-func (s *State) Apply(c Command) Outcome {
+func (s *State) Apply(c Command) Outcome { return s.ApplyAt(0, c) }
+
+// ApplyAt is Apply of the command at an index of raft's log, which the history keeps.
+func (s *State) ApplyAt(index uint64, c Command) Outcome {
+	s.index = index
 	if err := c.validate(); err != nil {
 		return Outcome{Why: err.Error()}
 	}
@@ -58,13 +62,13 @@ func (s *State) applyTo(j *Job, c Command) Outcome {
 	case c.Grant != nil:
 		return s.grant(j, *c.Grant)
 	case c.Release != nil:
-		return release(j, *c.Release)
+		return s.release(j, *c.Release)
 	case c.Observe != nil:
 		return s.observe(j, *c.Observe)
 	case c.Ask != nil:
 		return s.ask(j, *c.Ask)
 	case c.Hold != nil:
-		return hold(j, *c.Hold)
+		return s.hold(j, *c.Hold)
 	default:
 		return report(j, *c.Report)
 	}
@@ -112,16 +116,16 @@ func (s *State) grant(j *Job, g Grant) Outcome {
 	if g.Detect.Took > 0 {
 		entry.Phases = []Timing{g.Detect}
 	}
-	j.record(entry)
+	s.record(j, entry)
 	return accept(j.Name)
 }
 
-func release(j *Job, r Release) Outcome {
+func (s *State) release(j *Job, r Release) Outcome {
 	if j.Phase != Granted || j.Epoch != r.Epoch || j.Token != r.Token {
 		return refuse(j.Name, "epoch %d is not held by that life", r.Epoch)
 	}
 	j.Phase = Released
-	j.record(Entry{Kind: KindRelease, Epoch: r.Epoch, Node: j.Holder, Cause: r.Cause, Detail: r.Detail, At: r.At})
+	s.record(j, Entry{Kind: KindRelease, Epoch: r.Epoch, Node: j.Holder, Cause: r.Cause, Detail: r.Detail, At: r.At})
 	return accept(j.Name)
 }
 
@@ -136,7 +140,7 @@ func (s *State) observe(j *Job, o Observe) Outcome {
 	if j.Pause.stops() {
 		j.Pause, j.Order = nil, j.Order+1 // somebody with more rights than who stopped it has had it taken over since
 	}
-	j.record(Entry{Kind: KindObserve, Epoch: o.Epoch, Node: o.Node, Cause: CauseForced, At: o.At})
+	s.record(j, Entry{Kind: KindObserve, Epoch: o.Epoch, Node: o.Node, Cause: CauseForced, At: o.At})
 	return accept(j.Name)
 }
 
@@ -204,6 +208,7 @@ func report(j *Job, r Report) Outcome {
 			}
 			// A fresh slice: a clone of the job may share the old one.
 			e.Phases = append(slices.Clone(e.Phases), r.Phases...)
+			e.By = cmp.Or(r.By, e.By)
 			return accept(j.Name)
 		}
 	}

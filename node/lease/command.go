@@ -80,6 +80,8 @@ type Report struct {
 	Job    JobName  `json:"job"`
 	Epoch  Epoch    `json:"epoch"`
 	Phases []Timing `json:"phases"`
+	// By is the raft leader, when it is the one that reports.
+	By NodeID `json:"by,omitempty"`
 }
 
 // maxText bounds free text in a command, in bytes, so that one bad caller cannot bloat every node's log.
@@ -136,9 +138,16 @@ func (c Command) validate() error {
 	case c.Hold != nil:
 		return c.Hold.validate()
 	case c.Report != nil:
-		return cmp.Or(validJob(c.Report.Job), validPhases(c.Report.Phases))
+		return cmp.Or(validJob(c.Report.Job), validPhases(c.Report.Phases), validReporter(c.Report.By))
 	}
 	return fmt.Errorf("command is empty")
+}
+
+func validReporter(by NodeID) error {
+	if by != "" && !ValidName(string(by)) {
+		return fmt.Errorf("node name %q: want %s", by, nameForm)
+	}
+	return nil
 }
 
 func validPhases(phases []Timing) error {

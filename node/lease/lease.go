@@ -80,9 +80,17 @@ type Entry struct {
 	Detail string `json:"detail,omitempty"`
 	// At is the proposer's wall clock in Unix milliseconds. It is shown to people and read by no rule.
 	At int64 `json:"at,omitempty"`
-	// Phases are measured durations of this transition, in the order they happened; empty until reported.
+	// Phases are measured durations of this transition, in the order in which they were reported; empty until then.
 	Phases []Timing `json:"phases,omitempty"`
+	// By is the raft leader that granted the epoch and saw the job run under it; empty until it has reported that.
+	By NodeID `json:"by,omitempty"`
+	// Index is that of the command in raft's log; 0 = unknown.
+	Index uint64 `json:"index,omitempty"`
 }
+
+// PhaseWhole names the Timing that is no part of the others but the time from the first sign that the epoch before was over to
+// the first sign that the job ran under this one, on the clock of Entry.By.
+const PhaseWhole = "whole"
 
 // Timing is how long one named phase of a transition took, on the clock of the one node that measured it.
 type Timing struct {
@@ -139,6 +147,8 @@ type State struct {
 	// Nodes and Jobs are sorted by name.
 	Nodes []Node `json:"nodes"`
 	Jobs  []Job  `json:"jobs"`
+	// index is that of the command being applied.
+	index uint64
 }
 
 // Job returns the job called name, or a vacant one and false.
@@ -182,7 +192,8 @@ func (j Job) clone() Job {
 }
 
 // record appends to the history and drops the oldest entries over the cap.
-func (j *Job) record(e Entry) {
+func (s *State) record(j *Job, e Entry) {
+	e.Index = s.index
 	j.History = append(j.History, e)
 	if over := len(j.History) - HistoryCap; over > 0 {
 		j.History = slices.Delete(j.History, 0, over)

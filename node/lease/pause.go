@@ -70,7 +70,7 @@ func (j Job) Paused() Level {
 // Stopped reports whether a pause has nobody run the job.
 func (j Job) Stopped() bool { return j.Pause.stops() }
 
-func hold(j *Job, h Hold) Outcome {
+func (s *State) hold(j *Job, h Hold) Outcome {
 	switch {
 	case h.Order != j.Order:
 		return refuse(j.Name, "order %d was given since the one you know, %d", j.Order, h.Order)
@@ -86,7 +86,7 @@ func hold(j *Job, h Hold) Outcome {
 	if j.Pause.stops() {
 		j.Move, j.Plan = nil, nil
 	}
-	j.record(entry)
+	s.record(j, entry)
 	return accept(j.Name)
 }
 

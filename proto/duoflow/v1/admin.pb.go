@@ -84,7 +84,7 @@ func (x Problem_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Problem_Kind.Descriptor instead.
 func (Problem_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{29, 0}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{32, 0}
 }
 
 type StatusRequest struct {
@@ -1987,7 +1987,8 @@ type HistoryEntry struct {
 	AtUnixMs      int64                  `protobuf:"varint,6,opt,name=at_unix_ms,json=atUnixMs,proto3" json:"at_unix_ms,omitempty"` // for display only: no decision reads it; 0 = unknown
 	Phases        []*PhaseTook           `protobuf:"bytes,7,rep,name=phases,proto3" json:"phases,omitempty"`
 	LastLines     []string               `protobuf:"bytes,8,rep,name=last_lines,json=lastLines,proto3" json:"last_lines,omitempty"` // output of a life that failed
-	Index         uint64                 `protobuf:"varint,9,opt,name=index,proto3" json:"index,omitempty"`                         // raft index of the entry
+	Index         uint64                 `protobuf:"varint,9,opt,name=index,proto3" json:"index,omitempty"`                         // raft index of the entry; 0 = unknown
+	WholeMs       float64                `protobuf:"fixed64,10,opt,name=whole_ms,json=wholeMs,proto3" json:"whole_ms,omitempty"`    // of a grant: from the first sign that the epoch before was over until the job ran under
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2085,6 +2086,290 @@ func (x *HistoryEntry) GetIndex() uint64 {
 	return 0
 }
 
+func (x *HistoryEntry) GetWholeMs() float64 {
+	if x != nil {
+		return x.WholeMs
+	}
+	return 0
+}
+
+type ExplainRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Job           string                 `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"` // how it came to be; 0 = the present one
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainRequest) Reset() {
+	*x = ExplainRequest{}
+	mi := &file_duoflow_v1_admin_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainRequest) ProtoMessage() {}
+
+func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_duoflow_v1_admin_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
+func (*ExplainRequest) Descriptor() ([]byte, []int) {
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *ExplainRequest) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+func (x *ExplainRequest) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+// ExplainResponse is how an epoch came to be, in the order of causes.
+type ExplainResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	View          *View                  `protobuf:"bytes,1,opt,name=view,proto3" json:"view,omitempty"`
+	Job           string                 `protobuf:"bytes,2,opt,name=job,proto3" json:"job,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Node          string                 `protobuf:"bytes,4,opt,name=node,proto3" json:"node,omitempty"`      // whose epoch it is
+	Cause         string                 `protobuf:"bytes,5,opt,name=cause,proto3" json:"cause,omitempty"`    // the machine-readable reason, e.g. silent, switchover, exited
+	Detail        string                 `protobuf:"bytes,6,opt,name=detail,proto3" json:"detail,omitempty"`  // the sentence
+	Before        uint64                 `protobuf:"varint,7,opt,name=before,proto3" json:"before,omitempty"` // the epoch before; 0 = none
+	From          string                 `protobuf:"bytes,8,opt,name=from,proto3" json:"from,omitempty"`      // whose that was; "" = nobody's, or unknown
+	Steps         []*TimelineStep        `protobuf:"bytes,9,rep,name=steps,proto3" json:"steps,omitempty"`
+	WholeMs       float64                `protobuf:"fixed64,10,opt,name=whole_ms,json=wholeMs,proto3" json:"whole_ms,omitempty"`                   // as in HistoryEntry; 0 = unknown
+	UnaccountedMs float64                `protobuf:"fixed64,11,opt,name=unaccounted_ms,json=unaccountedMs,proto3" json:"unaccounted_ms,omitempty"` // of the whole, in no step: the ways between the two nodes that measure; absent without whole
+	Remarks       []string               `protobuf:"bytes,12,rep,name=remarks,proto3" json:"remarks,omitempty"`                                    // what is not known, and what has happened meanwhile
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainResponse) Reset() {
+	*x = ExplainResponse{}
+	mi := &file_duoflow_v1_admin_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainResponse) ProtoMessage() {}
+
+func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_duoflow_v1_admin_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
+func (*ExplainResponse) Descriptor() ([]byte, []int) {
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *ExplainResponse) GetView() *View {
+	if x != nil {
+		return x.View
+	}
+	return nil
+}
+
+func (x *ExplainResponse) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+func (x *ExplainResponse) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *ExplainResponse) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *ExplainResponse) GetCause() string {
+	if x != nil {
+		return x.Cause
+	}
+	return ""
+}
+
+func (x *ExplainResponse) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *ExplainResponse) GetBefore() uint64 {
+	if x != nil {
+		return x.Before
+	}
+	return 0
+}
+
+func (x *ExplainResponse) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *ExplainResponse) GetSteps() []*TimelineStep {
+	if x != nil {
+		return x.Steps
+	}
+	return nil
+}
+
+func (x *ExplainResponse) GetWholeMs() float64 {
+	if x != nil {
+		return x.WholeMs
+	}
+	return 0
+}
+
+func (x *ExplainResponse) GetUnaccountedMs() float64 {
+	if x != nil {
+		return x.UnaccountedMs
+	}
+	return 0
+}
+
+func (x *ExplainResponse) GetRemarks() []string {
+	if x != nil {
+		return x.Remarks
+	}
+	return nil
+}
+
+type TimelineStep struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`                            // release, pause, resume, signal, decision, grant, observe, fence, drain, adopt, start, running
+	Node          string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`                            // who did or saw it; "" = unknown
+	AtMs          *float64               `protobuf:"fixed64,3,opt,name=at_ms,json=atMs,proto3,oneof" json:"at_ms,omitempty"`        // since the first sign; absent = before the measurement, or unknown
+	TookMs        float64                `protobuf:"fixed64,4,opt,name=took_ms,json=tookMs,proto3" json:"took_ms,omitempty"`        // 0 = it takes no time, or unknown
+	What          string                 `protobuf:"bytes,5,opt,name=what,proto3" json:"what,omitempty"`                            // the sentence
+	AtUnixMs      int64                  `protobuf:"varint,6,opt,name=at_unix_ms,json=atUnixMs,proto3" json:"at_unix_ms,omitempty"` // by the wall clock of the node, for display only; 0 = unknown
+	Index         uint64                 `protobuf:"varint,7,opt,name=index,proto3" json:"index,omitempty"`                         // of raft's log; 0 = it is not in there
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TimelineStep) Reset() {
+	*x = TimelineStep{}
+	mi := &file_duoflow_v1_admin_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TimelineStep) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TimelineStep) ProtoMessage() {}
+
+func (x *TimelineStep) ProtoReflect() protoreflect.Message {
+	mi := &file_duoflow_v1_admin_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TimelineStep.ProtoReflect.Descriptor instead.
+func (*TimelineStep) Descriptor() ([]byte, []int) {
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *TimelineStep) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *TimelineStep) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *TimelineStep) GetAtMs() float64 {
+	if x != nil && x.AtMs != nil {
+		return *x.AtMs
+	}
+	return 0
+}
+
+func (x *TimelineStep) GetTookMs() float64 {
+	if x != nil {
+		return x.TookMs
+	}
+	return 0
+}
+
+func (x *TimelineStep) GetWhat() string {
+	if x != nil {
+		return x.What
+	}
+	return ""
+}
+
+func (x *TimelineStep) GetAtUnixMs() int64 {
+	if x != nil {
+		return x.AtUnixMs
+	}
+	return 0
+}
+
+func (x *TimelineStep) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
 type DoctorRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Job           string                 `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"` // "" = every job
@@ -2094,7 +2379,7 @@ type DoctorRequest struct {
 
 func (x *DoctorRequest) Reset() {
 	*x = DoctorRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[24]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2106,7 +2391,7 @@ func (x *DoctorRequest) String() string {
 func (*DoctorRequest) ProtoMessage() {}
 
 func (x *DoctorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[24]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2119,7 +2404,7 @@ func (x *DoctorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorRequest.ProtoReflect.Descriptor instead.
 func (*DoctorRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{24}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *DoctorRequest) GetJob() string {
@@ -2140,7 +2425,7 @@ type DoctorResponse struct {
 
 func (x *DoctorResponse) Reset() {
 	*x = DoctorResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[25]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2152,7 +2437,7 @@ func (x *DoctorResponse) String() string {
 func (*DoctorResponse) ProtoMessage() {}
 
 func (x *DoctorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[25]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2165,7 +2450,7 @@ func (x *DoctorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorResponse.ProtoReflect.Descriptor instead.
 func (*DoctorResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{25}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *DoctorResponse) GetNode() string {
@@ -2202,7 +2487,7 @@ type Finding struct {
 
 func (x *Finding) Reset() {
 	*x = Finding{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[26]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2214,7 +2499,7 @@ func (x *Finding) String() string {
 func (*Finding) ProtoMessage() {}
 
 func (x *Finding) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[26]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2227,7 +2512,7 @@ func (x *Finding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finding.ProtoReflect.Descriptor instead.
 func (*Finding) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{26}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Finding) GetJob() string {
@@ -2273,7 +2558,7 @@ type VersionRequest struct {
 
 func (x *VersionRequest) Reset() {
 	*x = VersionRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[27]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2285,7 +2570,7 @@ func (x *VersionRequest) String() string {
 func (*VersionRequest) ProtoMessage() {}
 
 func (x *VersionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[27]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2298,7 +2583,7 @@ func (x *VersionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VersionRequest.ProtoReflect.Descriptor instead.
 func (*VersionRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{27}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{30}
 }
 
 type VersionResponse struct {
@@ -2312,7 +2597,7 @@ type VersionResponse struct {
 
 func (x *VersionResponse) Reset() {
 	*x = VersionResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[28]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2324,7 +2609,7 @@ func (x *VersionResponse) String() string {
 func (*VersionResponse) ProtoMessage() {}
 
 func (x *VersionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[28]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2337,7 +2622,7 @@ func (x *VersionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VersionResponse.ProtoReflect.Descriptor instead.
 func (*VersionResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{28}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *VersionResponse) GetVersion() string {
@@ -2373,7 +2658,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[29]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2385,7 +2670,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[29]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2398,7 +2683,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{29}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Problem) GetKind() Problem_Kind {
@@ -2602,7 +2887,7 @@ const file_duoflow_v1_admin_proto_rawDesc = "" +
 	"\flinearizable\x18\x03 \x01(\bR\flinearizable\"k\n" +
 	"\x0fHistoryResponse\x12$\n" +
 	"\x04view\x18\x01 \x01(\v2\x10.duoflow.v1.ViewR\x04view\x122\n" +
-	"\aentries\x18\x02 \x03(\v2\x18.duoflow.v1.HistoryEntryR\aentries\"\xf8\x01\n" +
+	"\aentries\x18\x02 \x03(\v2\x18.duoflow.v1.HistoryEntryR\aentries\"\x93\x02\n" +
 	"\fHistoryEntry\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\tR\x03job\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x12\n" +
@@ -2614,7 +2899,36 @@ const file_duoflow_v1_admin_proto_rawDesc = "" +
 	"\x06phases\x18\a \x03(\v2\x15.duoflow.v1.PhaseTookR\x06phases\x12\x1d\n" +
 	"\n" +
 	"last_lines\x18\b \x03(\tR\tlastLines\x12\x14\n" +
-	"\x05index\x18\t \x01(\x04R\x05index\"!\n" +
+	"\x05index\x18\t \x01(\x04R\x05index\x12\x19\n" +
+	"\bwhole_ms\x18\n" +
+	" \x01(\x01R\awholeMs\"8\n" +
+	"\x0eExplainRequest\x12\x10\n" +
+	"\x03job\x18\x01 \x01(\tR\x03job\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\xd9\x02\n" +
+	"\x0fExplainResponse\x12$\n" +
+	"\x04view\x18\x01 \x01(\v2\x10.duoflow.v1.ViewR\x04view\x12\x10\n" +
+	"\x03job\x18\x02 \x01(\tR\x03job\x12\x14\n" +
+	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x12\x12\n" +
+	"\x04node\x18\x04 \x01(\tR\x04node\x12\x14\n" +
+	"\x05cause\x18\x05 \x01(\tR\x05cause\x12\x16\n" +
+	"\x06detail\x18\x06 \x01(\tR\x06detail\x12\x16\n" +
+	"\x06before\x18\a \x01(\x04R\x06before\x12\x12\n" +
+	"\x04from\x18\b \x01(\tR\x04from\x12.\n" +
+	"\x05steps\x18\t \x03(\v2\x18.duoflow.v1.TimelineStepR\x05steps\x12\x19\n" +
+	"\bwhole_ms\x18\n" +
+	" \x01(\x01R\awholeMs\x12%\n" +
+	"\x0eunaccounted_ms\x18\v \x01(\x01R\runaccountedMs\x12\x18\n" +
+	"\aremarks\x18\f \x03(\tR\aremarks\"\xbb\x01\n" +
+	"\fTimelineStep\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\x12\x18\n" +
+	"\x05at_ms\x18\x03 \x01(\x01H\x00R\x04atMs\x88\x01\x01\x12\x17\n" +
+	"\atook_ms\x18\x04 \x01(\x01R\x06tookMs\x12\x12\n" +
+	"\x04what\x18\x05 \x01(\tR\x04what\x12\x1c\n" +
+	"\n" +
+	"at_unix_ms\x18\x06 \x01(\x03R\batUnixMs\x12\x14\n" +
+	"\x05index\x18\a \x01(\x04R\x05indexB\b\n" +
+	"\x06_at_ms\"!\n" +
 	"\rDoctorRequest\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\tR\x03job\"i\n" +
 	"\x0eDoctorResponse\x12\x12\n" +
@@ -2646,7 +2960,7 @@ const file_duoflow_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"KIND_MOVED\x10\x05\x12\x0f\n" +
 	"\vKIND_FAILED\x10\x06\x12\x0f\n" +
-	"\vKIND_DENIED\x10\a2\xa7\x05\n" +
+	"\vKIND_DENIED\x10\a2\xeb\x05\n" +
 	"\x05Admin\x12?\n" +
 	"\x06Status\x12\x19.duoflow.v1.StatusRequest\x1a\x1a.duoflow.v1.StatusResponse\x12I\n" +
 	"\n" +
@@ -2656,7 +2970,8 @@ const file_duoflow_v1_admin_proto_rawDesc = "" +
 	"\x06Cancel\x12\x19.duoflow.v1.CancelRequest\x1a\x1a.duoflow.v1.CancelResponse\x12<\n" +
 	"\x05Pause\x12\x18.duoflow.v1.PauseRequest\x1a\x19.duoflow.v1.PauseResponse\x12>\n" +
 	"\x06Resume\x12\x19.duoflow.v1.ResumeRequest\x1a\x19.duoflow.v1.PauseResponse\x12B\n" +
-	"\aHistory\x12\x1a.duoflow.v1.HistoryRequest\x1a\x1b.duoflow.v1.HistoryResponse\x12?\n" +
+	"\aHistory\x12\x1a.duoflow.v1.HistoryRequest\x1a\x1b.duoflow.v1.HistoryResponse\x12B\n" +
+	"\aExplain\x12\x1a.duoflow.v1.ExplainRequest\x1a\x1b.duoflow.v1.ExplainResponse\x12?\n" +
 	"\x06Doctor\x12\x19.duoflow.v1.DoctorRequest\x1a\x1a.duoflow.v1.DoctorResponse\x12B\n" +
 	"\aVersion\x12\x1a.duoflow.v1.VersionRequest\x1a\x1b.duoflow.v1.VersionResponseB7Z5github.com/duoflow/duoflow/proto/duoflow/v1;duoflowv1b\x06proto3"
 
@@ -2673,7 +2988,7 @@ func file_duoflow_v1_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_duoflow_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_duoflow_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_duoflow_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_duoflow_v1_admin_proto_goTypes = []any{
 	(Problem_Kind)(0),         // 0: duoflow.v1.Problem.Kind
 	(*StatusRequest)(nil),     // 1: duoflow.v1.StatusRequest
@@ -2700,12 +3015,15 @@ var file_duoflow_v1_admin_proto_goTypes = []any{
 	(*HistoryRequest)(nil),    // 22: duoflow.v1.HistoryRequest
 	(*HistoryResponse)(nil),   // 23: duoflow.v1.HistoryResponse
 	(*HistoryEntry)(nil),      // 24: duoflow.v1.HistoryEntry
-	(*DoctorRequest)(nil),     // 25: duoflow.v1.DoctorRequest
-	(*DoctorResponse)(nil),    // 26: duoflow.v1.DoctorResponse
-	(*Finding)(nil),           // 27: duoflow.v1.Finding
-	(*VersionRequest)(nil),    // 28: duoflow.v1.VersionRequest
-	(*VersionResponse)(nil),   // 29: duoflow.v1.VersionResponse
-	(*Problem)(nil),           // 30: duoflow.v1.Problem
+	(*ExplainRequest)(nil),    // 25: duoflow.v1.ExplainRequest
+	(*ExplainResponse)(nil),   // 26: duoflow.v1.ExplainResponse
+	(*TimelineStep)(nil),      // 27: duoflow.v1.TimelineStep
+	(*DoctorRequest)(nil),     // 28: duoflow.v1.DoctorRequest
+	(*DoctorResponse)(nil),    // 29: duoflow.v1.DoctorResponse
+	(*Finding)(nil),           // 30: duoflow.v1.Finding
+	(*VersionRequest)(nil),    // 31: duoflow.v1.VersionRequest
+	(*VersionResponse)(nil),   // 32: duoflow.v1.VersionResponse
+	(*Problem)(nil),           // 33: duoflow.v1.Problem
 }
 var file_duoflow_v1_admin_proto_depIdxs = []int32{
 	3,  // 0: duoflow.v1.StatusResponse.view:type_name -> duoflow.v1.View
@@ -2725,33 +3043,37 @@ var file_duoflow_v1_admin_proto_depIdxs = []int32{
 	3,  // 14: duoflow.v1.HistoryResponse.view:type_name -> duoflow.v1.View
 	24, // 15: duoflow.v1.HistoryResponse.entries:type_name -> duoflow.v1.HistoryEntry
 	21, // 16: duoflow.v1.HistoryEntry.phases:type_name -> duoflow.v1.PhaseTook
-	27, // 17: duoflow.v1.DoctorResponse.findings:type_name -> duoflow.v1.Finding
-	0,  // 18: duoflow.v1.Problem.kind:type_name -> duoflow.v1.Problem.Kind
-	1,  // 19: duoflow.v1.Admin.Status:input_type -> duoflow.v1.StatusRequest
-	12, // 20: duoflow.v1.Admin.Switchover:input_type -> duoflow.v1.SwitchoverRequest
-	19, // 21: duoflow.v1.Admin.Failover:input_type -> duoflow.v1.FailoverRequest
-	13, // 22: duoflow.v1.Admin.Restart:input_type -> duoflow.v1.RestartRequest
-	14, // 23: duoflow.v1.Admin.Cancel:input_type -> duoflow.v1.CancelRequest
-	16, // 24: duoflow.v1.Admin.Pause:input_type -> duoflow.v1.PauseRequest
-	17, // 25: duoflow.v1.Admin.Resume:input_type -> duoflow.v1.ResumeRequest
-	22, // 26: duoflow.v1.Admin.History:input_type -> duoflow.v1.HistoryRequest
-	25, // 27: duoflow.v1.Admin.Doctor:input_type -> duoflow.v1.DoctorRequest
-	28, // 28: duoflow.v1.Admin.Version:input_type -> duoflow.v1.VersionRequest
-	2,  // 29: duoflow.v1.Admin.Status:output_type -> duoflow.v1.StatusResponse
-	20, // 30: duoflow.v1.Admin.Switchover:output_type -> duoflow.v1.TransferResponse
-	20, // 31: duoflow.v1.Admin.Failover:output_type -> duoflow.v1.TransferResponse
-	20, // 32: duoflow.v1.Admin.Restart:output_type -> duoflow.v1.TransferResponse
-	15, // 33: duoflow.v1.Admin.Cancel:output_type -> duoflow.v1.CancelResponse
-	18, // 34: duoflow.v1.Admin.Pause:output_type -> duoflow.v1.PauseResponse
-	18, // 35: duoflow.v1.Admin.Resume:output_type -> duoflow.v1.PauseResponse
-	23, // 36: duoflow.v1.Admin.History:output_type -> duoflow.v1.HistoryResponse
-	26, // 37: duoflow.v1.Admin.Doctor:output_type -> duoflow.v1.DoctorResponse
-	29, // 38: duoflow.v1.Admin.Version:output_type -> duoflow.v1.VersionResponse
-	29, // [29:39] is the sub-list for method output_type
-	19, // [19:29] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	3,  // 17: duoflow.v1.ExplainResponse.view:type_name -> duoflow.v1.View
+	27, // 18: duoflow.v1.ExplainResponse.steps:type_name -> duoflow.v1.TimelineStep
+	30, // 19: duoflow.v1.DoctorResponse.findings:type_name -> duoflow.v1.Finding
+	0,  // 20: duoflow.v1.Problem.kind:type_name -> duoflow.v1.Problem.Kind
+	1,  // 21: duoflow.v1.Admin.Status:input_type -> duoflow.v1.StatusRequest
+	12, // 22: duoflow.v1.Admin.Switchover:input_type -> duoflow.v1.SwitchoverRequest
+	19, // 23: duoflow.v1.Admin.Failover:input_type -> duoflow.v1.FailoverRequest
+	13, // 24: duoflow.v1.Admin.Restart:input_type -> duoflow.v1.RestartRequest
+	14, // 25: duoflow.v1.Admin.Cancel:input_type -> duoflow.v1.CancelRequest
+	16, // 26: duoflow.v1.Admin.Pause:input_type -> duoflow.v1.PauseRequest
+	17, // 27: duoflow.v1.Admin.Resume:input_type -> duoflow.v1.ResumeRequest
+	22, // 28: duoflow.v1.Admin.History:input_type -> duoflow.v1.HistoryRequest
+	25, // 29: duoflow.v1.Admin.Explain:input_type -> duoflow.v1.ExplainRequest
+	28, // 30: duoflow.v1.Admin.Doctor:input_type -> duoflow.v1.DoctorRequest
+	31, // 31: duoflow.v1.Admin.Version:input_type -> duoflow.v1.VersionRequest
+	2,  // 32: duoflow.v1.Admin.Status:output_type -> duoflow.v1.StatusResponse
+	20, // 33: duoflow.v1.Admin.Switchover:output_type -> duoflow.v1.TransferResponse
+	20, // 34: duoflow.v1.Admin.Failover:output_type -> duoflow.v1.TransferResponse
+	20, // 35: duoflow.v1.Admin.Restart:output_type -> duoflow.v1.TransferResponse
+	15, // 36: duoflow.v1.Admin.Cancel:output_type -> duoflow.v1.CancelResponse
+	18, // 37: duoflow.v1.Admin.Pause:output_type -> duoflow.v1.PauseResponse
+	18, // 38: duoflow.v1.Admin.Resume:output_type -> duoflow.v1.PauseResponse
+	23, // 39: duoflow.v1.Admin.History:output_type -> duoflow.v1.HistoryResponse
+	26, // 40: duoflow.v1.Admin.Explain:output_type -> duoflow.v1.ExplainResponse
+	29, // 41: duoflow.v1.Admin.Doctor:output_type -> duoflow.v1.DoctorResponse
+	32, // 42: duoflow.v1.Admin.Version:output_type -> duoflow.v1.VersionResponse
+	32, // [32:43] is the sub-list for method output_type
+	21, // [21:32] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_duoflow_v1_admin_proto_init() }
@@ -2765,13 +3087,14 @@ func file_duoflow_v1_admin_proto_init() {
 	file_duoflow_v1_admin_proto_msgTypes[7].OneofWrappers = []any{}
 	file_duoflow_v1_admin_proto_msgTypes[15].OneofWrappers = []any{}
 	file_duoflow_v1_admin_proto_msgTypes[16].OneofWrappers = []any{}
+	file_duoflow_v1_admin_proto_msgTypes[26].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_duoflow_v1_admin_proto_rawDesc), len(file_duoflow_v1_admin_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   30,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

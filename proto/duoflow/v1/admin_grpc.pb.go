@@ -29,6 +29,7 @@ const (
 	Admin_Pause_FullMethodName      = "/duoflow.v1.Admin/Pause"
 	Admin_Resume_FullMethodName     = "/duoflow.v1.Admin/Resume"
 	Admin_History_FullMethodName    = "/duoflow.v1.Admin/History"
+	Admin_Explain_FullMethodName    = "/duoflow.v1.Admin/Explain"
 	Admin_Doctor_FullMethodName     = "/duoflow.v1.Admin/Doctor"
 	Admin_Version_FullMethodName    = "/duoflow.v1.Admin/Version"
 )
@@ -38,7 +39,7 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // Admin is the operators' service. Roles come from the client's certificate (its OU): viewer for
-// Status, History and Version; operator for Switchover, Failover, Restart, Cancel, Pause, Resume and Doctor;
+// Status, History, Explain and Version; operator for Switchover, Failover, Restart, Cancel, Pause, Resume and Doctor;
 // admin for Failover with force. A refusal is a gRPC error that carries a Problem as its status detail.
 type AdminClient interface {
 	// Status tells what the answering node knows of the whole cluster. It always answers, also without
@@ -58,6 +59,8 @@ type AdminClient interface {
 	Resume(ctx context.Context, in *ResumeRequest, opts ...grpc.CallOption) (*PauseResponse, error)
 	// History lists past transitions, the newest first.
 	History(ctx context.Context, in *HistoryRequest, opts ...grpc.CallOption) (*HistoryResponse, error)
+	// Explain tells how an epoch of a job came to be.
+	Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error)
 	// Doctor examines the answering node. It performs a fence against a scratch role.
 	Doctor(ctx context.Context, in *DoctorRequest, opts ...grpc.CallOption) (*DoctorResponse, error)
 	// Version names the program that answers.
@@ -152,6 +155,16 @@ func (c *adminClient) History(ctx context.Context, in *HistoryRequest, opts ...g
 	return out, nil
 }
 
+func (c *adminClient) Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ExplainResponse)
+	err := c.cc.Invoke(ctx, Admin_Explain_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *adminClient) Doctor(ctx context.Context, in *DoctorRequest, opts ...grpc.CallOption) (*DoctorResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(DoctorResponse)
@@ -177,7 +190,7 @@ func (c *adminClient) Version(ctx context.Context, in *VersionRequest, opts ...g
 // for forward compatibility.
 //
 // Admin is the operators' service. Roles come from the client's certificate (its OU): viewer for
-// Status, History and Version; operator for Switchover, Failover, Restart, Cancel, Pause, Resume and Doctor;
+// Status, History, Explain and Version; operator for Switchover, Failover, Restart, Cancel, Pause, Resume and Doctor;
 // admin for Failover with force. A refusal is a gRPC error that carries a Problem as its status detail.
 type AdminServer interface {
 	// Status tells what the answering node knows of the whole cluster. It always answers, also without
@@ -197,6 +210,8 @@ type AdminServer interface {
 	Resume(context.Context, *ResumeRequest) (*PauseResponse, error)
 	// History lists past transitions, the newest first.
 	History(context.Context, *HistoryRequest) (*HistoryResponse, error)
+	// Explain tells how an epoch of a job came to be.
+	Explain(context.Context, *ExplainRequest) (*ExplainResponse, error)
 	// Doctor examines the answering node. It performs a fence against a scratch role.
 	Doctor(context.Context, *DoctorRequest) (*DoctorResponse, error)
 	// Version names the program that answers.
@@ -234,6 +249,9 @@ func (UnimplementedAdminServer) Resume(context.Context, *ResumeRequest) (*PauseR
 }
 func (UnimplementedAdminServer) History(context.Context, *HistoryRequest) (*HistoryResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method History not implemented")
+}
+func (UnimplementedAdminServer) Explain(context.Context, *ExplainRequest) (*ExplainResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Explain not implemented")
 }
 func (UnimplementedAdminServer) Doctor(context.Context, *DoctorRequest) (*DoctorResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Doctor not implemented")
@@ -406,6 +424,24 @@ func _Admin_History_Handler(srv interface{}, ctx context.Context, dec func(inter
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Admin_Explain_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExplainRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).Explain(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_Explain_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).Explain(ctx, req.(*ExplainRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Admin_Doctor_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(DoctorRequest)
 	if err := dec(in); err != nil {
@@ -480,6 +516,10 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "History",
 			Handler:    _Admin_History_Handler,
+		},
+		{
+			MethodName: "Explain",
+			Handler:    _Admin_Explain_Handler,
 		},
 		{
 			MethodName: "Doctor",
