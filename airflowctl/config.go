@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/duoflow/duoflow/airflowctl/fence"
+	"github.com/duoflow/duoflow/airflowctl/hook"
 	"github.com/duoflow/duoflow/airflowctl/schedule"
 )
 
@@ -53,6 +54,9 @@ type Config struct {
 	Dir string
 	// Root is a directory of this job's own, for service files and output.
 	Root string
+	// Hooks are an operator's commands around what happens here, HookTimeout how long each may take; see package hook.
+	Hooks       map[hook.Name][]string
+	HookTimeout time.Duration
 	// FenceDSN logs in as this host's fencer; Group is the role an epoch is granted. DSN holds a password.
 	FenceDSN, Group string
 	// Observer is told what happens. It must not block.
@@ -79,6 +83,8 @@ type Status struct {
 	MirroredAt time.Time
 	// LastLines is the end of the output of the lives that ended here, by epoch.
 	LastLines map[uint64][]string
+	// HooksWaiting is how many hooks are still to be told what has happened.
+	HooksWaiting int
 	// LostLines is how many lines of output could not be written since the daemon started.
 	LostLines uint64
 }

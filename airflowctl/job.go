@@ -13,6 +13,7 @@ import (
 
 	"github.com/duoflow/duoflow/airflowctl/airflow"
 	"github.com/duoflow/duoflow/airflowctl/fence"
+	"github.com/duoflow/duoflow/airflowctl/hook"
 	"github.com/duoflow/duoflow/airflowctl/proc"
 )
 
@@ -23,6 +24,7 @@ type Job struct {
 	fencer *fence.Fencer
 	trees  *proc.Forest
 	output *proc.JobLog
+	hooks  *hook.Runner
 	// cleared is closed once nothing of an earlier daemon is left; the first spare waits for it.
 	cleared chan struct{}
 	once    sync.Once
@@ -68,7 +70,8 @@ func New(cfg Config) (*Job, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	if _, _, err := cfg.owner(); err != nil {
+	uid, gid, err := cfg.owner()
+	if err != nil {
 		return nil, fmt.Errorf("job %s: user: %w", cfg.Name, err)
 	}
 	if err := cfg.checkSchedule(); err != nil {
@@ -95,8 +98,16 @@ func New(cfg Config) (*Job, error) {
 	if err != nil {
 		return nil, err
 	}
+	hooks, err := hook.New(hook.Config{
+		Job: cfg.Name, Node: cfg.Node, Commands: cfg.Hooks, Timeout: cfg.HookTimeout, Dir: filepath.Join(cfg.Root, "hooks"),
+		Env: cfg.Env, UID: uid, GID: gid, Logger: cfg.Logger,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("job %s: %w", cfg.Name, err)
+	}
 	return &Job{
-		cfg: cfg, logger: logger, fencer: fencer, trees: trees, output: output,
+		hooks: hooks,
+		cfg:   cfg, logger: logger, fencer: fencer, trees: trees, output: output,
 		cleared: make(chan struct{}), pace: usualPace(), lastLines: map[uint64][]string{},
 		lines: make(chan *life, 1),
 	}, nil
@@ -110,7 +121,8 @@ func (j *Job) Run(ctx context.Context) error {
 	joined.Go(func() { j.keepSpare(ctx) })
 	joined.Go(func() { j.watchProgress(ctx) })
 	joined.Go(func() { j.collectRoles(ctx) })
-	var reader sync.WaitGroup // waited for last: a disk that hangs must not keep processes alive
+	joined.Go(func() { _ = j.hooks.Run(ctx) }) // as the fencer's
+	var reader sync.WaitGroup                  // waited for last: a disk that hangs must not keep processes alive
 	reader.Go(func() { j.readLines(ctx) })
 	joined.Wait()
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastKill)
@@ -185,6 +197,6 @@ func (j *Job) Status() Status {
 	return Status{
 		Line: line, Slots: slots.Text,
 		Warm:       j.spare != nil && j.spare.isWarm(),
-		MirroredAt: j.mirroredAt, LastLines: maps.Clone(j.lastLines), LostLines: j.output.Lost(),
+		MirroredAt: j.mirroredAt, LastLines: maps.Clone(j.lastLines), LostLines: j.output.Lost(), HooksWaiting: j.hooks.Waiting(),
 	}
 }

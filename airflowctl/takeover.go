@@ -11,14 +11,21 @@ import (
 
 	"github.com/duoflow/duoflow/airflowctl/airflow"
 	"github.com/duoflow/duoflow/airflowctl/fence"
+	"github.com/duoflow/duoflow/airflowctl/hook"
 )
 
 // Take makes the fence row and the role of the epoch. It keeps trying until ctx ends; what cannot be tried again
 // (rights were taken away, the set-up is missing) is ErrRefused, so that another host gets its turn.
 func (j *Job) Take(ctx context.Context, claim fence.Claim) error {
 	j.setBusy(true, 0)
+	j.hooks.Expect(hook.OnFence, claim.Epoch)
 	credentials, err := j.fencer.Take(ctx, claim)
-	if err = verdict(err); err != nil && ctx.Err() == nil && !errors.Is(err, ErrSuperseded) {
+	if err = verdict(err); err == nil {
+		j.hooks.Tell(hook.OnFence, claim.Epoch)
+	} else if ctx.Err() == nil { // else the commit's outcome may be unknown
+		j.hooks.Forget(hook.OnFence, claim.Epoch)
+	}
+	if err != nil && ctx.Err() == nil && !errors.Is(err, ErrSuperseded) {
 		return fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	if err != nil {

@@ -2,11 +2,13 @@ package node
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"time"
 
+	"github.com/duoflow/duoflow/airflowctl/hook"
 	"github.com/duoflow/duoflow/node/control"
 	"github.com/duoflow/duoflow/node/lease"
 )
@@ -98,7 +100,31 @@ type Job struct {
 	Follow string `yaml:"follow"`
 	// Grace is how long the job may take to end when it is moved in order; zero: 30 s.
 	Grace time.Duration `yaml:"grace"`
+	Hooks Hooks         `yaml:"hooks"`
 	Fence Fence         `yaml:"fence"`
+}
+
+// Hooks are an operator's commands, each a program with its whole path and its arguments; see package hook. They run as User.
+type Hooks struct {
+	// PreStart may veto a start: it has to end with 0, in time.
+	PreStart  []string `yaml:"pre_start"`
+	PostStart []string `yaml:"post_start"`
+	// PreStop gets at most the time the job gets to end.
+	PreStop  []string `yaml:"pre_stop"`
+	PostStop []string `yaml:"post_stop"`
+	// OnFence is told that this host has taken the fence.
+	OnFence []string `yaml:"on_fence"`
+	// Timeout is how long each may take; zero: 10 s.
+	Timeout time.Duration `yaml:"timeout"`
+}
+
+// Commands are the hooks that are configured.
+func (h Hooks) Commands() map[hook.Name][]string {
+	commands := map[hook.Name][]string{
+		hook.PreStart: h.PreStart, hook.PostStart: h.PostStart, hook.PreStop: h.PreStop, hook.PostStop: h.PostStop, hook.OnFence: h.OnFence,
+	}
+	maps.DeleteFunc(commands, func(_ hook.Name, command []string) bool { return command == nil })
+	return commands
 }
 
 // Fence is the database that makes the job's epoch effective.

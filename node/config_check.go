@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/duoflow/duoflow/airflowctl/fence"
+	"github.com/duoflow/duoflow/airflowctl/hook"
 	"github.com/duoflow/duoflow/airflowctl/schedule"
 	"github.com/duoflow/duoflow/node/lease"
 )
@@ -187,6 +188,9 @@ func (c *Config) validateJob(p *Problems, name string, j Job) {
 	}
 	if j.Grace < 0 {
 		p.add(key+".grace", "%s; want 0s or more", j.Grace)
+	}
+	if err := hook.Check(j.Hooks.Commands(), j.Hooks.Timeout); err != nil {
+		p.add(key+".hooks", "%s", strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
 	c.validateKind(p, key, j)
 	c.validateFollow(p, name, j)

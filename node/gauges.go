@@ -36,6 +36,7 @@ var (
 	witnessDesc = prometheus.NewDesc("duoflow_witness", "1 when this node votes and never runs a job.", nil, nil)
 	suspectDesc = prometheus.NewDesc("duoflow_job_suspected", "1 while this node, as raft leader, suspects the job's holder.", []string{"duoflow_job"}, nil)
 	pausedDesc  = prometheus.NewDesc("duoflow_job_paused", "1 while a pause of that level holds back what the cluster does by itself.", []string{"duoflow_job", "level"}, nil)
+	hooksDesc   = prometheus.NewDesc("duoflow_hooks_waiting", "Hooks of the job on this host that are still to be told what has happened.", []string{"duoflow_job"}, nil)
 	commitDesc  = prometheus.NewDesc("duoflow_raft_commit_index", "Index up to which this node knows the log to be agreed on.", nil, nil)
 	appliedDesc = prometheus.NewDesc("duoflow_raft_applied_index", "Index up to which this node has carried out the log.", nil, nil)
 	fsyncsDesc  = prometheus.NewDesc("duoflow_log_fsync_seconds", "Durable writes of the log.", nil, nil)
@@ -131,6 +132,7 @@ func (g *gauges) collectJob(s *seat, p picture, send func(*prometheus.Desc, floa
 	}
 	status := s.hosted.Status()
 	send(warmDesc, number(status.Warm), name)
+	send(hooksDesc, float64(status.HooksWaiting), name)
 	send(lostDesc, float64(status.LostLines), name)
 	send(storeDesc, number(job.said.Healthy), name)
 	if status.Line.Text != "" {

@@ -65,7 +65,9 @@ func plannedText(p *duoflowv1.PlannedMove) string {
 	return fmt.Sprintf("switchover to %s in %s%s", cmp.Or(p.GetTo(), "the best eligible node"), seconds(p.GetLeftMs()), byWhom(p.GetBy(), ""))
 }
 
-func seconds(millis uint64) time.Duration { return (time.Duration(millis) * time.Millisecond).Round(time.Second) }
+func seconds(millis uint64) time.Duration {
+	return (time.Duration(millis) * time.Millisecond).Round(time.Second)
+}
 
 func byWhom(who, why string) string {
 	text := ", by " + cmp.Or(who, "nobody known")

@@ -101,7 +101,9 @@ func (o *observatory) sees(query string) {
 	o.t.Helper()
 	for limit := time.Now().Add(time.Minute); !o.yields(query); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(limit) {
-			var data struct{ ActiveTargets []struct{ ScrapeURL, LastError string } }
+			var data struct {
+				ActiveTargets []struct{ ScrapeURL, LastError string }
+			}
 			o.get("/api/v1/targets", &data)
 			o.t.Fatalf("never seen: %s\n%+v", query, data)
 		}
