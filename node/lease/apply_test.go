@@ -201,17 +201,24 @@ func show(s *lease.State, name lease.JobName) string {
 	return line
 }
 
+// refusal is a command that is refused after others, and why.
+type refusal struct {
+	name   string
+	before []lease.Command
+	do     lease.Command
+	why    string
+}
+
+// What the refusals begin with: a job that is held, one that was released, and a text that is too long.
+var (
+	held = []lease.Command{grant(0, 5, "a", tokenA)}
+	over = append(held[:1:1], release(5, tokenA))
+	long = strings.Repeat("x", 1025)
+)
+
 // TestRefused names every refusal. A refused command changes nothing, to the byte.
 func TestRefused(t *testing.T) {
-	held := []lease.Command{grant(0, 5, "a", tokenA)}
-	over := append(held[:1:1], release(5, tokenA))
-	long := strings.Repeat("x", 1025)
-	tests := []struct {
-		name   string
-		before []lease.Command
-		do     lease.Command
-		why    string
-	}{
+	mustRefuse(t, []refusal{
 		{"nothing", nil, lease.Command{}, "command is empty"},
 		{"grant of an unknown job", nil, lease.Command{Grant: &lease.Grant{Job: "ghost", Next: 1, Node: "a", Token: tokenA}}, "no such job"},
 		{"grant on an older epoch", held, grant(4, 6, "b", tokenB), "epoch is 5, the grant expected 4"},
@@ -252,6 +259,19 @@ func TestRefused(t *testing.T) {
 		{"ask for a new life of what nobody runs", over, ask(5, lease.Move{To: "a", Here: true}), `there is no life on "a"`},
 		{"ask for a new life beside the present one", held, ask(5, lease.Move{To: "a", Here: true, Now: true}), `there is no life on "a"`},
 		{"ask about no name", held, lease.Command{Ask: &lease.Ask{Job: "A"}}, `job name "A"`},
+		{"report of what was never granted", held, report(4, lease.Timing{Name: "x"}), "epoch 4 is not in the history"},
+		{"report of an unknown job", held, lease.Command{Report: &lease.Report{Job: "ghost", Epoch: 5}}, "no such job"},
+		{"report with too many phases", held, report(5, make([]lease.Timing, 33)...), "report of 33 phases: at most 32"},
+		{"report about no name", held, lease.Command{Report: &lease.Report{Job: "a_b", Epoch: 5}}, `job name "a_b"`},
+		{"configure a bad node", held, configure(lease.Node{ID: "seventeen-letters"}), `node name "seventeen-letters"`},
+		{"configure a bad job", held, lease.Command{Configure: &lease.Configure{Jobs: []lease.JobName{"Job"}}}, `job name "Job"`},
+		{"configure the holder as witness", held, configure(lease.Node{ID: "a", Witness: true}), "I7: witness a holds epoch 5"},
+	})
+}
+
+// TestOrdersRefused is about what operators order: moves, plans and pauses.
+func TestOrdersRefused(t *testing.T) {
+	mustRefuse(t, []refusal{
 		{"ask for later than a month", held, lease.Command{Ask: &lease.Ask{Job: scheduler, Epoch: 5, In: lease.MaxWait + 1}}, "a wait of 720h0m0"},
 		{"ask for earlier than now", held, lease.Command{Ask: &lease.Ask{Job: scheduler, Epoch: 5, In: -1}}, "a wait of -1ns"},
 		{"ask by a name without end", held, lease.Command{Ask: &lease.Ask{Job: scheduler, Epoch: 5, By: long}}, "text of 1025 bytes"},
@@ -273,14 +293,11 @@ func TestRefused(t *testing.T) {
 			Level: lease.PauseMoves, Reason: long}}}, "text of 1025 bytes"},
 		{"pause of an unknown job", held, lease.Command{Hold: &lease.Hold{Job: "ghost"}}, "no such job"},
 		{"pause of no name", held, lease.Command{Hold: &lease.Hold{Job: "A"}}, `job name "A"`},
-		{"report of what was never granted", held, report(4, lease.Timing{Name: "x"}), "epoch 4 is not in the history"},
-		{"report of an unknown job", held, lease.Command{Report: &lease.Report{Job: "ghost", Epoch: 5}}, "no such job"},
-		{"report with too many phases", held, report(5, make([]lease.Timing, 33)...), "report of 33 phases: at most 32"},
-		{"report about no name", held, lease.Command{Report: &lease.Report{Job: "a_b", Epoch: 5}}, `job name "a_b"`},
-		{"configure a bad node", held, configure(lease.Node{ID: "seventeen-letters"}), `node name "seventeen-letters"`},
-		{"configure a bad job", held, lease.Command{Configure: &lease.Configure{Jobs: []lease.JobName{"Job"}}}, `job name "Job"`},
-		{"configure the holder as witness", held, configure(lease.Node{ID: "a", Witness: true}), "I7: witness a holds epoch 5"},
-	}
+	})
+}
+
+func mustRefuse(t *testing.T, tests []refusal) {
+	t.Helper()
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			s := cluster(t, tt.before...)

@@ -108,8 +108,9 @@ const (
 	KindRelease Kind = "release"
 	// KindObserve is the log catching up with a fence taken without quorum.
 	KindObserve Kind = "observe"
-	// KindPause is an operator holding back what the cluster does by itself, KindResume the end of that.
-	KindPause  Kind = "pause"
+	// KindPause is an operator holding back what the cluster does by itself.
+	KindPause Kind = "pause"
+	// KindResume is the end of that.
 	KindResume Kind = "resume"
 )
 
