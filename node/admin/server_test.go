@@ -311,6 +311,31 @@ func TestMalformedRequests(t *testing.T) {
 			_, err := client.History(ctx, &duoflowv1.HistoryRequest{Limit: 1001})
 			return err
 		},
+		"explain a strange job": func() error {
+			_, err := client.Explain(ctx, &duoflowv1.ExplainRequest{Job: "a b"})
+			return err
+		},
+		"doctor of a strange job": func() error {
+			_, err := client.Doctor(ctx, &duoflowv1.DoctorRequest{Job: "a b"})
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) { wantProblem(t, call(), codes.InvalidArgument, duoflowv1.Problem_KIND_USAGE) })
+	}
+	_, err := client.Switchover(ctx, &duoflowv1.SwitchoverRequest{Job: strings.Repeat("a", 100<<10)})
+	if status.Code(err) != codes.ResourceExhausted {
+		t.Errorf("a request of 100 KiB: %v, want ResourceExhausted", err)
+	}
+	if node.calls() != 0 {
+		t.Errorf("the node was asked %d times", node.calls())
+	}
+}
+
+func TestMalformedOrders(t *testing.T) {
+	node := newFakeNode()
+	client := dial(t, serve(t, node, nil).addr, nil)
+	ctx := within(t, patience)
+	for name, call := range map[string]func() error{
 		"plan for a year ahead": func() error {
 			_, err := client.Switchover(ctx, &duoflowv1.SwitchoverRequest{Job: "scheduler", InMs: 365 * 24 * 3_600_000})
 			return err
@@ -339,22 +364,8 @@ func TestMalformedRequests(t *testing.T) {
 			_, err := client.Resume(ctx, &duoflowv1.ResumeRequest{})
 			return err
 		},
-		"explain a strange job": func() error {
-			_, err := client.Explain(ctx, &duoflowv1.ExplainRequest{Job: "a b"})
-			return err
-		},
-		"doctor of a strange job": func() error {
-			_, err := client.Doctor(ctx, &duoflowv1.DoctorRequest{Job: "a b"})
-			return err
-		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			wantProblem(t, call(), codes.InvalidArgument, duoflowv1.Problem_KIND_USAGE)
-		})
-	}
-	_, err := client.Switchover(ctx, &duoflowv1.SwitchoverRequest{Job: strings.Repeat("a", 100<<10)})
-	if status.Code(err) != codes.ResourceExhausted {
-		t.Errorf("a request of 100 KiB: %v, want ResourceExhausted", err)
+		t.Run(name, func(t *testing.T) { wantProblem(t, call(), codes.InvalidArgument, duoflowv1.Problem_KIND_USAGE) })
 	}
 	if node.calls() != 0 {
 		t.Errorf("the node was asked %d times", node.calls())

@@ -82,14 +82,17 @@ func cluster(t testing.TB, commands ...lease.Command) *lease.State {
 	return s
 }
 
+// acceptance is a command that is accepted after others, and the job that comes of it.
+type acceptance struct {
+	name   string
+	before []lease.Command
+	do     lease.Command
+	want   string
+}
+
 // TestAccepted names, for every command, what an accepted one changes.
 func TestAccepted(t *testing.T) {
-	tests := []struct {
-		name   string
-		before []lease.Command
-		do     lease.Command
-		want   string
-	}{
+	mustAccept(t, []acceptance{
 		{"first grant", nil, grant(0, 1, "a", tokenA), "1 granted a aaaa; grant 1 a first why @7"},
 		{"grant skips epochs", nil, grant(0, 9, "b", tokenB), "9 granted b bbbb; grant 9 b first why @7"},
 		{"grant while another life holds it", []lease.Command{grant(0, 1, "a", tokenA)}, grant(1, 2, "b", tokenB),
@@ -128,6 +131,12 @@ func TestAccepted(t *testing.T) {
 			"1 released a aaaa; grant 1 a first why @7 fence=5ns; release 1 a exited exit code 1 @8"},
 		{"report of an observed epoch", []lease.Command{observe(3, "a", tokenA)}, report(3, lease.Timing{Name: "drain", Took: 6}),
 			"3 granted a aaaa; observe 3 a forced  @9 drain=6ns"},
+	})
+}
+
+// TestOrdersAccepted is about what operators order: moves for later, their end, and pauses.
+func TestOrdersAccepted(t *testing.T) {
+	mustAccept(t, []acceptance{
 		{"plan", []lease.Command{grant(0, 1, "a", tokenA)}, plan(1, lease.Move{To: "b"}),
 			"1 granted a aaaa order 1 plan {Move:{To:b Now:false Here:false} In:1h0m0s By:eve At:10}; grant 1 a first why @7"},
 		{"ask for what was planned", []lease.Command{grant(0, 1, "a", tokenA), plan(1, lease.Move{To: "b"})}, ask(1, lease.Move{To: "b"}),
@@ -159,7 +168,11 @@ func TestAccepted(t *testing.T) {
 			report(1, lease.Timing{Name: "fence", Took: 5}),
 			"1 granted a aaaa order 1 pause {Level:moves For:1m0s By:eve Reason:upgrade At:11}; grant 1 a first why @7 fence=5ns; " +
 				"pause 1 a operator moves by eve: upgrade @11"},
-	}
+	})
+}
+
+func mustAccept(t *testing.T, tests []acceptance) {
+	t.Helper()
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			s := cluster(t, tt.before...)
