@@ -59,11 +59,13 @@ type Member struct {
 	NoFailover bool `yaml:"nofailover"`
 }
 
-// TLS are PEM files. The certificate's name must be the node's.
+// TLS are PEM files, which are read again when they change. The certificate's name must be the node's.
 type TLS struct {
 	CA   string `yaml:"ca"`
 	Cert string `yaml:"cert"`
 	Key  string `yaml:"key"`
+	// Revoked is a revocation list of the authority, or several; empty, or a file that does not exist: nobody is.
+	Revoked string `yaml:"revoked"`
 }
 
 // Gossip is the membership layer's secret.
@@ -172,7 +174,7 @@ func (c *Config) complete(base string) {
 	if c.Detection == "" {
 		c.Detection = "lan"
 	}
-	for _, path := range []*string{&c.DataDir, &c.TLS.CA, &c.TLS.Cert, &c.TLS.Key, &c.Gossip.Keyring} {
+	for _, path := range []*string{&c.DataDir, &c.TLS.CA, &c.TLS.Cert, &c.TLS.Key, &c.TLS.Revoked, &c.Gossip.Keyring} {
 		if *path != "" && !filepath.IsAbs(*path) {
 			*path = filepath.Join(base, *path)
 		}

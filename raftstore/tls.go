@@ -25,10 +25,20 @@ func validateTLS(c *tls.Config) error {
 		return errors.New("TLS needs the peers' authority in RootCAs or ClientCAs")
 	case len(c.Certificates) == 0 && (c.GetCertificate == nil || c.GetClientCertificate == nil):
 		return errors.New("TLS needs a certificate for both directions")
-	case c.GetConfigForClient != nil:
-		return errors.New("TLS must not set GetConfigForClient: it would bypass the client check")
 	}
 	return nil
+}
+
+// current is the configuration as it is for a handshake that begins now.
+func current(c *tls.Config) (*tls.Config, error) {
+	if c.GetConfigForClient == nil {
+		return c, nil
+	}
+	fresh, err := c.GetConfigForClient(&tls.ClientHelloInfo{})
+	if fresh == nil {
+		fresh = c
+	}
+	return fresh, err
 }
 
 // authority returns the pool that peers' certificates must chain to.
@@ -46,7 +56,23 @@ func (c *Config) serverCredentials() credentials.TransportCredentials {
 	if c.TLS == nil {
 		return insecure.NewCredentials()
 	}
-	secure := c.TLS.Clone()
+	secure := c.demanding(c.TLS)
+	if c.TLS.GetConfigForClient != nil {
+		secure.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			fresh, err := current(c.TLS)
+			if err != nil {
+				return nil, err
+			}
+			return c.demanding(fresh), nil
+		}
+	}
+	return credentials.NewTLS(secure)
+}
+
+// demanding is a copy of a configuration that lets in peers only.
+func (c *Config) demanding(base *tls.Config) *tls.Config {
+	secure := base.Clone()
+	secure.GetConfigForClient = nil
 	secure.ClientCAs = authority(secure.ClientCAs, secure.RootCAs)
 	secure.ClientAuth = tls.RequireAndVerifyClientCert
 	secure.SessionTicketsDisabled = true // a peer connects seldom; the check is to be of now
@@ -60,7 +86,7 @@ func (c *Config) serverCredentials() credentials.TransportCredentials {
 		}
 		return nil
 	}
-	return credentials.NewTLS(secure)
+	return secure
 }
 
 // verifyMember checks that a verified certificate is a peer's.
@@ -84,7 +110,11 @@ func clientCredentials(c *tls.Config, name string) credentials.TransportCredenti
 	if c == nil {
 		return insecure.NewCredentials()
 	}
+	if fresh, err := current(c); err == nil {
+		c = fresh
+	}
 	c = c.Clone()
+	c.GetConfigForClient = nil
 	c.ServerName = name
 	c.InsecureSkipVerify = true
 	roots, then := authority(c.RootCAs, c.ClientCAs), c.VerifyConnection

@@ -107,15 +107,36 @@ func TestTLSIdentity(t *testing.T) {
 	}
 }
 
+// TestTLSOfNow: what a configuration makes anew for each handshake is used in both directions, and lets in no more than peers.
+func TestTLSOfNow(t *testing.T) {
+	ca := newIssuer(t)
+	stale := newIssuer(t) // whom nobody trusts any more
+	c := newCluster(t, nil)
+	for i, name := range []string{"a", "b", "t"} {
+		fresh := ca.config(name)
+		if name == "t" {
+			fresh = ca.config("mallory", "mallory") // of the authority, and no peer
+		}
+		fresh.ClientCAs = fresh.RootCAs
+		old := stale.config(name)
+		old.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return fresh, nil }
+		c.members[i].cfg.TLS = old
+	}
+	c.startAll()
+	c.propose(c.members[0], "two of us")
+	for _, m := range c.members[:2] {
+		if m.store.Status().PeerStates[2].Connected {
+			t.Errorf("node %s is connected to the impostor", m.cfg.name(m.cfg.Self))
+		}
+	}
+}
+
 func TestTLSConfigIsChecked(t *testing.T) {
 	c := newCluster(t, nil)
 	sound := newIssuer(t).config("a")
 	for want, change := range map[string]func(*tls.Config){
 		"authority":     func(c *tls.Config) { c.RootCAs = nil },
 		"a certificate": func(c *tls.Config) { c.Certificates = nil },
-		"GetConfigForClient": func(c *tls.Config) {
-			c.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return nil, nil }
-		},
 	} {
 		cfg := c.members[0].cfg
 		cfg.TLS = sound.Clone()

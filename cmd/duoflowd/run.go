@@ -28,10 +28,11 @@ import (
 
 // run makes the parts, joins them and runs them until ctx ends.
 func run(ctx context.Context, cfg node.Config, logger *slog.Logger) error {
-	secure, err := cfg.LoadTLS()
+	certificates, err := cfg.LoadTLS(logger)
 	if err != nil {
 		return &exitError{exitUsage, err}
 	}
+	secure := certificates.TLS()
 	if cfg.InsecureLoopback {
 		logger.Warn("insecure_loopback: nobody is authenticated; for a demo on one machine only")
 	}
