@@ -169,6 +169,7 @@ func (j *Job) Doctor(ctx context.Context) (fence.Report, error) {
 		finding.Mend = "give duoflowd a delegated cgroup v2 (systemd: Delegate=yes), or the right to make PID namespaces"
 	}
 	report.Findings = append(report.Findings, finding)
+	report.Findings = append(report.Findings, j.cfg.checkSettings()...)
 	if j.cfg.Kind == Airflow && airflow.KeepsResults(findInstall(j.cfg).executor, j.cfg.Env) {
 		results, err := airflow.CheckResults(ctx, j.cfg.FenceDSN, j.cfg.Group)
 		if err != nil {
@@ -179,8 +180,12 @@ func (j *Job) Doctor(ctx context.Context) (fence.Report, error) {
 	return report, nil
 }
 
-// Check reports whether the fencer has every right a takeover needs.
-func (j *Job) Check(ctx context.Context) (fence.Report, error) { return j.fencer.Check(ctx) }
+// Check reports whether the fencer has every right a takeover needs, and whether the job's own settings are safe.
+func (j *Job) Check(ctx context.Context) (fence.Report, error) {
+	report, err := j.fencer.Check(ctx)
+	report.Findings = append(report.Findings, j.cfg.checkSettings()...)
+	return report, err
+}
 
 // Root is the directory of this job's own.
 func (j *Job) Root() string { return j.cfg.Root }

@@ -36,6 +36,7 @@ var (
 	witnessDesc = prometheus.NewDesc("duoflow_witness", "1 when this node votes and never runs a job.", nil, nil)
 	suspectDesc = prometheus.NewDesc("duoflow_job_suspected", "1 while this node, as raft leader, suspects the job's holder.", []string{"duoflow_job"}, nil)
 	pausedDesc  = prometheus.NewDesc("duoflow_job_paused", "1 while a pause of that level holds back what the cluster does by itself.", []string{"duoflow_job", "level"}, nil)
+	expiryDesc  = prometheus.NewDesc("duoflow_certificate_expires_timestamp_seconds", "When the certificate this node shows ends, in Unix time.", nil, nil)
 	hooksDesc   = prometheus.NewDesc("duoflow_hooks_waiting", "Hooks of the job on this host that are still to be told what has happened.", []string{"duoflow_job"}, nil)
 	commitDesc  = prometheus.NewDesc("duoflow_raft_commit_index", "Index up to which this node knows the log to be agreed on.", nil, nil)
 	appliedDesc = prometheus.NewDesc("duoflow_raft_applied_index", "Index up to which this node has carried out the log.", nil, nil)
@@ -63,6 +64,9 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 	send(termDesc, float64(raft.Term))
 	send(buildDesc, 1, n.version, runtime.Version())
 	send(witnessDesc, number(n.cfg.Nodes[string(n.self)].Witness))
+	if n.certificateEnds != nil {
+		send(expiryDesc, float64(n.certificateEnds().Unix()))
+	}
 	collectLog(raft, send, out)
 	g.collectPeers(raft, send, out)
 	for _, r := range raft.Refused {

@@ -33,6 +33,8 @@ type Parts struct {
 	// Hurry is told when the node begins and stops to be in a hurry: a takeover is under way here, nobody leads, or a
 	// node is late. It is called from one goroutine. nil: nobody wants to know.
 	Hurry func(on bool)
+	// CertificateEnds is when the certificate this node shows is no longer valid; nil: it shows none.
+	CertificateEnds func() time.Time
 
 	// Jobs are this host's; a witness has none.
 	Jobs map[lease.JobName]HostedJob
@@ -61,7 +63,9 @@ type Node struct {
 	logger  *slog.Logger
 	metrics *metrics
 	hurry   func(on bool)
-	machine Machine
+	// certificateEnds is nil when the node shows none.
+	certificateEnds func() time.Time
+	machine         Machine
 
 	// Owned by the loop.
 	seats   []*seat
@@ -122,7 +126,7 @@ func New(p Parts) (*Node, error) {
 	n := &Node{
 		cfg: p.Config, self: lease.NodeID(p.Config.Node), version: p.Version, token: p.Token,
 		wire: p.Wire, log: p.Log, gossip: p.Gossip, logger: logger.With("node", p.Config.Node),
-		heard: newHearing(), hurry: p.Hurry, machine: p.Machine,
+		heard: newHearing(), hurry: p.Hurry, certificateEnds: p.CertificateEnds, machine: p.Machine,
 	}
 	if n.machine == nil {
 		n.machine = &computer{}

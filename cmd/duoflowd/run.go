@@ -36,7 +36,7 @@ func run(ctx context.Context, cfg node.Config, logger *slog.Logger) error {
 	if cfg.InsecureLoopback {
 		logger.Warn("insecure_loopback: nobody is authenticated; for a demo on one machine only")
 	}
-	n, err := join(ctx, cfg, secure, logger)
+	n, err := join(ctx, cfg, certificates, logger)
 	if err != nil {
 		return err
 	}
@@ -72,12 +72,12 @@ func runAll(ctx context.Context, n *node.Node, operators *admin.Server, health *
 }
 
 // join makes the parts of a node. Everything that is wrong with this host is found here, before anything runs.
-func join(ctx context.Context, cfg node.Config, secure *tls.Config, logger *slog.Logger) (*node.Node, error) {
+func join(ctx context.Context, cfg node.Config, certificates *node.Certificates, logger *slog.Logger) (*node.Node, error) {
 	if err := os.MkdirAll(cfg.DataDir, 0o755); err != nil {
 		return nil, &exitError{exitFailed, fmt.Errorf("make data_dir: %w", err)}
 	}
 	wire := node.NewWire(cfg, logger)
-	log, err := newLog(cfg, secure, wire, logger)
+	log, err := newLog(cfg, certificates.TLS(), wire, logger)
 	if err != nil {
 		return nil, &exitError{exitUsage, err}
 	}
@@ -92,6 +92,9 @@ func join(ctx context.Context, cfg node.Config, secure *tls.Config, logger *slog
 	parts := node.Parts{
 		Config: cfg, Version: programVersion(), Token: node.NewToken(), Wire: wire,
 		Log: log, Gossip: members, Logger: logger, Hurry: spread,
+	}
+	if certificates != nil {
+		parts.CertificateEnds = certificates.Expires
 	}
 	return node.New(parts.WithJobs(jobs))
 }
@@ -212,7 +215,6 @@ func checkRights(ctx context.Context, name string, job *airflowctl.Job, logger *
 	report, err := job.Check(ctx)
 	if err != nil {
 		logger.Warn("metastore does not answer; rights are not checked", "job", name, "err", err)
-		return nil
 	}
 	var missing []error
 	for _, f := range report.Findings {
@@ -221,7 +223,7 @@ func checkRights(ctx context.Context, name string, job *airflowctl.Job, logger *
 		}
 	}
 	if len(missing) > 0 {
-		return &exitError{exitUnsafe, fmt.Errorf("jobs.%s: its database lacks what the fence or the job needs: %w", name, errors.Join(missing...))}
+		return &exitError{exitUnsafe, fmt.Errorf("jobs.%s: its database or its settings lack what the fence or the job needs: %w", name, errors.Join(missing...))}
 	}
 	return nil
 }
