@@ -75,6 +75,8 @@ type Observer interface {
 type Status struct {
 	// Warm: a standby process is imported and waits.
 	Warm bool
+	// Shadow: nothing is done here, see type Shadow.
+	Shadow bool
 	// Line is what the life of the current epoch says of itself; only of kind Command.
 	Line Line
 	// Slots is what its schedule comes to, as a Line's Text: the next slot, and what became of the newest; empty: unknown.

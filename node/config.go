@@ -30,6 +30,8 @@ type Config struct {
 	// InsecureLoopback runs without TLS; only loopback addresses may be listened on then.
 	InsecureLoopback bool   `yaml:"insecure_loopback"`
 	Gossip           Gossip `yaml:"gossip"`
+	// Shadow decides, says so, and does nothing: no fence, no process. It has to be the same on every node.
+	Shadow bool `yaml:"shadow"`
 	// Detection is fast, lan (the default) or wan.
 	Detection string `yaml:"detection"`
 	// CalmWindow is how long failovers by silence and failed lives are remembered for damping; default 10 m, "0s" turns

@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/duoflow/duoflow/airflowctl"
 	"github.com/duoflow/duoflow/node/control"
 	"github.com/duoflow/duoflow/node/lease"
 	"github.com/duoflow/duoflow/raftstore"
@@ -40,15 +39,6 @@ type Parts struct {
 	Jobs map[lease.JobName]HostedJob
 	// Machine is what the node runs on; nil: this computer.
 	Machine Machine
-}
-
-// WithJobs adds the jobs of this host.
-func (p Parts) WithJobs(jobs map[lease.JobName]*airflowctl.Job) Parts {
-	p.Jobs = make(map[lease.JobName]HostedJob, len(jobs))
-	for name, job := range jobs {
-		p.Jobs[name] = job
-	}
-	return p
 }
 
 // Node is one duoflowd. Use New, then Run once.

@@ -47,4 +47,7 @@ type HostedJob interface {
 	Status() airflowctl.Status
 }
 
-var _ HostedJob = (*airflowctl.Job)(nil)
+var (
+	_ HostedJob = (*airflowctl.Job)(nil)
+	_ HostedJob = (*airflowctl.Shadow)(nil)
+)

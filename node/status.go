@@ -133,6 +133,9 @@ func (n *Node) jobStatus(s *seat, p picture) *duoflowv1.JobStatus {
 	if row := highestRow(s.name, p); row.Epoch > 0 {
 		status.Fence = &duoflowv1.FenceRow{Epoch: uint64(row.Epoch), Node: string(row.Node)}
 	}
+	if n.cfg.Shadow {
+		status.Unsafe, status.UnsafeReason = true, shadowReason
+	}
 	if s.hosted != nil && seen.state == control.Active {
 		if at := s.hosted.Status().MirroredAt; !at.IsZero() {
 			age := millis(time.Since(at))
@@ -141,6 +144,9 @@ func (n *Node) jobStatus(s *seat, p picture) *duoflowv1.JobStatus {
 	}
 	return status
 }
+
+// shadowReason is what everybody is told of a cluster that does nothing.
+const shadowReason = "shadow: it is decided and said what would be done, and nothing is done"
 
 func jobOnNode(job lease.Job, id lease.NodeID, p picture, now control.Instant) *duoflowv1.JobOnNode {
 	unfit := p.jobs[job.Name].unfit[id]

@@ -32,6 +32,9 @@ func (n *Node) View() web.View {
 			Paused: pauseText(n.pauseOf(job, p)), Planned: plannedText(n.plannedOf(job, p)),
 			On: n.on(job, p), Suspect: seen.suspicion.Detail,
 		})
+		if n.cfg.Shadow {
+			v.Jobs[len(v.Jobs)-1].Unsafe = shadowReason
+		}
 		if !n.cfg.Witness && !seen.said.Healthy {
 			v.Reason = "job " + string(s.name) + ": the metastore cannot be reached, or is not writable"
 		}

@@ -91,12 +91,12 @@ func join(ctx context.Context, cfg node.Config, certificates *node.Certificates,
 	}
 	parts := node.Parts{
 		Config: cfg, Version: programVersion(), Token: node.NewToken(), Wire: wire,
-		Log: log, Gossip: members, Logger: logger, Hurry: spread,
+		Log: log, Gossip: members, Jobs: jobs, Logger: logger, Hurry: spread,
 	}
 	if certificates != nil {
 		parts.CertificateEnds = certificates.Expires
 	}
-	return node.New(parts.WithJobs(jobs))
+	return node.New(parts)
 }
 
 // spread gives the program all processors while it is in a hurry, and one while it is not: with more, each hand-over
@@ -174,28 +174,42 @@ const rightsWithin = 5 * time.Second
 
 func newJobs(
 	ctx context.Context, cfg node.Config, wire *node.Wire, logger *slog.Logger,
-) (map[lease.JobName]*airflowctl.Job, error) {
-	jobs := map[lease.JobName]*airflowctl.Job{}
+) (map[lease.JobName]node.HostedJob, error) {
+	jobs := map[lease.JobName]node.HostedJob{}
 	if cfg.Witness {
 		return jobs, nil
 	}
 	for name, j := range cfg.Jobs {
-		job, err := airflowctl.New(airflowctl.Config{
+		hosted := airflowctl.Config{
 			Name: name, Node: cfg.Node, Kind: airflowctl.Kind(j.Kind), Python: j.Python, Command: j.Command,
 			Warm: j.Warm, User: j.User, Env: environment(j.Env), Dir: j.Dir,
 			Root:     filepath.Join(cfg.DataDir, "jobs", name),
 			Schedule: j.Schedule, Runner: runner(j), Hooks: j.Hooks.Commands(), HookTimeout: j.Hooks.Timeout,
 			FenceDSN: j.Fence.DSN, Group: j.Fence.Group, Observer: wire.Job(lease.JobName(name)), Logger: logger,
-		})
-		if err != nil {
-			return nil, &exitError{exitUsage, fmt.Errorf("jobs.%s: %w", name, err)}
 		}
-		if err := checkRights(ctx, name, job, logger); err != nil {
+		job, err := newJob(ctx, cfg.Shadow, hosted)
+		if err != nil {
 			return nil, err
 		}
 		jobs[lease.JobName(name)] = job
 	}
 	return jobs, nil
+}
+
+func newJob(ctx context.Context, shadow bool, cfg airflowctl.Config) (node.HostedJob, error) {
+	if shadow {
+		cfg.Logger.Warn("shadow: decisions are said and nothing is done", "job", cfg.Name)
+		job, err := airflowctl.NewShadow(cfg)
+		if err != nil {
+			return nil, &exitError{exitUsage, fmt.Errorf("jobs.%s: %w", cfg.Name, err)}
+		}
+		return job, nil
+	}
+	job, err := airflowctl.New(cfg)
+	if err != nil {
+		return nil, &exitError{exitUsage, fmt.Errorf("jobs.%s: %w", cfg.Name, err)}
+	}
+	return job, checkRights(ctx, cfg.Name, job, cfg.Logger)
 }
 
 // runner is this program again, as what runs a job's command at its slots.
