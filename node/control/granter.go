@@ -127,6 +127,10 @@ func (g *Granter) excuse(stall time.Duration) {
 	}
 }
 
+// alone reports whether nobody else has been heard for about as long as would make the holder suspect: then it is our own link
+// that is silent. What an isolated leader proposes stays in its log, and is agreed on when it is heard again, after all is well.
+func (g *Granter) alone() bool { return g.now.Since(g.company) > g.cfg.Timing.Silence*2/3 }
+
 // missEverybody: we were away, or heard from nobody, so who is silent now may only not have found us yet.
 func (g *Granter) missEverybody() {
 	for i := range g.peers {
@@ -157,7 +161,7 @@ func (g *Granter) note(in Input) {
 func (g *Granter) noteBeat(in Beat) {
 	p := g.peer(in.From)
 	if in.From != g.cfg.Self {
-		if g.now.Since(g.company) > g.cfg.Timing.Silence {
+		if g.alone() {
 			g.missEverybody()
 		}
 		g.company = g.now

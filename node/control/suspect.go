@@ -29,7 +29,7 @@ func (g *Granter) suspect() Suspicion {
 		return Suspicion{lease.CauseGone, fmt.Sprintf("%s: connection closed and redial refused", h.id), unheard}
 	case heard && h.said.Token != g.view.Token:
 		return Suspicion{Cause: lease.CauseReborn, Detail: fmt.Sprintf("%s: its daemon has restarted", h.id)}
-	case unheard > patience:
+	case unheard > patience && !g.alone():
 		return Suspicion{lease.CauseSilent, fmt.Sprintf("%s: not heard for %s", h.id, unheard.Round(time.Millisecond)), unheard}
 	case heard && h.said.Goodbye && h.said.State == Left:
 		return Suspicion{Cause: lease.CauseGoodbye, Detail: fmt.Sprintf("%s: its daemon is leaving", h.id)}
