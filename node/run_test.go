@@ -166,6 +166,9 @@ func (j *stubJob) Stop(_ context.Context, epoch uint64, grace time.Duration) err
 	return j.did("stop %d within %s", epoch, grace)
 }
 func (j *stubJob) Doctor(context.Context) (fence.Report, error) { return fence.Report{}, nil }
+func (j *stubJob) Output(airflowctl.Mark, int) ([]string, airflowctl.Mark, error) {
+	return nil, airflowctl.Mark{}, nil
+}
 func (j *stubJob) Status() airflowctl.Status {
 	j.mu.Lock()
 	defer j.mu.Unlock()

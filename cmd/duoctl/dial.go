@@ -34,6 +34,24 @@ func (a *app) links() ([]*link, error) {
 	if err != nil {
 		return nil, err
 	}
+	return s.links()
+}
+
+// linkTo makes a link to a node that another one has named.
+func (a *app) linkTo(address string) (*link, error) {
+	s, err := a.settings()
+	if err != nil {
+		return nil, err
+	}
+	s.Endpoints = []string{address}
+	all, err := s.links()
+	if err != nil {
+		return nil, err
+	}
+	return all[0], nil
+}
+
+func (s settings) links() ([]*link, error) {
 	transport, err := s.credentials()
 	if err != nil {
 		return nil, err

@@ -276,3 +276,10 @@ func (c *fakeCluster) Explain(_ context.Context, r *duoflowv1.ExplainRequest) (*
 	}
 	return sampleTale(), nil
 }
+
+func (c *fakeCluster) Logs(_ context.Context, r *duoflowv1.LogsRequest) (*duoflowv1.LogsResponse, error) {
+	lines := []string{"one", "two\x1b[2J", "three"}
+	return &duoflowv1.LogsResponse{
+		Node: "a", Lines: lines[max(0, len(lines)-int(r.GetLines())):], Mark: &duoflowv1.LogMark{File: 1, Offset: 9},
+	}, nil
+}

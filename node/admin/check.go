@@ -16,7 +16,9 @@ const (
 	maxHistory     = 1000 // entries; keeps a response below maxResponseBytes
 	maxTimeoutMs   = uint64(1 * time.Hour / time.Millisecond)
 	maxWaitMs      = uint64(30 * 24 * time.Hour / time.Millisecond) // of a pause, and until a planned move
-	maxReason      = 500                                            // bytes
+	defaultLines   = 100
+	maxLines       = 1000
+	maxReason      = 500 // bytes
 )
 
 // levels are those of a pause.
@@ -46,6 +48,11 @@ func check(request any) error {
 		}
 		return checkName("job", r.GetJob(), true)
 	case *duoflowv1.ExplainRequest:
+		return checkName("job", r.GetJob(), false)
+	case *duoflowv1.LogsRequest:
+		if r.GetLines() > maxLines {
+			return usage(fmt.Sprintf("%d lines are more than %d", r.GetLines(), maxLines))
+		}
 		return checkName("job", r.GetJob(), false)
 	case *duoflowv1.DoctorRequest:
 		return checkName("job", r.GetJob(), true)

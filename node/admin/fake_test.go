@@ -95,6 +95,10 @@ func (n *fakeNode) Explain(ctx context.Context, r *duoflowv1.ExplainRequest) (*d
 	return &duoflowv1.ExplainResponse{Job: r.GetJob()}, n.meet(ctx, r)
 }
 
+func (n *fakeNode) Logs(ctx context.Context, r *duoflowv1.LogsRequest) (*duoflowv1.LogsResponse, error) {
+	return &duoflowv1.LogsResponse{Lines: []string{r.GetJob()}}, n.meet(ctx, r)
+}
+
 func (n *fakeNode) Doctor(ctx context.Context, r *duoflowv1.DoctorRequest) (*duoflowv1.DoctorResponse, error) {
 	return &duoflowv1.DoctorResponse{Mode: "fenced"}, n.meet(ctx, r)
 }

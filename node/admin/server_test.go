@@ -137,6 +137,10 @@ var verbs = []struct {
 		_, err := c.Failover(ctx, &duoflowv1.FailoverRequest{Job: "scheduler"})
 		return err
 	}},
+	{"logs", "operator", func(ctx context.Context, c duoflowv1.AdminClient) error {
+		_, err := c.Logs(ctx, &duoflowv1.LogsRequest{Job: "scheduler"})
+		return err
+	}},
 	{"restart", "operator", func(ctx context.Context, c duoflowv1.AdminClient) error {
 		_, err := c.Restart(ctx, &duoflowv1.RestartRequest{Job: "scheduler"})
 		return err
@@ -309,6 +313,10 @@ func TestMalformedRequests(t *testing.T) {
 		},
 		"huge history": func() error {
 			_, err := client.History(ctx, &duoflowv1.HistoryRequest{Limit: 1001})
+			return err
+		},
+		"logs without end": func() error {
+			_, err := client.Logs(ctx, &duoflowv1.LogsRequest{Job: "scheduler", Lines: 1001})
 			return err
 		},
 		"explain a strange job": func() error {

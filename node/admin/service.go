@@ -80,6 +80,15 @@ func (s *service) Explain(
 	return s.node.Explain(ctx, request)
 }
 
+func (s *service) Logs(
+	ctx context.Context, request *duoflowv1.LogsRequest,
+) (*duoflowv1.LogsResponse, error) {
+	if request.GetLines() == 0 {
+		request.Lines = defaultLines
+	}
+	return s.node.Logs(ctx, request)
+}
+
 func (s *service) Doctor(
 	ctx context.Context, request *duoflowv1.DoctorRequest,
 ) (*duoflowv1.DoctorResponse, error) {

@@ -84,7 +84,7 @@ func (x Problem_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Problem_Kind.Descriptor instead.
 func (Problem_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{32, 0}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{35, 0}
 }
 
 type StatusRequest struct {
@@ -2370,6 +2370,179 @@ func (x *TimelineStep) GetIndex() uint64 {
 	return 0
 }
 
+type LogsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Job           string                 `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
+	Lines         uint32                 `protobuf:"varint,2,opt,name=lines,proto3" json:"lines,omitempty"` // 0 = 100; at most 1000
+	After         *LogMark               `protobuf:"bytes,3,opt,name=after,proto3" json:"after,omitempty"`  // only what came since; absent, or of a file that was rotated away: the last lines
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LogsRequest) Reset() {
+	*x = LogsRequest{}
+	mi := &file_duoflow_v1_admin_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LogsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LogsRequest) ProtoMessage() {}
+
+func (x *LogsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_duoflow_v1_admin_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LogsRequest.ProtoReflect.Descriptor instead.
+func (*LogsRequest) Descriptor() ([]byte, []int) {
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *LogsRequest) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+func (x *LogsRequest) GetLines() uint32 {
+	if x != nil {
+		return x.Lines
+	}
+	return 0
+}
+
+func (x *LogsRequest) GetAfter() *LogMark {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+type LogsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`   // the node that answers
+	Lines         []string               `protobuf:"bytes,2,rep,name=lines,proto3" json:"lines,omitempty"` // the oldest first
+	Mark          *LogMark               `protobuf:"bytes,3,opt,name=mark,proto3" json:"mark,omitempty"`   // for the next request
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LogsResponse) Reset() {
+	*x = LogsResponse{}
+	mi := &file_duoflow_v1_admin_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LogsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LogsResponse) ProtoMessage() {}
+
+func (x *LogsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_duoflow_v1_admin_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LogsResponse.ProtoReflect.Descriptor instead.
+func (*LogsResponse) Descriptor() ([]byte, []int) {
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *LogsResponse) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *LogsResponse) GetLines() []string {
+	if x != nil {
+		return x.Lines
+	}
+	return nil
+}
+
+func (x *LogsResponse) GetMark() *LogMark {
+	if x != nil {
+		return x.Mark
+	}
+	return nil
+}
+
+// LogMark is how far a job's output was read; of no meaning to anybody but the node that made it.
+type LogMark struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	File          uint64                 `protobuf:"varint,1,opt,name=file,proto3" json:"file,omitempty"`
+	Offset        uint64                 `protobuf:"varint,2,opt,name=offset,proto3" json:"offset,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LogMark) Reset() {
+	*x = LogMark{}
+	mi := &file_duoflow_v1_admin_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LogMark) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LogMark) ProtoMessage() {}
+
+func (x *LogMark) ProtoReflect() protoreflect.Message {
+	mi := &file_duoflow_v1_admin_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LogMark.ProtoReflect.Descriptor instead.
+func (*LogMark) Descriptor() ([]byte, []int) {
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *LogMark) GetFile() uint64 {
+	if x != nil {
+		return x.File
+	}
+	return 0
+}
+
+func (x *LogMark) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
 type DoctorRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Job           string                 `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"` // "" = every job
@@ -2379,7 +2552,7 @@ type DoctorRequest struct {
 
 func (x *DoctorRequest) Reset() {
 	*x = DoctorRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[27]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2391,7 +2564,7 @@ func (x *DoctorRequest) String() string {
 func (*DoctorRequest) ProtoMessage() {}
 
 func (x *DoctorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[27]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2404,7 +2577,7 @@ func (x *DoctorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorRequest.ProtoReflect.Descriptor instead.
 func (*DoctorRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{27}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *DoctorRequest) GetJob() string {
@@ -2425,7 +2598,7 @@ type DoctorResponse struct {
 
 func (x *DoctorResponse) Reset() {
 	*x = DoctorResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[28]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2437,7 +2610,7 @@ func (x *DoctorResponse) String() string {
 func (*DoctorResponse) ProtoMessage() {}
 
 func (x *DoctorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[28]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2450,7 +2623,7 @@ func (x *DoctorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorResponse.ProtoReflect.Descriptor instead.
 func (*DoctorResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{28}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *DoctorResponse) GetNode() string {
@@ -2487,7 +2660,7 @@ type Finding struct {
 
 func (x *Finding) Reset() {
 	*x = Finding{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[29]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2499,7 +2672,7 @@ func (x *Finding) String() string {
 func (*Finding) ProtoMessage() {}
 
 func (x *Finding) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[29]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2512,7 +2685,7 @@ func (x *Finding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finding.ProtoReflect.Descriptor instead.
 func (*Finding) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{29}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Finding) GetJob() string {
@@ -2558,7 +2731,7 @@ type VersionRequest struct {
 
 func (x *VersionRequest) Reset() {
 	*x = VersionRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[30]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2570,7 +2743,7 @@ func (x *VersionRequest) String() string {
 func (*VersionRequest) ProtoMessage() {}
 
 func (x *VersionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[30]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2583,7 +2756,7 @@ func (x *VersionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VersionRequest.ProtoReflect.Descriptor instead.
 func (*VersionRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{30}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{33}
 }
 
 type VersionResponse struct {
@@ -2597,7 +2770,7 @@ type VersionResponse struct {
 
 func (x *VersionResponse) Reset() {
 	*x = VersionResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[31]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2609,7 +2782,7 @@ func (x *VersionResponse) String() string {
 func (*VersionResponse) ProtoMessage() {}
 
 func (x *VersionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[31]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2622,7 +2795,7 @@ func (x *VersionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VersionResponse.ProtoReflect.Descriptor instead.
 func (*VersionResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{31}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *VersionResponse) GetVersion() string {
@@ -2658,7 +2831,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[32]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2670,7 +2843,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[32]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2683,7 +2856,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{32}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Problem) GetKind() Problem_Kind {
@@ -2928,7 +3101,18 @@ const file_duoflow_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"at_unix_ms\x18\x06 \x01(\x03R\batUnixMs\x12\x14\n" +
 	"\x05index\x18\a \x01(\x04R\x05indexB\b\n" +
-	"\x06_at_ms\"!\n" +
+	"\x06_at_ms\"`\n" +
+	"\vLogsRequest\x12\x10\n" +
+	"\x03job\x18\x01 \x01(\tR\x03job\x12\x14\n" +
+	"\x05lines\x18\x02 \x01(\rR\x05lines\x12)\n" +
+	"\x05after\x18\x03 \x01(\v2\x13.duoflow.v1.LogMarkR\x05after\"a\n" +
+	"\fLogsResponse\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x14\n" +
+	"\x05lines\x18\x02 \x03(\tR\x05lines\x12'\n" +
+	"\x04mark\x18\x03 \x01(\v2\x13.duoflow.v1.LogMarkR\x04mark\"5\n" +
+	"\aLogMark\x12\x12\n" +
+	"\x04file\x18\x01 \x01(\x04R\x04file\x12\x16\n" +
+	"\x06offset\x18\x02 \x01(\x04R\x06offset\"!\n" +
 	"\rDoctorRequest\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\tR\x03job\"i\n" +
 	"\x0eDoctorResponse\x12\x12\n" +
@@ -2960,7 +3144,7 @@ const file_duoflow_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"KIND_MOVED\x10\x05\x12\x0f\n" +
 	"\vKIND_FAILED\x10\x06\x12\x0f\n" +
-	"\vKIND_DENIED\x10\a2\xeb\x05\n" +
+	"\vKIND_DENIED\x10\a2\xa6\x06\n" +
 	"\x05Admin\x12?\n" +
 	"\x06Status\x12\x19.duoflow.v1.StatusRequest\x1a\x1a.duoflow.v1.StatusResponse\x12I\n" +
 	"\n" +
@@ -2971,7 +3155,8 @@ const file_duoflow_v1_admin_proto_rawDesc = "" +
 	"\x05Pause\x12\x18.duoflow.v1.PauseRequest\x1a\x19.duoflow.v1.PauseResponse\x12>\n" +
 	"\x06Resume\x12\x19.duoflow.v1.ResumeRequest\x1a\x19.duoflow.v1.PauseResponse\x12B\n" +
 	"\aHistory\x12\x1a.duoflow.v1.HistoryRequest\x1a\x1b.duoflow.v1.HistoryResponse\x12B\n" +
-	"\aExplain\x12\x1a.duoflow.v1.ExplainRequest\x1a\x1b.duoflow.v1.ExplainResponse\x12?\n" +
+	"\aExplain\x12\x1a.duoflow.v1.ExplainRequest\x1a\x1b.duoflow.v1.ExplainResponse\x129\n" +
+	"\x04Logs\x12\x17.duoflow.v1.LogsRequest\x1a\x18.duoflow.v1.LogsResponse\x12?\n" +
 	"\x06Doctor\x12\x19.duoflow.v1.DoctorRequest\x1a\x1a.duoflow.v1.DoctorResponse\x12B\n" +
 	"\aVersion\x12\x1a.duoflow.v1.VersionRequest\x1a\x1b.duoflow.v1.VersionResponseB7Z5github.com/duoflow/duoflow/proto/duoflow/v1;duoflowv1b\x06proto3"
 
@@ -2988,7 +3173,7 @@ func file_duoflow_v1_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_duoflow_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_duoflow_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_duoflow_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_duoflow_v1_admin_proto_goTypes = []any{
 	(Problem_Kind)(0),         // 0: duoflow.v1.Problem.Kind
 	(*StatusRequest)(nil),     // 1: duoflow.v1.StatusRequest
@@ -3018,12 +3203,15 @@ var file_duoflow_v1_admin_proto_goTypes = []any{
 	(*ExplainRequest)(nil),    // 25: duoflow.v1.ExplainRequest
 	(*ExplainResponse)(nil),   // 26: duoflow.v1.ExplainResponse
 	(*TimelineStep)(nil),      // 27: duoflow.v1.TimelineStep
-	(*DoctorRequest)(nil),     // 28: duoflow.v1.DoctorRequest
-	(*DoctorResponse)(nil),    // 29: duoflow.v1.DoctorResponse
-	(*Finding)(nil),           // 30: duoflow.v1.Finding
-	(*VersionRequest)(nil),    // 31: duoflow.v1.VersionRequest
-	(*VersionResponse)(nil),   // 32: duoflow.v1.VersionResponse
-	(*Problem)(nil),           // 33: duoflow.v1.Problem
+	(*LogsRequest)(nil),       // 28: duoflow.v1.LogsRequest
+	(*LogsResponse)(nil),      // 29: duoflow.v1.LogsResponse
+	(*LogMark)(nil),           // 30: duoflow.v1.LogMark
+	(*DoctorRequest)(nil),     // 31: duoflow.v1.DoctorRequest
+	(*DoctorResponse)(nil),    // 32: duoflow.v1.DoctorResponse
+	(*Finding)(nil),           // 33: duoflow.v1.Finding
+	(*VersionRequest)(nil),    // 34: duoflow.v1.VersionRequest
+	(*VersionResponse)(nil),   // 35: duoflow.v1.VersionResponse
+	(*Problem)(nil),           // 36: duoflow.v1.Problem
 }
 var file_duoflow_v1_admin_proto_depIdxs = []int32{
 	3,  // 0: duoflow.v1.StatusResponse.view:type_name -> duoflow.v1.View
@@ -3045,35 +3233,39 @@ var file_duoflow_v1_admin_proto_depIdxs = []int32{
 	21, // 16: duoflow.v1.HistoryEntry.phases:type_name -> duoflow.v1.PhaseTook
 	3,  // 17: duoflow.v1.ExplainResponse.view:type_name -> duoflow.v1.View
 	27, // 18: duoflow.v1.ExplainResponse.steps:type_name -> duoflow.v1.TimelineStep
-	30, // 19: duoflow.v1.DoctorResponse.findings:type_name -> duoflow.v1.Finding
-	0,  // 20: duoflow.v1.Problem.kind:type_name -> duoflow.v1.Problem.Kind
-	1,  // 21: duoflow.v1.Admin.Status:input_type -> duoflow.v1.StatusRequest
-	12, // 22: duoflow.v1.Admin.Switchover:input_type -> duoflow.v1.SwitchoverRequest
-	19, // 23: duoflow.v1.Admin.Failover:input_type -> duoflow.v1.FailoverRequest
-	13, // 24: duoflow.v1.Admin.Restart:input_type -> duoflow.v1.RestartRequest
-	14, // 25: duoflow.v1.Admin.Cancel:input_type -> duoflow.v1.CancelRequest
-	16, // 26: duoflow.v1.Admin.Pause:input_type -> duoflow.v1.PauseRequest
-	17, // 27: duoflow.v1.Admin.Resume:input_type -> duoflow.v1.ResumeRequest
-	22, // 28: duoflow.v1.Admin.History:input_type -> duoflow.v1.HistoryRequest
-	25, // 29: duoflow.v1.Admin.Explain:input_type -> duoflow.v1.ExplainRequest
-	28, // 30: duoflow.v1.Admin.Doctor:input_type -> duoflow.v1.DoctorRequest
-	31, // 31: duoflow.v1.Admin.Version:input_type -> duoflow.v1.VersionRequest
-	2,  // 32: duoflow.v1.Admin.Status:output_type -> duoflow.v1.StatusResponse
-	20, // 33: duoflow.v1.Admin.Switchover:output_type -> duoflow.v1.TransferResponse
-	20, // 34: duoflow.v1.Admin.Failover:output_type -> duoflow.v1.TransferResponse
-	20, // 35: duoflow.v1.Admin.Restart:output_type -> duoflow.v1.TransferResponse
-	15, // 36: duoflow.v1.Admin.Cancel:output_type -> duoflow.v1.CancelResponse
-	18, // 37: duoflow.v1.Admin.Pause:output_type -> duoflow.v1.PauseResponse
-	18, // 38: duoflow.v1.Admin.Resume:output_type -> duoflow.v1.PauseResponse
-	23, // 39: duoflow.v1.Admin.History:output_type -> duoflow.v1.HistoryResponse
-	26, // 40: duoflow.v1.Admin.Explain:output_type -> duoflow.v1.ExplainResponse
-	29, // 41: duoflow.v1.Admin.Doctor:output_type -> duoflow.v1.DoctorResponse
-	32, // 42: duoflow.v1.Admin.Version:output_type -> duoflow.v1.VersionResponse
-	32, // [32:43] is the sub-list for method output_type
-	21, // [21:32] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	30, // 19: duoflow.v1.LogsRequest.after:type_name -> duoflow.v1.LogMark
+	30, // 20: duoflow.v1.LogsResponse.mark:type_name -> duoflow.v1.LogMark
+	33, // 21: duoflow.v1.DoctorResponse.findings:type_name -> duoflow.v1.Finding
+	0,  // 22: duoflow.v1.Problem.kind:type_name -> duoflow.v1.Problem.Kind
+	1,  // 23: duoflow.v1.Admin.Status:input_type -> duoflow.v1.StatusRequest
+	12, // 24: duoflow.v1.Admin.Switchover:input_type -> duoflow.v1.SwitchoverRequest
+	19, // 25: duoflow.v1.Admin.Failover:input_type -> duoflow.v1.FailoverRequest
+	13, // 26: duoflow.v1.Admin.Restart:input_type -> duoflow.v1.RestartRequest
+	14, // 27: duoflow.v1.Admin.Cancel:input_type -> duoflow.v1.CancelRequest
+	16, // 28: duoflow.v1.Admin.Pause:input_type -> duoflow.v1.PauseRequest
+	17, // 29: duoflow.v1.Admin.Resume:input_type -> duoflow.v1.ResumeRequest
+	22, // 30: duoflow.v1.Admin.History:input_type -> duoflow.v1.HistoryRequest
+	25, // 31: duoflow.v1.Admin.Explain:input_type -> duoflow.v1.ExplainRequest
+	28, // 32: duoflow.v1.Admin.Logs:input_type -> duoflow.v1.LogsRequest
+	31, // 33: duoflow.v1.Admin.Doctor:input_type -> duoflow.v1.DoctorRequest
+	34, // 34: duoflow.v1.Admin.Version:input_type -> duoflow.v1.VersionRequest
+	2,  // 35: duoflow.v1.Admin.Status:output_type -> duoflow.v1.StatusResponse
+	20, // 36: duoflow.v1.Admin.Switchover:output_type -> duoflow.v1.TransferResponse
+	20, // 37: duoflow.v1.Admin.Failover:output_type -> duoflow.v1.TransferResponse
+	20, // 38: duoflow.v1.Admin.Restart:output_type -> duoflow.v1.TransferResponse
+	15, // 39: duoflow.v1.Admin.Cancel:output_type -> duoflow.v1.CancelResponse
+	18, // 40: duoflow.v1.Admin.Pause:output_type -> duoflow.v1.PauseResponse
+	18, // 41: duoflow.v1.Admin.Resume:output_type -> duoflow.v1.PauseResponse
+	23, // 42: duoflow.v1.Admin.History:output_type -> duoflow.v1.HistoryResponse
+	26, // 43: duoflow.v1.Admin.Explain:output_type -> duoflow.v1.ExplainResponse
+	29, // 44: duoflow.v1.Admin.Logs:output_type -> duoflow.v1.LogsResponse
+	32, // 45: duoflow.v1.Admin.Doctor:output_type -> duoflow.v1.DoctorResponse
+	35, // 46: duoflow.v1.Admin.Version:output_type -> duoflow.v1.VersionResponse
+	35, // [35:47] is the sub-list for method output_type
+	23, // [23:35] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_duoflow_v1_admin_proto_init() }
@@ -3094,7 +3286,7 @@ func file_duoflow_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_duoflow_v1_admin_proto_rawDesc), len(file_duoflow_v1_admin_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   33,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

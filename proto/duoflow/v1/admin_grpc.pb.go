@@ -30,6 +30,7 @@ const (
 	Admin_Resume_FullMethodName     = "/duoflow.v1.Admin/Resume"
 	Admin_History_FullMethodName    = "/duoflow.v1.Admin/History"
 	Admin_Explain_FullMethodName    = "/duoflow.v1.Admin/Explain"
+	Admin_Logs_FullMethodName       = "/duoflow.v1.Admin/Logs"
 	Admin_Doctor_FullMethodName     = "/duoflow.v1.Admin/Doctor"
 	Admin_Version_FullMethodName    = "/duoflow.v1.Admin/Version"
 )
@@ -39,7 +40,7 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // Admin is the operators' service. Roles come from the client's certificate (its OU): viewer for
-// Status, History, Explain and Version; operator for Switchover, Failover, Restart, Cancel, Pause, Resume and Doctor;
+// Status, History, Explain and Version; operator for Switchover, Failover, Restart, Cancel, Pause, Resume, Logs and Doctor;
 // admin for Failover with force. A refusal is a gRPC error that carries a Problem as its status detail.
 type AdminClient interface {
 	// Status tells what the answering node knows of the whole cluster. It always answers, also without
@@ -61,6 +62,8 @@ type AdminClient interface {
 	History(ctx context.Context, in *HistoryRequest, opts ...grpc.CallOption) (*HistoryResponse, error)
 	// Explain tells how an epoch of a job came to be.
 	Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error)
+	// Logs shows what a job has written on the answering node.
+	Logs(ctx context.Context, in *LogsRequest, opts ...grpc.CallOption) (*LogsResponse, error)
 	// Doctor examines the answering node. It performs a fence against a scratch role.
 	Doctor(ctx context.Context, in *DoctorRequest, opts ...grpc.CallOption) (*DoctorResponse, error)
 	// Version names the program that answers.
@@ -165,6 +168,16 @@ func (c *adminClient) Explain(ctx context.Context, in *ExplainRequest, opts ...g
 	return out, nil
 }
 
+func (c *adminClient) Logs(ctx context.Context, in *LogsRequest, opts ...grpc.CallOption) (*LogsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(LogsResponse)
+	err := c.cc.Invoke(ctx, Admin_Logs_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *adminClient) Doctor(ctx context.Context, in *DoctorRequest, opts ...grpc.CallOption) (*DoctorResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(DoctorResponse)
@@ -190,7 +203,7 @@ func (c *adminClient) Version(ctx context.Context, in *VersionRequest, opts ...g
 // for forward compatibility.
 //
 // Admin is the operators' service. Roles come from the client's certificate (its OU): viewer for
-// Status, History, Explain and Version; operator for Switchover, Failover, Restart, Cancel, Pause, Resume and Doctor;
+// Status, History, Explain and Version; operator for Switchover, Failover, Restart, Cancel, Pause, Resume, Logs and Doctor;
 // admin for Failover with force. A refusal is a gRPC error that carries a Problem as its status detail.
 type AdminServer interface {
 	// Status tells what the answering node knows of the whole cluster. It always answers, also without
@@ -212,6 +225,8 @@ type AdminServer interface {
 	History(context.Context, *HistoryRequest) (*HistoryResponse, error)
 	// Explain tells how an epoch of a job came to be.
 	Explain(context.Context, *ExplainRequest) (*ExplainResponse, error)
+	// Logs shows what a job has written on the answering node.
+	Logs(context.Context, *LogsRequest) (*LogsResponse, error)
 	// Doctor examines the answering node. It performs a fence against a scratch role.
 	Doctor(context.Context, *DoctorRequest) (*DoctorResponse, error)
 	// Version names the program that answers.
@@ -252,6 +267,9 @@ func (UnimplementedAdminServer) History(context.Context, *HistoryRequest) (*Hist
 }
 func (UnimplementedAdminServer) Explain(context.Context, *ExplainRequest) (*ExplainResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Explain not implemented")
+}
+func (UnimplementedAdminServer) Logs(context.Context, *LogsRequest) (*LogsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Logs not implemented")
 }
 func (UnimplementedAdminServer) Doctor(context.Context, *DoctorRequest) (*DoctorResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Doctor not implemented")
@@ -442,6 +460,24 @@ func _Admin_Explain_Handler(srv interface{}, ctx context.Context, dec func(inter
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Admin_Logs_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(LogsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).Logs(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_Logs_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).Logs(ctx, req.(*LogsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Admin_Doctor_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(DoctorRequest)
 	if err := dec(in); err != nil {
@@ -520,6 +556,10 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Explain",
 			Handler:    _Admin_Explain_Handler,
+		},
+		{
+			MethodName: "Logs",
+			Handler:    _Admin_Logs_Handler,
 		},
 		{
 			MethodName: "Doctor",
