@@ -37,9 +37,19 @@ func newMetrics(n *Node) *metrics {
 			Name: "duoflow_suspicions_total", Help: "How often this node, as raft leader, began to suspect the job's holder.",
 		}, []string{"duoflow_job", "cause"}),
 	}
+	for _, s := range n.seats { // a counter that is not there before it counts hides its first time from rate()
+		for _, cause := range suspectCauses {
+			m.suspicions.WithLabelValues(string(s.name), string(cause))
+		}
+	}
 	m.registry.MustRegister(m.transitions, m.phases, m.starts, m.suspicions, &gauges{n: n},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
+}
+
+// suspectCauses are those that a leader may suspect a holder for.
+var suspectCauses = []lease.Cause{
+	lease.CauseFailover, lease.CauseGone, lease.CauseReborn, lease.CauseSilent, lease.CauseGoodbye, lease.CauseBlind, lease.CauseFollow,
 }
 
 func (m *metrics) transition(job lease.JobName, t *control.Transition) {
