@@ -65,7 +65,7 @@ func (d *diary) note(now control.Instant, in control.Input) {
 		d.noteJob(in.Job)
 	case control.Beat:
 		if in.From != d.self {
-			if d.at().Since(d.company) > lonely {
+			if len(d.nodes) > 1 && d.at().Since(d.company) > lonely {
 				d.entries = append(d.entries, entry{apart: true})
 			}
 			d.company = d.at()
@@ -199,7 +199,7 @@ func (d *diary) suspicion() lease.Cause {
 		return lease.CauseGone
 	case h.heard && h.said.Token != d.job.Token:
 		return lease.CauseReborn
-	case unheard > patience && d.at().Since(d.company) <= lonely:
+	case unheard > patience && (len(d.nodes) < 2 || d.at().Since(d.company) <= lonely):
 		return lease.CauseSilent
 	case h.said.Goodbye && h.said.State == control.Left:
 		return lease.CauseGoodbye

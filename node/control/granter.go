@@ -129,7 +129,10 @@ func (g *Granter) excuse(stall time.Duration) {
 
 // alone reports whether nobody else has been heard for about as long as would make the holder suspect: then it is our own link
 // that is silent. What an isolated leader proposes stays in its log, and is agreed on when it is heard again, after all is well.
-func (g *Granter) alone() bool { return g.now.Since(g.company) > g.cfg.Timing.Silence*2/3 }
+// Who is a cluster by itself has nobody to hear.
+func (g *Granter) alone() bool {
+	return len(g.nodes) > 1 && g.now.Since(g.company) > g.cfg.Timing.Silence*2/3
+}
 
 // missEverybody: we were away, or heard from nobody, so who is silent now may only not have found us yet.
 func (g *Granter) missEverybody() {
