@@ -124,7 +124,7 @@ func (d *diary) firstHeard() (somebody bool, old lease.Epoch) {
 type picture struct {
 	heard, gone, missed bool
 	said                control.Report
-	at, blind           control.Instant
+	at, blind, sees     control.Instant
 }
 
 func (d *diary) of(id lease.NodeID) picture {
@@ -139,6 +139,11 @@ func (d *diary) of(id lease.NodeID) picture {
 				p.blind = 0
 			} else if p.blind == 0 {
 				p.blind = e.at
+			}
+			if !in.Said.Healthy {
+				p.sees = 0
+			} else if p.sees == 0 {
+				p.sees = e.at
 			}
 			p.heard, p.gone, p.missed, p.said, p.at = true, false, false, in.Said, e.at
 		case control.Lost:
@@ -204,7 +209,11 @@ func (d *diary) suspicion() lease.Cause {
 	case h.said.Goodbye && h.said.State == control.Left:
 		return lease.CauseGoodbye
 	case h.blind != 0 && d.at().Since(h.blind) > 2*patience && h.said.State != control.Stopping:
-		return lease.CauseBlind
+		for _, id := range ids {
+			if p := d.of(id); id != d.job.Holder && d.fit(id) && p.sees != 0 && d.at().Since(p.sees) > 2*patience {
+				return lease.CauseBlind
+			}
+		}
 	}
 	return ""
 }

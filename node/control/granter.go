@@ -34,8 +34,9 @@ type peer struct {
 	missed bool
 	// gaps is nil until it is heard twice.
 	gaps *gaps
-	// blindSince is when it was first said, without a break since, not to reach the metastore; 0 when it does.
-	blindSince Instant
+	// blindSince is when it was first said, without a break since, not to reach the metastore, seesSince when to reach it; 0 for
+	// the one that is not so.
+	blindSince, seesSince Instant
 }
 
 // Granter decides for one job, on the node that is raft leader; elsewhere it only listens, so that it knows enough
@@ -124,6 +125,9 @@ func (g *Granter) excuse(stall time.Duration) {
 		if p.blindSince != 0 {
 			p.blindSince = p.blindSince.Add(stall)
 		}
+		if p.seesSince != 0 {
+			p.seesSince = p.seesSince.Add(stall)
+		}
 	}
 }
 
@@ -179,10 +183,10 @@ func (p *peer) hear(said Report, now Instant) {
 	p.hearGap(said, now)
 	p.said, p.heardAt, p.gone, p.cut, p.missed = said, now, false, false, false
 	switch {
-	case said.Healthy:
-		p.blindSince = 0
-	case p.blindSince == 0:
-		p.blindSince = now
+	case said.Healthy && p.seesSince == 0:
+		p.blindSince, p.seesSince = 0, now
+	case !said.Healthy && p.blindSince == 0:
+		p.blindSince, p.seesSince = now, 0
 	}
 }
 
