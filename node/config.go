@@ -39,6 +39,9 @@ type Config struct {
 	CalmWindow *time.Duration `yaml:"calm_window"`
 	// Jobs must be the same on every node; a witness needs their names and fences no more than their order.
 	Jobs map[string]Job `yaml:"jobs"`
+
+	// path is where it was read, base what relative paths in it start from, text what was written there.
+	path, base, text string
 }
 
 // Listen are the four addresses of a node, each host:port.
@@ -153,6 +156,7 @@ func LoadConfig(path string) (Config, error) {
 	if err != nil {
 		return Config{}, fmt.Errorf("configuration %s: %w", path, err)
 	}
+	c.path = absolute
 	return c, nil
 }
 
@@ -169,6 +173,7 @@ func ParseConfig(raw []byte, base string) (Config, error) {
 	if len(p.List) > 0 {
 		return Config{}, p
 	}
+	c.base, c.text = base, string(raw)
 	return c, nil
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 
 	"google.golang.org/protobuf/proto"
@@ -282,4 +283,12 @@ func (c *fakeCluster) Logs(_ context.Context, r *duoflowv1.LogsRequest) (*duoflo
 	return &duoflowv1.LogsResponse{
 		Node: "a", Lines: lines[max(0, len(lines)-int(r.GetLines())):], Mark: &duoflowv1.LogMark{File: 1, Offset: 9},
 	}, nil
+}
+
+func (c *fakeCluster) Config(_ context.Context, r *duoflowv1.ConfigRequest) (*duoflowv1.ConfigResponse, error) {
+	answer := &duoflowv1.ConfigResponse{Node: "a", Path: "/etc/duoflow/node.yaml", Text: "cluster: prod\ndetection: lan\n", Candidate: r.GetCandidate()}
+	if strings.Contains(r.GetCandidate(), "quick") {
+		answer.Problems = []string{`detection: "quick"; want fast, lan or wan`}
+	}
+	return answer, nil
 }

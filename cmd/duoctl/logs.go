@@ -114,6 +114,10 @@ func whereItWrites(status *duoflowv1.StatusResponse, name, node string) (string,
 	if node == "" {
 		return "", failed(fmt.Sprintf("nobody holds job %s", name), "name a node with --node")
 	}
+	return adminAddress(status, node)
+}
+
+func adminAddress(status *duoflowv1.StatusResponse, node string) (string, error) {
 	for _, n := range status.GetNodes() {
 		if n.GetName() == node && n.GetAdminAddress() != "" {
 			return n.GetAdminAddress(), nil

@@ -66,7 +66,7 @@ func newRoot(a *app) *cobra.Command {
 	a.addGlobals(root)
 	root.AddCommand(
 		newStatus(a), newWatch(a), newSwitchover(a), newFailover(a), newRestart(a), newCancel(a), newPause(a), newResume(a),
-		newHistory(a), newExplain(a), newTopology(a), newLogs(a), newDoctor(a), newVersion(a),
+		newHistory(a), newExplain(a), newTopology(a), newLogs(a), newConfig(a), newDoctor(a), newVersion(a),
 		newTLS(a), newMetastore(a),
 	)
 	return root

@@ -99,6 +99,10 @@ func (n *fakeNode) Logs(ctx context.Context, r *duoflowv1.LogsRequest) (*duoflow
 	return &duoflowv1.LogsResponse{Lines: []string{r.GetJob()}}, n.meet(ctx, r)
 }
 
+func (n *fakeNode) Config(ctx context.Context, r *duoflowv1.ConfigRequest) (*duoflowv1.ConfigResponse, error) {
+	return &duoflowv1.ConfigResponse{Candidate: r.GetCandidate()}, n.meet(ctx, r)
+}
+
 func (n *fakeNode) Doctor(ctx context.Context, r *duoflowv1.DoctorRequest) (*duoflowv1.DoctorResponse, error) {
 	return &duoflowv1.DoctorResponse{Mode: "fenced"}, n.meet(ctx, r)
 }

@@ -63,6 +63,7 @@ type Node interface {
 	History(context.Context, *duoflowv1.HistoryRequest) (*duoflowv1.HistoryResponse, error)
 	Explain(context.Context, *duoflowv1.ExplainRequest) (*duoflowv1.ExplainResponse, error)
 	Logs(context.Context, *duoflowv1.LogsRequest) (*duoflowv1.LogsResponse, error)
+	Config(context.Context, *duoflowv1.ConfigRequest) (*duoflowv1.ConfigResponse, error)
 	Doctor(context.Context, *duoflowv1.DoctorRequest) (*duoflowv1.DoctorResponse, error)
 }
 

@@ -157,6 +157,10 @@ var verbs = []struct {
 		_, err := c.Resume(ctx, &duoflowv1.ResumeRequest{Job: "scheduler"})
 		return err
 	}},
+	{"config", "admin", func(ctx context.Context, c duoflowv1.AdminClient) error {
+		_, err := c.Config(ctx, &duoflowv1.ConfigRequest{})
+		return err
+	}},
 	{"failover --force", "admin", func(ctx context.Context, c duoflowv1.AdminClient) error {
 		_, err := c.Failover(ctx, &duoflowv1.FailoverRequest{Job: "scheduler", Force: true})
 		return err

@@ -89,6 +89,12 @@ func (s *service) Logs(
 	return s.node.Logs(ctx, request)
 }
 
+func (s *service) Config(
+	ctx context.Context, request *duoflowv1.ConfigRequest,
+) (*duoflowv1.ConfigResponse, error) {
+	return s.node.Config(ctx, request)
+}
+
 func (s *service) Doctor(
 	ctx context.Context, request *duoflowv1.DoctorRequest,
 ) (*duoflowv1.DoctorResponse, error) {

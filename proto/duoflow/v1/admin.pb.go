@@ -84,7 +84,7 @@ func (x Problem_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Problem_Kind.Descriptor instead.
 func (Problem_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{35, 0}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{37, 0}
 }
 
 type StatusRequest struct {
@@ -2543,6 +2543,126 @@ func (x *LogMark) GetOffset() uint64 {
 	return 0
 }
 
+type ConfigRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Candidate     *string                `protobuf:"bytes,1,opt,name=candidate,proto3,oneof" json:"candidate,omitempty"` // YAML that is examined as if it were this node's configuration; it is not kept
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfigRequest) Reset() {
+	*x = ConfigRequest{}
+	mi := &file_duoflow_v1_admin_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfigRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfigRequest) ProtoMessage() {}
+
+func (x *ConfigRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_duoflow_v1_admin_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfigRequest.ProtoReflect.Descriptor instead.
+func (*ConfigRequest) Descriptor() ([]byte, []int) {
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *ConfigRequest) GetCandidate() string {
+	if x != nil && x.Candidate != nil {
+		return *x.Candidate
+	}
+	return ""
+}
+
+type ConfigResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`           // the node that answers
+	Path          string                 `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`           // where it was read
+	Text          string                 `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`           // as it was read, without secrets; what was written there since is not in it
+	Candidate     string                 `protobuf:"bytes,4,opt,name=candidate,proto3" json:"candidate,omitempty"` // without secrets; "" = none was given
+	Problems      []string               `protobuf:"bytes,5,rep,name=problems,proto3" json:"problems,omitempty"`   // of the candidate; none = it would be taken
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfigResponse) Reset() {
+	*x = ConfigResponse{}
+	mi := &file_duoflow_v1_admin_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfigResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfigResponse) ProtoMessage() {}
+
+func (x *ConfigResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_duoflow_v1_admin_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfigResponse.ProtoReflect.Descriptor instead.
+func (*ConfigResponse) Descriptor() ([]byte, []int) {
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *ConfigResponse) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *ConfigResponse) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *ConfigResponse) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *ConfigResponse) GetCandidate() string {
+	if x != nil {
+		return x.Candidate
+	}
+	return ""
+}
+
+func (x *ConfigResponse) GetProblems() []string {
+	if x != nil {
+		return x.Problems
+	}
+	return nil
+}
+
 type DoctorRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Job           string                 `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"` // "" = every job
@@ -2552,7 +2672,7 @@ type DoctorRequest struct {
 
 func (x *DoctorRequest) Reset() {
 	*x = DoctorRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[30]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2564,7 +2684,7 @@ func (x *DoctorRequest) String() string {
 func (*DoctorRequest) ProtoMessage() {}
 
 func (x *DoctorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[30]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2577,7 +2697,7 @@ func (x *DoctorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorRequest.ProtoReflect.Descriptor instead.
 func (*DoctorRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{30}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *DoctorRequest) GetJob() string {
@@ -2598,7 +2718,7 @@ type DoctorResponse struct {
 
 func (x *DoctorResponse) Reset() {
 	*x = DoctorResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[31]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2610,7 +2730,7 @@ func (x *DoctorResponse) String() string {
 func (*DoctorResponse) ProtoMessage() {}
 
 func (x *DoctorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[31]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2623,7 +2743,7 @@ func (x *DoctorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorResponse.ProtoReflect.Descriptor instead.
 func (*DoctorResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{31}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *DoctorResponse) GetNode() string {
@@ -2660,7 +2780,7 @@ type Finding struct {
 
 func (x *Finding) Reset() {
 	*x = Finding{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[32]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2672,7 +2792,7 @@ func (x *Finding) String() string {
 func (*Finding) ProtoMessage() {}
 
 func (x *Finding) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[32]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2685,7 +2805,7 @@ func (x *Finding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finding.ProtoReflect.Descriptor instead.
 func (*Finding) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{32}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Finding) GetJob() string {
@@ -2731,7 +2851,7 @@ type VersionRequest struct {
 
 func (x *VersionRequest) Reset() {
 	*x = VersionRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[33]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2743,7 +2863,7 @@ func (x *VersionRequest) String() string {
 func (*VersionRequest) ProtoMessage() {}
 
 func (x *VersionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[33]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2756,7 +2876,7 @@ func (x *VersionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VersionRequest.ProtoReflect.Descriptor instead.
 func (*VersionRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{33}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{35}
 }
 
 type VersionResponse struct {
@@ -2770,7 +2890,7 @@ type VersionResponse struct {
 
 func (x *VersionResponse) Reset() {
 	*x = VersionResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[34]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2782,7 +2902,7 @@ func (x *VersionResponse) String() string {
 func (*VersionResponse) ProtoMessage() {}
 
 func (x *VersionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[34]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2795,7 +2915,7 @@ func (x *VersionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VersionResponse.ProtoReflect.Descriptor instead.
 func (*VersionResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{34}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *VersionResponse) GetVersion() string {
@@ -2831,7 +2951,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[35]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2843,7 +2963,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[35]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2856,7 +2976,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{35}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Problem) GetKind() Problem_Kind {
@@ -3112,7 +3232,17 @@ const file_duoflow_v1_admin_proto_rawDesc = "" +
 	"\x04mark\x18\x03 \x01(\v2\x13.duoflow.v1.LogMarkR\x04mark\"5\n" +
 	"\aLogMark\x12\x12\n" +
 	"\x04file\x18\x01 \x01(\x04R\x04file\x12\x16\n" +
-	"\x06offset\x18\x02 \x01(\x04R\x06offset\"!\n" +
+	"\x06offset\x18\x02 \x01(\x04R\x06offset\"@\n" +
+	"\rConfigRequest\x12!\n" +
+	"\tcandidate\x18\x01 \x01(\tH\x00R\tcandidate\x88\x01\x01B\f\n" +
+	"\n" +
+	"_candidate\"\x86\x01\n" +
+	"\x0eConfigResponse\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
+	"\x04path\x18\x02 \x01(\tR\x04path\x12\x12\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\x12\x1c\n" +
+	"\tcandidate\x18\x04 \x01(\tR\tcandidate\x12\x1a\n" +
+	"\bproblems\x18\x05 \x03(\tR\bproblems\"!\n" +
 	"\rDoctorRequest\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\tR\x03job\"i\n" +
 	"\x0eDoctorResponse\x12\x12\n" +
@@ -3144,7 +3274,7 @@ const file_duoflow_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"KIND_MOVED\x10\x05\x12\x0f\n" +
 	"\vKIND_FAILED\x10\x06\x12\x0f\n" +
-	"\vKIND_DENIED\x10\a2\xa6\x06\n" +
+	"\vKIND_DENIED\x10\a2\xe7\x06\n" +
 	"\x05Admin\x12?\n" +
 	"\x06Status\x12\x19.duoflow.v1.StatusRequest\x1a\x1a.duoflow.v1.StatusResponse\x12I\n" +
 	"\n" +
@@ -3157,6 +3287,7 @@ const file_duoflow_v1_admin_proto_rawDesc = "" +
 	"\aHistory\x12\x1a.duoflow.v1.HistoryRequest\x1a\x1b.duoflow.v1.HistoryResponse\x12B\n" +
 	"\aExplain\x12\x1a.duoflow.v1.ExplainRequest\x1a\x1b.duoflow.v1.ExplainResponse\x129\n" +
 	"\x04Logs\x12\x17.duoflow.v1.LogsRequest\x1a\x18.duoflow.v1.LogsResponse\x12?\n" +
+	"\x06Config\x12\x19.duoflow.v1.ConfigRequest\x1a\x1a.duoflow.v1.ConfigResponse\x12?\n" +
 	"\x06Doctor\x12\x19.duoflow.v1.DoctorRequest\x1a\x1a.duoflow.v1.DoctorResponse\x12B\n" +
 	"\aVersion\x12\x1a.duoflow.v1.VersionRequest\x1a\x1b.duoflow.v1.VersionResponseB7Z5github.com/duoflow/duoflow/proto/duoflow/v1;duoflowv1b\x06proto3"
 
@@ -3173,7 +3304,7 @@ func file_duoflow_v1_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_duoflow_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_duoflow_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_duoflow_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_duoflow_v1_admin_proto_goTypes = []any{
 	(Problem_Kind)(0),         // 0: duoflow.v1.Problem.Kind
 	(*StatusRequest)(nil),     // 1: duoflow.v1.StatusRequest
@@ -3206,12 +3337,14 @@ var file_duoflow_v1_admin_proto_goTypes = []any{
 	(*LogsRequest)(nil),       // 28: duoflow.v1.LogsRequest
 	(*LogsResponse)(nil),      // 29: duoflow.v1.LogsResponse
 	(*LogMark)(nil),           // 30: duoflow.v1.LogMark
-	(*DoctorRequest)(nil),     // 31: duoflow.v1.DoctorRequest
-	(*DoctorResponse)(nil),    // 32: duoflow.v1.DoctorResponse
-	(*Finding)(nil),           // 33: duoflow.v1.Finding
-	(*VersionRequest)(nil),    // 34: duoflow.v1.VersionRequest
-	(*VersionResponse)(nil),   // 35: duoflow.v1.VersionResponse
-	(*Problem)(nil),           // 36: duoflow.v1.Problem
+	(*ConfigRequest)(nil),     // 31: duoflow.v1.ConfigRequest
+	(*ConfigResponse)(nil),    // 32: duoflow.v1.ConfigResponse
+	(*DoctorRequest)(nil),     // 33: duoflow.v1.DoctorRequest
+	(*DoctorResponse)(nil),    // 34: duoflow.v1.DoctorResponse
+	(*Finding)(nil),           // 35: duoflow.v1.Finding
+	(*VersionRequest)(nil),    // 36: duoflow.v1.VersionRequest
+	(*VersionResponse)(nil),   // 37: duoflow.v1.VersionResponse
+	(*Problem)(nil),           // 38: duoflow.v1.Problem
 }
 var file_duoflow_v1_admin_proto_depIdxs = []int32{
 	3,  // 0: duoflow.v1.StatusResponse.view:type_name -> duoflow.v1.View
@@ -3235,7 +3368,7 @@ var file_duoflow_v1_admin_proto_depIdxs = []int32{
 	27, // 18: duoflow.v1.ExplainResponse.steps:type_name -> duoflow.v1.TimelineStep
 	30, // 19: duoflow.v1.LogsRequest.after:type_name -> duoflow.v1.LogMark
 	30, // 20: duoflow.v1.LogsResponse.mark:type_name -> duoflow.v1.LogMark
-	33, // 21: duoflow.v1.DoctorResponse.findings:type_name -> duoflow.v1.Finding
+	35, // 21: duoflow.v1.DoctorResponse.findings:type_name -> duoflow.v1.Finding
 	0,  // 22: duoflow.v1.Problem.kind:type_name -> duoflow.v1.Problem.Kind
 	1,  // 23: duoflow.v1.Admin.Status:input_type -> duoflow.v1.StatusRequest
 	12, // 24: duoflow.v1.Admin.Switchover:input_type -> duoflow.v1.SwitchoverRequest
@@ -3247,22 +3380,24 @@ var file_duoflow_v1_admin_proto_depIdxs = []int32{
 	22, // 30: duoflow.v1.Admin.History:input_type -> duoflow.v1.HistoryRequest
 	25, // 31: duoflow.v1.Admin.Explain:input_type -> duoflow.v1.ExplainRequest
 	28, // 32: duoflow.v1.Admin.Logs:input_type -> duoflow.v1.LogsRequest
-	31, // 33: duoflow.v1.Admin.Doctor:input_type -> duoflow.v1.DoctorRequest
-	34, // 34: duoflow.v1.Admin.Version:input_type -> duoflow.v1.VersionRequest
-	2,  // 35: duoflow.v1.Admin.Status:output_type -> duoflow.v1.StatusResponse
-	20, // 36: duoflow.v1.Admin.Switchover:output_type -> duoflow.v1.TransferResponse
-	20, // 37: duoflow.v1.Admin.Failover:output_type -> duoflow.v1.TransferResponse
-	20, // 38: duoflow.v1.Admin.Restart:output_type -> duoflow.v1.TransferResponse
-	15, // 39: duoflow.v1.Admin.Cancel:output_type -> duoflow.v1.CancelResponse
-	18, // 40: duoflow.v1.Admin.Pause:output_type -> duoflow.v1.PauseResponse
-	18, // 41: duoflow.v1.Admin.Resume:output_type -> duoflow.v1.PauseResponse
-	23, // 42: duoflow.v1.Admin.History:output_type -> duoflow.v1.HistoryResponse
-	26, // 43: duoflow.v1.Admin.Explain:output_type -> duoflow.v1.ExplainResponse
-	29, // 44: duoflow.v1.Admin.Logs:output_type -> duoflow.v1.LogsResponse
-	32, // 45: duoflow.v1.Admin.Doctor:output_type -> duoflow.v1.DoctorResponse
-	35, // 46: duoflow.v1.Admin.Version:output_type -> duoflow.v1.VersionResponse
-	35, // [35:47] is the sub-list for method output_type
-	23, // [23:35] is the sub-list for method input_type
+	31, // 33: duoflow.v1.Admin.Config:input_type -> duoflow.v1.ConfigRequest
+	33, // 34: duoflow.v1.Admin.Doctor:input_type -> duoflow.v1.DoctorRequest
+	36, // 35: duoflow.v1.Admin.Version:input_type -> duoflow.v1.VersionRequest
+	2,  // 36: duoflow.v1.Admin.Status:output_type -> duoflow.v1.StatusResponse
+	20, // 37: duoflow.v1.Admin.Switchover:output_type -> duoflow.v1.TransferResponse
+	20, // 38: duoflow.v1.Admin.Failover:output_type -> duoflow.v1.TransferResponse
+	20, // 39: duoflow.v1.Admin.Restart:output_type -> duoflow.v1.TransferResponse
+	15, // 40: duoflow.v1.Admin.Cancel:output_type -> duoflow.v1.CancelResponse
+	18, // 41: duoflow.v1.Admin.Pause:output_type -> duoflow.v1.PauseResponse
+	18, // 42: duoflow.v1.Admin.Resume:output_type -> duoflow.v1.PauseResponse
+	23, // 43: duoflow.v1.Admin.History:output_type -> duoflow.v1.HistoryResponse
+	26, // 44: duoflow.v1.Admin.Explain:output_type -> duoflow.v1.ExplainResponse
+	29, // 45: duoflow.v1.Admin.Logs:output_type -> duoflow.v1.LogsResponse
+	32, // 46: duoflow.v1.Admin.Config:output_type -> duoflow.v1.ConfigResponse
+	34, // 47: duoflow.v1.Admin.Doctor:output_type -> duoflow.v1.DoctorResponse
+	37, // 48: duoflow.v1.Admin.Version:output_type -> duoflow.v1.VersionResponse
+	36, // [36:49] is the sub-list for method output_type
+	23, // [23:36] is the sub-list for method input_type
 	23, // [23:23] is the sub-list for extension type_name
 	23, // [23:23] is the sub-list for extension extendee
 	0,  // [0:23] is the sub-list for field type_name
@@ -3280,13 +3415,14 @@ func file_duoflow_v1_admin_proto_init() {
 	file_duoflow_v1_admin_proto_msgTypes[15].OneofWrappers = []any{}
 	file_duoflow_v1_admin_proto_msgTypes[16].OneofWrappers = []any{}
 	file_duoflow_v1_admin_proto_msgTypes[26].OneofWrappers = []any{}
+	file_duoflow_v1_admin_proto_msgTypes[30].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_duoflow_v1_admin_proto_rawDesc), len(file_duoflow_v1_admin_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   36,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -31,6 +31,7 @@ const (
 	Admin_History_FullMethodName    = "/duoflow.v1.Admin/History"
 	Admin_Explain_FullMethodName    = "/duoflow.v1.Admin/Explain"
 	Admin_Logs_FullMethodName       = "/duoflow.v1.Admin/Logs"
+	Admin_Config_FullMethodName     = "/duoflow.v1.Admin/Config"
 	Admin_Doctor_FullMethodName     = "/duoflow.v1.Admin/Doctor"
 	Admin_Version_FullMethodName    = "/duoflow.v1.Admin/Version"
 )
@@ -64,6 +65,8 @@ type AdminClient interface {
 	Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error)
 	// Logs shows what a job has written on the answering node.
 	Logs(ctx context.Context, in *LogsRequest, opts ...grpc.CallOption) (*LogsResponse, error)
+	// Config shows the configuration the answering node runs with, and examines a candidate for it. It needs the role admin.
+	Config(ctx context.Context, in *ConfigRequest, opts ...grpc.CallOption) (*ConfigResponse, error)
 	// Doctor examines the answering node. It performs a fence against a scratch role.
 	Doctor(ctx context.Context, in *DoctorRequest, opts ...grpc.CallOption) (*DoctorResponse, error)
 	// Version names the program that answers.
@@ -178,6 +181,16 @@ func (c *adminClient) Logs(ctx context.Context, in *LogsRequest, opts ...grpc.Ca
 	return out, nil
 }
 
+func (c *adminClient) Config(ctx context.Context, in *ConfigRequest, opts ...grpc.CallOption) (*ConfigResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ConfigResponse)
+	err := c.cc.Invoke(ctx, Admin_Config_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *adminClient) Doctor(ctx context.Context, in *DoctorRequest, opts ...grpc.CallOption) (*DoctorResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(DoctorResponse)
@@ -227,6 +240,8 @@ type AdminServer interface {
 	Explain(context.Context, *ExplainRequest) (*ExplainResponse, error)
 	// Logs shows what a job has written on the answering node.
 	Logs(context.Context, *LogsRequest) (*LogsResponse, error)
+	// Config shows the configuration the answering node runs with, and examines a candidate for it. It needs the role admin.
+	Config(context.Context, *ConfigRequest) (*ConfigResponse, error)
 	// Doctor examines the answering node. It performs a fence against a scratch role.
 	Doctor(context.Context, *DoctorRequest) (*DoctorResponse, error)
 	// Version names the program that answers.
@@ -270,6 +285,9 @@ func (UnimplementedAdminServer) Explain(context.Context, *ExplainRequest) (*Expl
 }
 func (UnimplementedAdminServer) Logs(context.Context, *LogsRequest) (*LogsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Logs not implemented")
+}
+func (UnimplementedAdminServer) Config(context.Context, *ConfigRequest) (*ConfigResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Config not implemented")
 }
 func (UnimplementedAdminServer) Doctor(context.Context, *DoctorRequest) (*DoctorResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Doctor not implemented")
@@ -478,6 +496,24 @@ func _Admin_Logs_Handler(srv interface{}, ctx context.Context, dec func(interfac
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Admin_Config_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ConfigRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).Config(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_Config_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).Config(ctx, req.(*ConfigRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Admin_Doctor_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(DoctorRequest)
 	if err := dec(in); err != nil {
@@ -560,6 +596,10 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Logs",
 			Handler:    _Admin_Logs_Handler,
+		},
+		{
+			MethodName: "Config",
+			Handler:    _Admin_Config_Handler,
 		},
 		{
 			MethodName: "Doctor",
