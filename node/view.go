@@ -109,13 +109,21 @@ func (n *Node) on(job lease.Job, p picture) []web.OnView {
 	var out []web.OnView
 	for _, id := range n.cfg.nodeNames() {
 		on := jobOnNode(job, id, p, n.machine.Boot())
-		view := web.OnView{Node: on.GetNode(), State: on.GetState(), Unfit: on.GetIneligibleReason()}
+		view := web.OnView{Node: on.GetNode(), State: stateText(on, job.Epoch), Unfit: on.GetIneligibleReason()}
 		if id == job.Holder || n.cfg.Nodes[string(id)].Witness {
 			view.Unfit = ""
 		}
 		out = append(out, view)
 	}
 	return out
+}
+
+// stateText is what a node said last of a job, which may be of an epoch that is over: it may be dead.
+func stateText(on *duoflowv1.JobOnNode, present lease.Epoch) string {
+	if on.GetEpoch() > 0 && on.GetEpoch() < uint64(present) {
+		return fmt.Sprintf("%s in epoch %d, which is over", on.GetState(), on.GetEpoch())
+	}
+	return on.GetState()
 }
 
 func nodeView(s *duoflowv1.NodeStatus) web.NodeView {

@@ -52,7 +52,11 @@ func stateLine(s *duoflowv1.StatusResponse, name string) string {
 		}
 		var states []string
 		for _, n := range job.GetNodes() {
-			states = append(states, n.GetNode()+" "+grid.OrDash(n.GetState()))
+			state := n.GetNode() + " " + grid.OrDash(n.GetState())
+			if n.GetEpoch() > 0 && n.GetEpoch() < job.GetEpoch() { // what it said last; it may be dead
+				state += " in epoch " + epochText(n.GetEpoch()) + ", which is over"
+			}
+			states = append(states, state)
 		}
 		return fmt.Sprintf("epoch %s %s: %s", epochText(job.GetEpoch()), grid.OrDash(job.GetPhase()), strings.Join(states, ", "))
 	}
