@@ -118,12 +118,17 @@ func (n *Node) on(job lease.Job, p picture) []web.OnView {
 	return out
 }
 
-// stateText is what a node said last of a job, which may be of an epoch that is over: it may be dead.
+// stateText is what a node said last of a job. When that is of an epoch that is over it may be dead; when it is of one that we
+// do not know yet, we have been away.
 func stateText(on *duoflowv1.JobOnNode, present lease.Epoch) string {
-	if on.GetEpoch() > 0 && on.GetEpoch() < uint64(present) {
-		return fmt.Sprintf("%s in epoch %d, which is over", on.GetState(), on.GetEpoch())
+	switch has := lease.Epoch(on.GetEpoch()); {
+	case on.GetState() == string(control.Standby) || has == 0 || has == present:
+		return on.GetState()
+	case has < present:
+		return fmt.Sprintf("%s in epoch %d, which is over", on.GetState(), has)
+	default:
+		return fmt.Sprintf("%s in epoch %d", on.GetState(), has)
 	}
-	return on.GetState()
 }
 
 func nodeView(s *duoflowv1.NodeStatus) web.NodeView {

@@ -32,9 +32,9 @@ func TestWatchTellsChanges(t *testing.T) {
 
 func TestADeadHolderIsNotShownAsTheActiveOne(t *testing.T) {
 	status := &duoflowv1.StatusResponse{Jobs: []*duoflowv1.JobStatus{{Name: "scheduler", Epoch: 5, Phase: "granted", Nodes: []*duoflowv1.JobOnNode{
-		{Node: "a", State: "active", Epoch: 4}, {Node: "b", State: "active", Epoch: 5}, {Node: "t", State: "witness"},
+		{Node: "a", State: "active", Epoch: 4}, {Node: "b", State: "active", Epoch: 5}, {Node: "c", State: "standby", Epoch: 3}, {Node: "d", State: "active", Epoch: 6}, {Node: "t", State: "witness"},
 	}}}}
-	if got, want := stateLine(status, "scheduler"), "epoch 5 granted: a active in epoch 4, which is over, b active, t witness"; got != want {
+	if got, want := stateLine(status, "scheduler"), "epoch 5 granted: a active in epoch 4, which is over, b active, c standby, d active in epoch 6, t witness"; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
 }

@@ -53,8 +53,12 @@ func stateLine(s *duoflowv1.StatusResponse, name string) string {
 		var states []string
 		for _, n := range job.GetNodes() {
 			state := n.GetNode() + " " + grid.OrDash(n.GetState())
-			if n.GetEpoch() > 0 && n.GetEpoch() < job.GetEpoch() { // what it said last; it may be dead
-				state += " in epoch " + epochText(n.GetEpoch()) + ", which is over"
+			switch has := n.GetEpoch(); {
+			case n.GetState() == "standby" || has == 0 || has == job.GetEpoch():
+			case has < job.GetEpoch(): // what it said last; it may be dead
+				state += " in epoch " + epochText(has) + ", which is over"
+			default: // who answers has just woken up, and does not know it yet
+				state += " in epoch " + epochText(has)
 			}
 			states = append(states, state)
 		}

@@ -29,7 +29,7 @@ func TestExplain(t *testing.T) {
 	var beside sync.WaitGroup // what README.md shows of it is from here
 	defer beside.Wait()
 	beside.Go(func() {
-		seen, code, err := c.Ctl(ctx, "watch", "--timeout", "15s")
+		seen, code, err := c.Ctl(ctx, "watch", "--interval", "20ms", "--timeout", "15s")
 		if t.Logf("duoctl watch, beside all this:\n%s", seen); err != nil || !strings.Contains(seen, " granted: ") {
 			t.Errorf("watch: exit code %d, %v", code, err)
 		}
