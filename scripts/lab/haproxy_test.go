@@ -88,6 +88,7 @@ func order(ctx context.Context, t *testing.T, c *lab.Cluster, moved func() bool)
 
 // tellOnFailure leaves what is needed to see why the job did not move.
 func tellOnFailure(ctx context.Context, t *testing.T, c *lab.Cluster) {
+	t.Helper()
 	t.Cleanup(func() {
 		if !t.Failed() {
 			return
