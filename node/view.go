@@ -109,13 +109,26 @@ func (n *Node) on(job lease.Job, p picture) []web.OnView {
 	var out []web.OnView
 	for _, id := range n.cfg.nodeNames() {
 		on := jobOnNode(job, id, p, n.machine.Boot())
-		view := web.OnView{Node: on.GetNode(), State: on.GetState(), Unfit: on.GetIneligibleReason()}
+		view := web.OnView{Node: on.GetNode(), State: stateText(on, job.Epoch), Unfit: on.GetIneligibleReason()}
 		if id == job.Holder || n.cfg.Nodes[string(id)].Witness {
 			view.Unfit = ""
 		}
 		out = append(out, view)
 	}
 	return out
+}
+
+// stateText is what a node said last of a job. When that is of an epoch that is over it may be dead; when it is of one that we
+// do not know yet, we have been away.
+func stateText(on *duoflowv1.JobOnNode, present lease.Epoch) string {
+	switch has := lease.Epoch(on.GetEpoch()); {
+	case on.GetState() == string(control.Standby) || has == 0 || has == present:
+		return on.GetState()
+	case has < present:
+		return fmt.Sprintf("%s in epoch %d, which is over", on.GetState(), has)
+	default:
+		return fmt.Sprintf("%s in epoch %d", on.GetState(), has)
+	}
 }
 
 func nodeView(s *duoflowv1.NodeStatus) web.NodeView {

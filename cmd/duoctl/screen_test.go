@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+
+	duoflowv1 "github.com/duoflow/duoflow/proto/duoflow/v1"
 )
 
 // movesOnce has the job of the fake move when it has been looked at.
@@ -25,6 +27,15 @@ func TestWatchTellsChanges(t *testing.T) {
 	if lines := strings.Split(strings.TrimSpace(got.out), "\n"); len(lines) != 4 || // all jobs, then the one that moves
 		!strings.Contains(got.out, "scheduler epoch 12 granted") || !strings.Contains(lines[3], "scheduler epoch 13 granted") {
 		t.Errorf("it tells\n%s", got.out)
+	}
+}
+
+func TestADeadHolderIsNotShownAsTheActiveOne(t *testing.T) {
+	status := &duoflowv1.StatusResponse{Jobs: []*duoflowv1.JobStatus{{Name: "scheduler", Epoch: 5, Phase: "granted", Nodes: []*duoflowv1.JobOnNode{
+		{Node: "a", State: "active", Epoch: 4}, {Node: "b", State: "active", Epoch: 5}, {Node: "c", State: "standby", Epoch: 3}, {Node: "d", State: "active", Epoch: 6}, {Node: "t", State: "witness"},
+	}}}}
+	if got, want := stateLine(status, "scheduler"), "epoch 5 granted: a active in epoch 4, which is over, b active, c standby, d active in epoch 6, t witness"; got != want {
+		t.Errorf("%s, want %s", got, want)
 	}
 }
 

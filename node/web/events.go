@@ -10,8 +10,9 @@ import (
 
 const (
 	eventsEvery = 500 * time.Millisecond // between two looks at the View
-	// quietMost is how long a stream may have nothing to say: then it says so, and a reader that has gone is noticed.
-	quietMost = 10 * time.Second
+	// quietMost is how long a stream may have nothing to say: then it says so. The page takes three of these for a node that is gone,
+	// and a reader that has gone is noticed.
+	quietMost = 2 * time.Second
 	// maxStreams is how many pages may be live; the next ones load, and say that they are not.
 	maxStreams = 32
 )
@@ -62,7 +63,7 @@ func (s *stream) show(v View) error {
 	if err := page.ExecuteTemplate(&text, "main", dataOf(v)); err != nil {
 		return err
 	}
-	line := ": still here\n\n"
+	line := "event: beat\ndata: {}\n\n"
 	if !bytes.Equal(text.Bytes(), s.shown) {
 		data, err := json.Marshal(text.String())
 		if err != nil {

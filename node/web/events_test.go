@@ -34,7 +34,12 @@ func listen(t *testing.T, s *Server) (*http.Response, *bufio.Scanner) {
 // next is the next state that is sent.
 func next(t *testing.T, lines *bufio.Scanner) (html string) {
 	t.Helper()
+	beat := false
 	for lines.Scan() {
+		if lines.Text() == "event: beat" || beat {
+			beat = lines.Text() != ""
+			continue
+		}
 		if text, is := strings.CutPrefix(lines.Text(), "data: "); is {
 			if err := json.Unmarshal([]byte(text), &html); err != nil {
 				t.Fatal(err)
@@ -95,7 +100,7 @@ func TestLanesSayWhoHeldTheJob(t *testing.T) {
 	if len(lanes) != 1 || len(lanes[0].Spans) != 3 {
 		t.Fatalf("%+v", lanes)
 	}
-	for i, want := range []Span{{X: 0, Width: 400, Class: "one", Label: "a"}, {X: 400, Width: 100, Class: "none"}, {X: 500, Width: 500, Class: "two", Label: "b"}} {
+	for i, want := range []Span{{X: 0, Width: 40, Class: "one", Label: "a"}, {X: 40, Width: 10, Class: "none"}, {X: 50, Width: 50, Class: "two", Label: "b"}} {
 		got := lanes[0].Spans[i]
 		if got.X != want.X || got.Width != want.Width || got.Class != want.Class || got.Label != want.Label {
 			t.Errorf("span %d: %+v, want %+v", i, got, want)

@@ -2,6 +2,7 @@ package web
 
 import (
 	"fmt"
+	"math"
 	"regexp"
 	"slices"
 	"strconv"
@@ -62,9 +63,6 @@ func (m MoveView) TookText() string {
 	return m.Took.Round(time.Millisecond).String()
 }
 
-// laneWidth is that of page.html's view box.
-const laneWidth = 1000
-
 // Lane is who held a job, over time.
 type Lane struct {
 	Job, From string
@@ -73,14 +71,15 @@ type Lane struct {
 
 // Span is one holder's time in a Lane.
 type Span struct {
-	X, Width, TextX int
-	Class           string // one or two, which alternate, or none
-	Label, Title    string
+	X, Width     float64 // percent of the lane
+	Class        string  // one or two, the same for a node in all lanes, or none
+	Label, Title string
 }
 
 // Lanes draws the Moves, which are the newest first, up to Now.
 func (v View) Lanes() []Lane {
 	var lanes []Lane
+	classes := map[string]string{}
 	for _, j := range v.Jobs {
 		var moves []MoveView
 		for _, m := range slices.Backward(v.Moves) {
@@ -89,7 +88,7 @@ func (v View) Lanes() []Lane {
 			}
 		}
 		if len(moves) > 0 && v.Now.After(moves[0].At) {
-			lanes = append(lanes, lane(j.Name, moves, v.Now))
+			lanes = append(lanes, lane(j.Name, moves, v.Now, classes))
 		}
 	}
 	return lanes
@@ -97,24 +96,23 @@ func (v View) Lanes() []Lane {
 
 // lane takes the moves of one job, the oldest first. Times of several hosts' clocks may contradict their order: a span is then
 // drawn as nothing.
-func lane(job string, moves []MoveView, now time.Time) Lane {
+func lane(job string, moves []MoveView, now time.Time, classes map[string]string) Lane {
 	l := Lane{Job: job, From: moves[0].AtText()}
 	whole := now.Sub(moves[0].At).Seconds()
-	scaled := func(d time.Duration) int { return max(int(laneWidth*d.Seconds()/whole), 0) }
-	classes := map[string]string{}
+	percent := func(d time.Duration) float64 { return max(math.Round(10_000*d.Seconds()/whole)/100, 0) }
 	for i, m := range moves {
 		end := now
 		if i+1 < len(moves) {
 			end = moves[i+1].At
 		}
-		x, width := scaled(m.At.Sub(moves[0].At)), scaled(end.Sub(m.At))
-		s := Span{X: x, Width: width, TextX: x + 6, Class: "none", Title: fmt.Sprintf("nobody from %s: %s", m.AtText(), m.Reason)}
+		x, width := percent(m.At.Sub(moves[0].At)), percent(end.Sub(m.At))
+		s := Span{X: x, Width: width, Class: "none", Title: fmt.Sprintf("nobody from %s: %s", m.AtText(), m.Reason)}
 		if m.Kind != "release" {
 			if classes[m.Node] == "" {
 				classes[m.Node] = []string{"one", "two"}[len(classes)%2]
 			}
 			s.Class, s.Title = classes[m.Node], fmt.Sprintf("%s, epoch %d, from %s: %s", m.Node, m.Epoch, m.AtText(), m.Reason)
-			if width > 14*len(m.Node)+12 {
+			if width > 3+2.5*float64(len(m.Node)) { // room for it on a telephone too
 				s.Label = m.Node
 			}
 		}
@@ -123,11 +121,11 @@ func lane(job string, moves []MoveView, now time.Time) Lane {
 	return l
 }
 
-var percent = regexp.MustCompile(`\b(\d{1,3}) %`)
+var percentage = regexp.MustCompile(`\b(\d{1,3}) %`)
 
 // Percent is how far the job says it is, in its Status; -1 when it does not.
 func (j JobView) Percent() int {
-	found := percent.FindStringSubmatch(j.Status)
+	found := percentage.FindStringSubmatch(j.Status)
 	if found == nil {
 		return -1
 	}

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,6 +26,14 @@ func TestExplain(t *testing.T) {
 	must(t, err)
 	awaitRow(ctx, t, conn, at)
 	eventually(t, "the witness leads, and will go on to", func() bool { return leads(ctx, c, "t") })
+	var beside sync.WaitGroup // what README.md shows of it is from here
+	defer beside.Wait()
+	beside.Go(func() {
+		seen, code, err := c.Ctl(ctx, "watch", "--interval", "20ms", "--timeout", "15s")
+		if t.Logf("duoctl watch, beside all this:\n%s", seen); err != nil || !strings.Contains(seen, " granted: ") {
+			t.Errorf("watch: exit code %d, %v", code, err)
+		}
+	})
 	for _, story := range []struct {
 		cause string
 		do    func()
@@ -94,7 +104,7 @@ func explained(ctx context.Context, t *testing.T, c *lab.Cluster, cause string, 
 	if rest := told.Whole - sum; math.Abs(rest-told.Unaccounted) > 0.01 || rest < 0 {
 		t.Errorf("%s: steps of %.1f ms in a whole of %.1f ms, of which %.1f ms are said to be in none", cause, sum, told.Whole, told.Unaccounted)
 	}
-	t.Logf("%s: whole %.1f ms, %.1f ms in no step", cause, told.Whole, told.Unaccounted)
+	t.Logf("duoctl explain:\n%s", mustCtl(ctx, t, c, "explain", "--epoch", fmt.Sprint(at.Epoch)))
 	return told.Unaccounted
 }
 
