@@ -23,8 +23,9 @@ const (
 
 // happened is a note with the time it is about, since the boot of this host.
 type happened struct {
-	note fence.Note
-	at   time.Duration
+	number uint64
+	note   fence.Note
+	at     time.Duration
 }
 
 // ledger notes in the job's database when the process tree of an epoch began and when it was empty. It is for people and for
@@ -36,6 +37,7 @@ type ledger struct {
 	after  time.Duration // ledgerAfter
 
 	mu      sync.Mutex
+	told    uint64 // since the daemon started
 	waiting []happened
 	wake    chan struct{} // capacity 1
 }
@@ -44,7 +46,7 @@ func newLedger(write func(context.Context, fence.Note) error, busy func() bool, 
 	return &ledger{write: write, busy: busy, logger: logger, after: ledgerAfter, wake: make(chan struct{}, 1)}
 }
 
-// tell takes a note and returns at once.
+// tell takes a note, whose Ago it fills in, and returns at once.
 func (l *ledger) tell(note fence.Note, at time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -52,7 +54,9 @@ func (l *ledger) tell(note fence.Note, at time.Duration) {
 		l.logger.Warn("the ledger lacks a line", "epoch", l.waiting[0].note.Epoch, "reason", string(l.waiting[0].note.Moment))
 		l.waiting = l.waiting[1:]
 	}
-	l.waiting = append(l.waiting, happened{note, at})
+	note.Ago = func() time.Duration { return sinceBoot() - at }
+	l.told++
+	l.waiting = append(l.waiting, happened{l.told, note, at})
 	select {
 	case l.wake <- struct{}{}:
 	default:
@@ -100,7 +104,6 @@ func (l *ledger) insist(ctx context.Context, h happened) bool {
 func (l *ledger) try(ctx context.Context, h happened) error {
 	ctx, cancel := context.WithTimeout(ctx, ledgerWithin)
 	defer cancel()
-	h.note.Ago = sinceBoot() - h.at
 	return l.write(ctx, h.note)
 }
 
@@ -126,7 +129,7 @@ func (l *ledger) first() (happened, bool) {
 func (l *ledger) drop(written happened) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.waiting) > 0 && l.waiting[0] == written {
+	if len(l.waiting) > 0 && l.waiting[0].number == written.number {
 		l.waiting = l.waiting[1:]
 	}
 }

@@ -15,8 +15,8 @@ func (j *judge) schedulers() {
 			j.remark("scheduler row %d has no start or no heartbeat", s.ID)
 			continue
 		}
-		number := j.epochAt(s.Start)
-		epoch := j.epoch(number, "")
+		epoch := j.epochOf(s)
+		number := epoch.Epoch
 		for _, other := range epoch.Schedulers {
 			if both := earlier(s.Beat, other.Beat).Sub(later(s.Start, other.Start)); number != 0 && both > j.skew {
 				j.find(Overlap, number, "scheduler rows %d (%s) and %d (%s) both beat in epoch %d, beside each other for %s",
@@ -45,24 +45,36 @@ func (j *judge) outlives(s Scheduler, own *Epoch) {
 	}
 }
 
-// epochAt is the epoch of a process that began at a time of its host's clock: the one whose tree was started then, else the newest that
-// was taken by then; 0: none was.
-func (j *judge) epochAt(start time.Time) uint64 {
-	found, nearest := uint64(0), j.skew
-	for _, e := range j.sorted() {
-		if away := start.Sub(e.Started).Abs(); !e.Started.IsZero() && away <= nearest {
-			found, nearest = e.Epoch, away
+// epochOf is the epoch of the newest take before the row's start. The clock of its host may be late: a row that seems to begin shortly before a
+// take is of that take, if the epoch before has its row already or this one would outlive it. No doubt about a clock becomes a finding so; a
+// row that is not the next epoch's own is then found beside that one's.
+func (j *judge) epochOf(s Scheduler) *Epoch {
+	n := j.takeAt(s.Start)
+	for ; n+1 < len(j.takes); n++ {
+		next := j.takes[n+1].At
+		if next.Sub(s.Start) > j.skew || len(j.epochOfTake(n).Schedulers) == 0 && s.Beat.Sub(next) <= j.skew {
+			break
 		}
 	}
-	if found != 0 {
-		return found
-	}
-	for _, take := range j.takes {
-		if !take.At.After(start) {
-			found = take.Epoch
+	return j.epochOfTake(n)
+}
+
+// takeAt is the last take that was not after a time; -1: there was none.
+func (j *judge) takeAt(when time.Time) int {
+	found := -1
+	for n, take := range j.takes {
+		if !take.At.After(when) {
+			found = n
 		}
 	}
 	return found
+}
+
+func (j *judge) epochOfTake(n int) *Epoch {
+	if n < 0 {
+		return j.epoch(0, "")
+	}
+	return j.epoch(j.takes[n].Epoch, j.takes[n].Node)
 }
 
 // What Airflow's log says of a try that begins, and of one that is to begin again: it waits for something, or its run was deleted.
@@ -84,7 +96,7 @@ func (j *judge) tries() {
 		case line.At.Before(line.Made.Add(-j.skew)): // of a run of that name that was there before
 		case on:
 			t := line.Try
-			j.find(TryTwice, j.epochAt(line.At), "try %d of task %s, run %s, DAG %s%s began at %s on %s and at %s on %s", t.Number, t.Task, t.Run, t.DAG, mapped(t.Map),
+			j.find(TryTwice, j.epochOfTake(j.takeAt(line.At)).Epoch, "try %d of task %s, run %s, DAG %s%s began at %s on %s and at %s on %s", t.Number, t.Task, t.Run, t.DAG, mapped(t.Map),
 				clock(first.At), orDash(first.Host), clock(line.At), orDash(line.Host))
 		default:
 			began[line.Try] = line

@@ -115,13 +115,17 @@ func TestATrimmedLedgerFindsNothing(t *testing.T) {
 	}
 }
 
-func TestWhatMustNotBeIsFound(t *testing.T) {
-	for _, test := range []struct {
-		name string
-		seed func(e *audit.Evidence)
-		kind audit.Kind
-		want string
-	}{
+// problem is one thing that is seeded into the clean history, and what is found then.
+type problem struct {
+	name string
+	seed func(e *audit.Evidence)
+	kind audit.Kind
+	want string
+}
+
+// ofTheFence are problems of ledger and row.
+func ofTheFence() []problem {
+	return []problem{
 		{"a lower epoch after a higher one", func(e *audit.Evidence) {
 			e.Events = append(e.Events, event(30, 3, "b", fence.Taken, at(300)), event(31, 5, "a", fence.Taken, at(301)))
 			e.Row = fence.Row{Epoch: 5, Node: "a"}
@@ -153,6 +157,12 @@ func TestWhatMustNotBeIsFound(t *testing.T) {
 		}, audit.RowDiffers, "at epoch 2 of b, the newest take is epoch 4 of a"},
 		{"another node's row", func(e *audit.Evidence) { e.Row.Node = "b" }, audit.RowDiffers, "at epoch 4 of b, the newest take is epoch 4 of a"},
 		{"a row and no ledger", func(e *audit.Evidence) { e.Events, e.Schedulers = nil, nil }, audit.RowDiffers, "and the ledger has no take"},
+	}
+}
+
+// ofTheRest are problems of roles, processes and tries.
+func ofTheRest() []problem {
+	return []problem{
 		{"an old role that may log in", func(e *audit.Evidence) { e.Roles[1].Login = true }, audit.RoleArmed, "role df_g_scheduler_e2 may log in, and the fence row is at epoch 4"},
 		{"an old role in the group", func(e *audit.Evidence) { e.Roles[0].Member = true }, audit.RoleArmed, "role df_g_scheduler_e1 is a member of g,"},
 		{"a role above the row", func(e *audit.Evidence) {
@@ -179,6 +189,9 @@ func TestWhatMustNotBeIsFound(t *testing.T) {
 		{"a scheduler of before the first take", func(e *audit.Evidence) {
 			e.Schedulers[0].State, e.Schedulers[0].Beat = "running", at(480)
 		}, audit.Overlap, "scheduler row 1 (old, running) began before epoch 1 was taken and beat for 7m50s"},
+		{"an old scheduler that began shortly before the take", func(e *audit.Evidence) {
+			e.Schedulers = append(e.Schedulers, audit.Scheduler{ID: 6, Host: "b", State: "running", Start: at(199), Beat: at(499)})
+		}, audit.Overlap, "scheduler rows 5 (a) and 6 (b) both beat in epoch 4"},
 		{"two schedulers in one epoch", func(e *audit.Evidence) {
 			e.Schedulers = append(e.Schedulers, audit.Scheduler{ID: 6, Host: "c", State: "running", Start: at(400), Beat: at(499)})
 		}, audit.Overlap, "scheduler rows 5 (a) and 6 (c) both beat in epoch 4, beside each other for 1m39s"},
@@ -191,7 +204,11 @@ func TestWhatMustNotBeIsFound(t *testing.T) {
 				e.Lines[len(e.Lines)-1-n].Try.Map = 3
 			}
 		}, audit.TryTwice, "DAG d, map index 3 began"},
-	} {
+	}
+}
+
+func TestWhatMustNotBeIsFound(t *testing.T) {
+	for _, test := range slices.Concat(ofTheFence(), ofTheRest()) {
 		t.Run(test.name, func(t *testing.T) {
 			e := clean()
 			test.seed(e)
@@ -214,14 +231,28 @@ func TestTheSkewOfClocksIsNoFinding(t *testing.T) {
 	}
 }
 
+// TestALateClockIsNoOverlap: the only scheduler of an epoch seems to begin before its take, and the epoch before has none.
+func TestALateClockIsNoOverlap(t *testing.T) {
+	e := clean()
+	e.Schedulers = slices.Delete(e.Schedulers, 3, 4)
+	e.Schedulers[3].Start = at(198.5)
+	report := audit.Judge(*e, skew)
+	if last := report.Epochs[len(report.Epochs)-1]; len(report.Findings) != 0 || len(last.Schedulers) != 1 {
+		t.Errorf("findings %+v, rows of the last epoch %+v", report.Findings, last.Schedulers)
+	}
+}
+
 func TestRemarks(t *testing.T) {
 	e := clean()
-	e.Events[6].At = at(90) // take of epoch 4
+	e.Schedulers, e.Events[6].At = nil, at(90) // take of epoch 4
+	if all := strings.Join(audit.Judge(*e, skew).Remarks, "\n"); !strings.Contains(all, "clock went back by 10s between the takes of epochs 2 and 4") {
+		t.Errorf("remarks %s", all)
+	}
+	e = clean()
 	e.Schedulers[3].State = "running"
 	e.Unseen = []audit.Unseen{{What: "Airflow", Absent: true}}
-	report := audit.Judge(*e, 2*time.Minute)
-	all := strings.Join(report.Remarks, "\n")
-	if !strings.Contains(all, "clock went back by 10s between the takes of epochs 2 and 4") || !strings.Contains(all, "nobody has adopted its tasks") {
+	report := audit.Judge(*e, skew)
+	if all := strings.Join(report.Remarks, "\n"); !strings.Contains(all, "scheduler row 4 (b) of before epoch 4 is still called running: nobody has adopted its tasks") {
 		t.Errorf("remarks %s", all)
 	}
 	if !report.Complete() {

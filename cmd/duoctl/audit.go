@@ -35,8 +35,8 @@ Times of the ledger are the server's clock. Airflow's are those of its hosts: wh
 scheduler belongs to the epoch that began at that time. The ledger keeps about 1000 lines, and Airflow's log as much as "airflow db clean" has left.
 
 The connection is --dsn, or better DUOCTL_AUDIT_DSN: a command line can be seen by every user of the host. A login that is granted
-pg_read_all_data and pg_read_all_stats can see everything. With a fencer's, Airflow's tables cannot be read; what could not be looked at is named, and the
-exit code is then 6.`
+pg_read_all_data and pg_read_all_stats can see everything. With a fencer's, Airflow's tables cannot be read on PostgreSQL 16 and later; what could not be looked at is named,
+and the exit code is then 6.`
 
 func newAudit(a *app) *cobra.Command {
 	plan := auditPlan{}
