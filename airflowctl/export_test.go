@@ -28,5 +28,5 @@ func (j *Job) Hurry(look, calm, retry, retryMax time.Duration) {
 // ReadLine reads a status file that has to belong to uid.
 func ReadLine(path string, uid int) (string, error) {
 	text, _, err := readLine(path, uid)
-	return text, err
+	return CleanLine(text), err
 }

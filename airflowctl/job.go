@@ -200,11 +200,12 @@ func (j *Job) Status() Status {
 	defer j.mu.Unlock()
 	j.wantLine(time.Now())
 	var line, slots Line
+	var numbers []Number
 	if j.current != nil {
-		line, slots = j.current.line.Line, j.current.slots.Line
+		line, slots, numbers = j.current.line.Line, j.current.slots.Line, j.current.line.numbers
 	}
 	return Status{
-		Line: line, Slots: slots.Text,
+		Line: line, Slots: slots.Text, Numbers: numbers,
 		Warm:       j.spare != nil && j.spare.isWarm(),
 		MirroredAt: j.mirroredAt, LastLines: maps.Clone(j.lastLines), LostLines: j.output.Lost(), HooksWaiting: j.hooks.Waiting(),
 	}

@@ -46,6 +46,7 @@ func TestTakeover(t *testing.T) {
 			t.Fatal("the later stories need what this one should have left")
 		}
 	}
+	t.Run("audited", func(t *testing.T) { audited(t, s) })
 }
 
 // The tasks are queued in the database and their messages were never sent: Airflow's own adoption
