@@ -30,7 +30,7 @@ func TestReadNumbers(t *testing.T) {
 		"x\ntwice 1\ntwice 2\n":              {{Name: "twice", Value: 1}},
 		"x\nUpper 1\n9th 1\na-b 1\nn 1 2\nn": nil,
 		"x\na NaN\nb +Inf\nc 1e999\nd ten\n": nil,
-		"x\n" + strings.Repeat("n", 33) + " 1\nok 0x10\n": {{Name: "ok", Value: 16}},
+		"x\n" + strings.Repeat("n", 33) + " 1\nok 16\n": {{Name: "ok", Value: 16}},
 		many.String(): first,
 	} {
 		if got := airflowctl.ReadNumbers([]byte(text)); !slices.Equal(got, want) {
