@@ -5,15 +5,14 @@ package airflow_test
 import (
 	"strconv"
 	"strings"
-	"testing"
 	"time"
 
 	"github.com/duoflow/duoflow/airflowctl/audit"
 )
 
 // audited judges the whole history of the stage from outside, then has the real scheduler and worker run one try twice and judges again.
-func audited(t *testing.T, s *stage) {
-	s.t = t
+func (s *stage) audited() {
+	t := s.t
 	began := s.text("SELECT count(*)::text FROM log WHERE event = 'running'")
 	bodies := s.text("SELECT count(*)::text FROM task_instance WHERE start_date IS NOT NULL")
 	if began != bodies {

@@ -204,7 +204,7 @@ func (j *judge) trees() {
 	}
 	for _, e := range j.sorted() {
 		if late := e.Stopped.Sub(e.Superseded); e.By != 0 && !e.Stopped.IsZero() && late >= outlivedBy {
-			j.remark("the process tree of epoch %d on %s went on for %s after epoch %d was taken; fenced, it could commit nothing", e.Epoch, e.Node, short(late), e.By)
+			j.remark("the process tree of epoch %d on %s went on for %s after epoch %d was taken, as a fenced one may: it can commit nothing", e.Epoch, e.Node, short(late), e.By)
 		}
 	}
 }

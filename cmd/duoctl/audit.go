@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -93,7 +95,7 @@ func (a *app) audit(ctx context.Context, plan auditPlan) error {
 	case err != nil:
 		return err
 	case found > 0:
-		return failed(fmt.Sprintf("findings: %d", found), "follow the advice beside each finding")
+		return failed(fmt.Sprintf("findings: %d", found), "follow the advice below the findings")
 	case !complete:
 		return &failure{code: exitStale, what: "nothing was found, and not everything could be looked at", mend: "use a login that is granted pg_read_all_data and pg_read_all_stats"}
 	}
@@ -134,11 +136,21 @@ func writeAudit(w io.Writer, report audit.Report, hidden int) {
 		fmt.Fprintln(w, "findings: none")
 		return
 	}
-	findings := &grid.Grid{Head: []string{"EPOCH", "FINDING", "DETAIL", "TO MEND"}}
-	for _, f := range report.Findings {
-		findings.Add(epochText(f.Epoch), string(f.Kind), f.Detail, f.Mend)
+	writeFaults(w, report.Findings)
+}
+
+// writeFaults says below the table, once for each kind, what to do.
+func writeFaults(w io.Writer, findings []audit.Finding) {
+	g := &grid.Grid{Head: []string{"EPOCH", "FINDING", "DETAIL"}}
+	var mends []string
+	for _, f := range findings {
+		g.Add(epochText(f.Epoch), string(f.Kind), f.Detail)
+		if mend := fmt.Sprintf("to mend %q: %s", f.Kind, f.Mend); !slices.Contains(mends, mend) {
+			mends = append(mends, mend)
+		}
 	}
-	findings.Write(w)
+	g.Write(w)
+	fmt.Fprintln(w, strings.Join(mends, "\n"))
 }
 
 func auditObject(where string, e audit.Evidence, report audit.Report, hidden int) object {
