@@ -53,7 +53,7 @@ func newAudit(a *app) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.audit(cmd.Context(), plan) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&plan.read.DSN, "dsn", "", "a connection that may read (default DUOCTL_AUDIT_DSN)")
+	flags.StringVar(&plan.read.DSN, "dsn", "", "a connection that may read (default DUOCTL_AUDIT_DSN, then DUOCTL_FENCER_DSN)")
 	flags.StringVar(&plan.read.Job, "job", "scheduler", "the job")
 	flags.StringVar(&plan.read.Group, "group", "airflow", "group role that holds the job's rights")
 	flags.BoolVar(&plan.read.Airflow, "airflow", true, "look at Airflow's tables too, if they are there")
@@ -63,7 +63,7 @@ func newAudit(a *app) *cobra.Command {
 }
 
 func (a *app) audit(ctx context.Context, plan auditPlan) error {
-	plan.read.DSN = first(plan.read.DSN, a.env("DUOCTL_AUDIT_DSN"))
+	plan.read.DSN = first(plan.read.DSN, a.env("DUOCTL_AUDIT_DSN"), a.env("DUOCTL_FENCER_DSN"))
 	if plan.read.DSN == "" {
 		return usage("the connection of the auditor is missing", "set DUOCTL_AUDIT_DSN or --dsn")
 	}

@@ -67,7 +67,7 @@ func TestAudit(t *testing.T) {
 	exec(t, server.Superuser(), "REVOKE airflow FROM df_airflow_scheduler_e1; ALTER ROLE df_airflow_scheduler_e1 NOLOGIN; CREATE TABLE task_instance ()")
 	ctl.run(t, "audit").want(t, exitStale, "not everything could be looked at", "pg_read_all_data")
 	ctl.run(t, "audit", "--airflow=false").want(t, exitOK)
-	ctl.env["DUOCTL_AUDIT_DSN"] = server.DSN("fencer_a", "pw-of-a", "postgres")
+	ctl.env = map[string]string{"DUOCTL_FENCER_DSN": server.DSN("fencer_a", "pw-of-a", "postgres")}
 	ctl.run(t, "audit", "--airflow=false").want(t, exitOK)
 	ctl.run(t, "audit", "--job", "etl").want(t, exitFailed, `job "etl" has no fence row`)
 }
