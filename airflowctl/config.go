@@ -79,6 +79,8 @@ type Status struct {
 	Shadow bool
 	// Line is what the life of the current epoch says of itself; only of kind Command.
 	Line Line
+	// Numbers are what that life counts of itself. Nobody may change them.
+	Numbers []Number
 	// Slots is what its schedule comes to, as a Line's Text: the next slot, and what became of the newest; empty: unknown.
 	Slots string
 	// MirroredAt is when the mirror rows were last written, on this host's clock; zero: never.

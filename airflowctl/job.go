@@ -25,6 +25,7 @@ type Job struct {
 	trees  *proc.Forest
 	output *proc.JobLog
 	hooks  *hook.Runner
+	ledger *ledger
 	// cleared is closed once nothing of an earlier daemon is left; the first spare waits for it.
 	cleared chan struct{}
 	once    sync.Once
@@ -105,12 +106,14 @@ func New(cfg Config) (*Job, error) {
 	if err != nil {
 		return nil, fmt.Errorf("job %s: %w", cfg.Name, err)
 	}
-	return &Job{
+	j := &Job{
 		hooks: hooks,
 		cfg:   cfg, logger: logger, fencer: fencer, trees: trees, output: output,
 		cleared: make(chan struct{}), pace: usualPace(), lastLines: map[uint64][]string{},
 		lines: make(chan *life, 1),
-	}, nil
+	}
+	j.ledger = newLedger(fencer.Note, func() bool { taking, _ := j.busy(time.Now()); return taking }, logger)
+	return j, nil
 }
 
 // Run keeps the fencer connected, a standby process warm and an eye on the job's progress until ctx ends. It leaves
@@ -122,7 +125,8 @@ func (j *Job) Run(ctx context.Context) error {
 	joined.Go(func() { j.watchProgress(ctx) })
 	joined.Go(func() { j.collectRoles(ctx) })
 	joined.Go(func() { _ = j.hooks.Run(ctx) }) // as the fencer's
-	var reader sync.WaitGroup                  // waited for last: a disk that hangs must not keep processes alive
+	joined.Go(func() { _ = j.ledger.Run(ctx) })
+	var reader sync.WaitGroup // waited for last: a disk that hangs must not keep processes alive
 	reader.Go(func() { j.readLines(ctx) })
 	joined.Wait()
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastKill)
@@ -196,11 +200,12 @@ func (j *Job) Status() Status {
 	defer j.mu.Unlock()
 	j.wantLine(time.Now())
 	var line, slots Line
+	var numbers []Number
 	if j.current != nil {
-		line, slots = j.current.line.Line, j.current.slots.Line
+		line, slots, numbers = j.current.line.Line, j.current.slots.Line, j.current.line.numbers
 	}
 	return Status{
-		Line: line, Slots: slots.Text,
+		Line: line, Slots: slots.Text, Numbers: numbers,
 		Warm:       j.spare != nil && j.spare.isWarm(),
 		MirroredAt: j.mirroredAt, LastLines: maps.Clone(j.lastLines), LostLines: j.output.Lost(), HooksWaiting: j.hooks.Waiting(),
 	}

@@ -27,7 +27,12 @@ func (j *Job) Start(ctx context.Context, claim fence.Claim) error {
 		return fmt.Errorf("start job %s: %w: %w", j.cfg.Name, ErrRefused, err)
 	}
 	j.hooks.Expect(hook.PostStart, claim.Epoch)
-	if err := j.start(ctx, claim); err != nil {
+	began := sinceBoot()
+	err := j.start(ctx, claim)
+	if j.holds(claim.Epoch) { // also when it failed: its process may have begun
+		j.ledger.tell(fence.Note{Epoch: claim.Epoch, Node: j.cfg.Node, Moment: fence.Started}, began)
+	}
+	if err != nil {
 		j.hooks.Forget(hook.PostStart, claim.Epoch)
 		return err
 	}
@@ -102,6 +107,13 @@ func (j *Job) takeSpare(ctx context.Context, epoch uint64) (*life, error) {
 	return l, nil
 }
 
+// holds tells whether a process life here was given the epoch.
+func (j *Job) holds(epoch uint64) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.current != nil && j.current.epoch.Load() == epoch
+}
+
 func (l *life) over() bool {
 	select {
 	case <-l.ended:
@@ -131,6 +143,7 @@ func (j *Job) Stop(ctx context.Context, epoch uint64, grace time.Duration) error
 		// gofail: var jobStopped struct{}
 		<-l.told // its last words are in; at once, for the tree is empty
 		j.bury(l)
+		j.ledger.tell(fence.Note{Epoch: epoch, Node: j.cfg.Node, Moment: fence.Stopped}, sinceBoot())
 		j.hooks.Tell(hook.PostStop, epoch)
 	}
 	j.closeMetastore()

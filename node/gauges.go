@@ -22,6 +22,7 @@ var (
 	storeDesc  = prometheus.NewDesc("duoflow_metastore_healthy", "1 when the job's metastore is reachable and writable.", []string{"duoflow_job"}, nil)
 	lostDesc   = prometheus.NewDesc("duoflow_job_output_lost_lines", "Lines of output that could not be written since the daemon started.", []string{"duoflow_job"}, nil)
 	sayingDesc = prometheus.NewDesc("duoflow_job_status_age_seconds", "Time since the job on this host last wrote what it says of itself.", []string{"duoflow_job"}, nil)
+	countDesc  = prometheus.NewDesc("duoflow_job_reported", "A number that the job on this host says of itself.", []string{"duoflow_job", "what"}, nil)
 	mirrorDesc = prometheus.NewDesc("duoflow_mirror_age_seconds", "Time since this host wrote the mirror rows.", []string{"duoflow_job"}, nil)
 	quorumDesc = prometheus.NewDesc("duoflow_quorum", "1 when this node is in touch with a majority and a leader.", nil, nil)
 	leaderDesc = prometheus.NewDesc("duoflow_raft_leader", "1 when this node is raft leader.", nil, nil)
@@ -141,6 +142,9 @@ func (g *gauges) collectJob(s *seat, p picture, send func(*prometheus.Desc, floa
 	send(storeDesc, number(job.said.Healthy), name)
 	if status.Line.Text != "" {
 		send(sayingDesc, time.Since(status.Line.At).Seconds(), name)
+	}
+	for _, n := range status.Numbers {
+		send(countDesc, n.Value, name, n.Name)
 	}
 	if !status.MirroredAt.IsZero() {
 		send(mirrorDesc, time.Since(status.MirroredAt).Seconds(), name)

@@ -102,12 +102,13 @@ type stubJob struct {
 	events *JobEvents
 	fail   func(verb string) error
 
-	mu    sync.Mutex
-	row   fence.Row
-	line  airflowctl.Line
-	slots string
-	calls []string
-	ended bool
+	mu      sync.Mutex
+	row     fence.Row
+	line    airflowctl.Line
+	slots   string
+	numbers []airflowctl.Number
+	calls   []string
+	ended   bool
 }
 
 func (j *stubJob) Run(ctx context.Context) error {
@@ -172,7 +173,14 @@ func (j *stubJob) Output(airflowctl.Mark, int) ([]string, airflowctl.Mark, error
 func (j *stubJob) Status() airflowctl.Status {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return airflowctl.Status{Warm: true, Line: j.line, Slots: j.slots}
+	return airflowctl.Status{Warm: true, Line: j.line, Slots: j.slots, Numbers: j.numbers}
+}
+
+// count has the job count something.
+func (j *stubJob) count(numbers ...airflowctl.Number) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.numbers = numbers
 }
 
 // history is every call but mirrors, which come whenever.

@@ -20,6 +20,7 @@ var rooms = []struct {
 	{"airflowctl/fence", nil},
 	{"airflowctl/proc", nil},
 	{"airflowctl/airflow", []string{"airflowctl/fence"}}, // epoch credentials are the fence's
+	{"airflowctl/audit", []string{"airflowctl/fence"}},   // the ledger is the fence's
 	{"airflowctl/shim", nil},
 	{"airflowctl/schedule", nil},
 	{"airflowctl/hook", nil},
@@ -49,7 +50,7 @@ var rooms = []struct {
 	{"cmd/duoflowd", []string{"cmd/statusline", "node/...", "raftstore", "gossip", "airflowctl/...", "proto/..."}}, // composition root
 	{"cmd/grid", nil},
 	{"cmd/statusline", nil},
-	{"cmd/duoctl", []string{"cmd/grid", "proto/...", "airflowctl/fence"}}, // fence: `metastore init` and `doctor` run before any daemon
+	{"cmd/duoctl", []string{"cmd/grid", "proto/...", "airflowctl/fence", "airflowctl/audit"}}, // fence: `metastore init` and `doctor` run before any daemon; audit without one
 	{"cmd/duoetl", []string{"cmd/grid", "cmd/statusline", "etl/..."}},
 	{"cmd/duosandbox", []string{"etl/..."}},
 	{"scripts/benchetl/part", []string{"etl/..."}},        // does parts of the pipeline by themselves
