@@ -129,20 +129,17 @@ func newLog(
 }
 
 func newGossip(cfg node.Config, logger *slog.Logger) (*gossip.Gossip, error) {
-	text, err := os.ReadFile(cfg.Gossip.Keyring)
+	ring, err := cfg.LoadKeyring(logger)
 	if err != nil {
-		return nil, fmt.Errorf("read gossip.keyring: %w", err)
-	}
-	keys, err := gossip.ParseKeyring(string(text))
-	if err != nil {
-		return nil, fmt.Errorf("gossip.keyring: %w", err)
+		return nil, err
 	}
 	role := "scheduler"
 	if cfg.Witness {
 		role = "witness"
 	}
 	return gossip.New(gossip.Config{
-		Node: cfg.Node, Cluster: cfg.Cluster, Listen: cfg.Listen.Gossip, Seeds: seeds(cfg), Keys: keys, Logger: logger,
+		Node: cfg.Node, Cluster: cfg.Cluster, Listen: cfg.Listen.Gossip, Seeds: seeds(cfg),
+		Keys: ring.Keys(), Rotated: ring.Keys, Logger: logger,
 		Meta: gossip.Meta{
 			Version: programVersion(), Role: role,
 			Peer: cfg.Listen.Peer, Admin: cfg.Listen.Admin, HTTP: cfg.Listen.HTTP,
