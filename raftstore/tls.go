@@ -78,13 +78,12 @@ func (c *Config) demanding(base *tls.Config) *tls.Config {
 	secure.SessionTicketsDisabled = true // a peer connects seldom; the check is to be of now
 	then := secure.VerifyConnection
 	secure.VerifyConnection = func(state tls.ConnectionState) error {
-		if err := c.verifyMember(state); err != nil {
-			return err
+		if then != nil { // first: that a certificate is revoked is to be said of a stranger's too
+			if err := then(state); err != nil {
+				return err
+			}
 		}
-		if then != nil {
-			return then(state)
-		}
-		return nil
+		return c.verifyMember(state)
 	}
 	return secure
 }

@@ -18,6 +18,8 @@ type issuer struct {
 	t    *testing.T
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
+	// until is the end of what it signs; zero: an hour from now.
+	until time.Time
 }
 
 // newIssuer makes an authority.
@@ -55,6 +57,9 @@ func (i *issuer) config(cn string, dns ...string) *tls.Config {
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	if !i.until.IsZero() {
+		template.NotAfter = i.until
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, i.cert, key.Public(), i.key)
 	if err != nil {

@@ -3,6 +3,7 @@ package admin_test
 import (
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	duoflowv1 "github.com/duoflow/duoflow/proto/duoflow/v1"
+	"github.com/duoflow/duoflow/raftstore/door"
 )
 
 // knock opens a connection to the server.
@@ -56,7 +58,14 @@ func gone(t *testing.T, what string, conn net.Conn) {
 // TestStrangersAreTurnedAway: who does not come with a certificate and a permitted call has to go, and is told of.
 func TestStrangersAreTurnedAway(t *testing.T) {
 	authority := newAuthority(t)
-	server := serve(t, newFakeNode(), authority.server())
+	config := authority.server()
+	config.VerifyConnection = func(state tls.ConnectionState) error {
+		if name := state.PeerCertificates[0].Subject.CommonName; name == "otto" {
+			return fmt.Errorf("%w: %s", door.ErrRevoked, name)
+		}
+		return nil
+	}
+	server := serve(t, newFakeNode(), config)
 	silent := knock(t, server.addr)
 	idle := tls.Client(knock(t, server.addr), &tls.Config{
 		RootCAs: authority.pool, ServerName: "127.0.0.1", NextProtos: []string{"h2"},
@@ -71,12 +80,23 @@ func TestStrangersAreTurnedAway(t *testing.T) {
 	_, _ = request.Write([]byte("GET / HTTP/1.1\r\nHost: a\r\n\r\n"))
 	anonymous := tls.Client(knock(t, server.addr), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
 	_ = anonymous.Handshake()
+	shown := func(certificate tls.Certificate) net.Conn {
+		conn := tls.Client(knock(t, server.addr), &tls.Config{
+			RootCAs: authority.pool, ServerName: "127.0.0.1", NextProtos: []string{"h2"}, Certificates: []tls.Certificate{certificate},
+		})
+		_ = conn.Handshake()
+		return conn
+	}
+	old := *authority
+	old.until = time.Now().Add(-time.Minute)
+	expired, revoked := shown(old.issue("olaf", "operator")), shown(authority.issue("otto", "operator"))
 	for what, conn := range map[string]net.Conn{
+		"expired": expired, "revoked": revoked,
 		"silent": silent, "idle": idle, "garbage": garbage, "request": request, "anonymous": anonymous,
 	} {
 		gone(t, what, conn)
 	}
-	for _, reason := range []string{"silent", "plain", "handshake"} {
+	for _, reason := range []string{"silent", "plain", "handshake", "expired", "revoked"} {
 		eventually(t, "told of "+reason, func() bool {
 			return strings.Contains(server.log.String(), "port=admin reason="+reason)
 		})

@@ -1,0 +1,63 @@
+package web
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+
+	"github.com/duoflow/duoflow/raftstore/door"
+)
+
+// headerSlop is what net/http takes on top of MaxHeaderBytes before it answers 431.
+const headerSlop = 4 << 10
+
+// guestKey finds a request's *door.Guest in its context.
+type guestKey struct{}
+
+// guestOf is whose connection net/http speaks of.
+func guestOf(conn net.Conn) (guest *door.Guest, secured *tls.Conn) {
+	secured, _ = conn.(*tls.Conn)
+	if secured != nil {
+		conn = secured.NetConn()
+	}
+	guest, _ = conn.(*door.Guest) // nil in a test without a door
+	return guest, secured
+}
+
+func withGuest(ctx context.Context, conn net.Conn) context.Context {
+	guest, _ := guestOf(conn)
+	return context.WithValue(ctx, guestKey{}, guest)
+}
+
+func admit(r *http.Request) {
+	if guest, _ := r.Context().Value(guestKey{}).(*door.Guest); guest != nil { // not in a test without a listener
+		guest.Admit("")
+	}
+}
+
+// settle tells the door why a connection has ended that was never admitted: net/http closes it first, and says why to nobody but its
+// error log.
+func settle(conn net.Conn, state http.ConnState) {
+	guest, secured := guestOf(conn)
+	if guest == nil {
+		return
+	}
+	switch state {
+	case http.StateNew:
+		guest.Shaking()
+	case http.StateClosed:
+		if secured != nil {
+			if err := secured.Handshake(); err != nil { // over long ago: this is how it ended
+				guest.Shaken(err)
+				return
+			}
+		}
+		if guest.Received() > maxHeader+headerSlop {
+			guest.Refuse(door.Protocol, fmt.Errorf("its request has a header of more than %d bytes", maxHeader))
+		}
+		guest.Shaken(io.EOF) // it went away by itself; whoever was admitted is not to blame
+	}
+}
