@@ -157,6 +157,9 @@ func (j *Job) Clear(ctx context.Context) error {
 	return nil
 }
 
+// Mode is how its process trees are held.
+func (j *Job) Mode() proc.Mode { return j.trees.Mode() }
+
 // Doctor performs a fence on a scratch role and reports what it found, there and of the job itself.
 func (j *Job) Doctor(ctx context.Context) (fence.Report, error) {
 	report, err := j.fencer.Doctor(ctx)

@@ -89,6 +89,9 @@ func join(ctx context.Context, cfg node.Config, certificates *node.Certificates,
 	if err != nil {
 		return nil, err
 	}
+	if err := veilBeside(jobs, logger); err != nil {
+		return nil, &exitError{exitFailed, err}
+	}
 	parts := node.Parts{
 		Config: cfg, Version: programVersion(), Token: node.NewToken(), Wire: wire,
 		Log: log, Gossip: members, Jobs: jobs, Logger: logger, Hurry: spread,
