@@ -126,3 +126,23 @@ func TestHugeHeaderIsRefused(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestHugeRequestIsRefused: also of an operator, whose connection ends; it is said why.
+func TestHugeRequestIsRefused(t *testing.T) {
+	authority := newAuthority(t)
+	server := serve(t, newFakeNode(), authority.server())
+	client := dial(t, server.addr, authority.client(authority.issue("olga", "operator")))
+	if _, err := client.Version(within(t, 10*time.Second), &duoflowv1.VersionRequest{}, grpc.WaitForReady(true)); err != nil {
+		t.Fatal(err)
+	}
+	huge := &duoflowv1.HistoryRequest{Job: strings.Repeat("x", 1<<20)}
+	if _, err := client.History(within(t, 10*time.Second), huge); err == nil {
+		t.Error("answered")
+	}
+	eventually(t, "told of it", func() bool {
+		return strings.Contains(server.log.String(), "port=admin reason=protocol") && strings.Contains(server.log.String(), "larger than max")
+	})
+	if _, err := client.Version(within(t, 10*time.Second), &duoflowv1.VersionRequest{}, grpc.WaitForReady(true)); err != nil {
+		t.Error(err)
+	}
+}

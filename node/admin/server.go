@@ -211,6 +211,7 @@ func (s *Server) options() []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.Creds(door.Credentials(transport)),
 		grpc.UnaryInterceptor(guard.unary),
+		grpc.StatsHandler(oversized{}),
 		grpc.UnknownServiceHandler(refuseUnknown),
 		grpc.MaxHeaderListSize(maxHeaderBytes),
 		grpc.MaxRecvMsgSize(maxRequestBytes),
