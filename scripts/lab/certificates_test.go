@@ -8,7 +8,9 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"io"
 	"math/big"
 	"net"
@@ -155,10 +157,12 @@ func begin(ctx context.Context, t *testing.T, l *lab.Lab) *papers {
 	for node, n := range c.Nodes {
 		p.give(node, p.shown())
 		put(t, p.of(node, "ca.pem"), read(t, p.shown("ca.pem")))
+		put(t, p.of(node, "gossip.key"), read(t, p.shown("gossip.key")))
 		must(t, n.WriteConfig(func(config map[string]any) {
 			config["tls"] = map[string]any{
 				"ca": p.of(node, "ca.pem"), "cert": p.of(node, "node.pem"), "key": p.of(node, "node.key"), "revoked": p.of(node, "revoked.pem"),
 			}
+			config["gossip"] = map[string]any{"keyring": p.of(node, "gossip.key")}
 		}))
 	}
 	must(t, c.Start())
@@ -217,8 +221,52 @@ func TestCertificates(t *testing.T) {
 	if code != 1 || !strings.Contains(output, "revoked") {
 		t.Errorf("status of a revoked operator: exit code %d, %s", code, output)
 	}
+	p.gossipKeys()
 	p.refusals(next, before)
 	p.unmoved("all who were refused")
+}
+
+// gossipKeys changes the key of the members, whom nobody loses meanwhile.
+func (p *papers) gossipKeys() {
+	p.t.Helper()
+	ring := p.shown("gossip.key")
+	step := func(args ...string) (names []string) {
+		p.t.Helper()
+		output := mustCtl(p.ctx, p.t, p.c, append([]string{"tls", "gossip-key", "-o", "json", "--keyring", ring}, args...)...)
+		var answer struct{ Keys []struct{ Name string } }
+		must(p.t, json.Unmarshal([]byte(output), &answer))
+		for _, key := range answer.Keys {
+			names = append(names, key.Name)
+		}
+		if args[0] == "list" {
+			return names
+		}
+		p.each(func(node string) { put(p.t, p.of(node, "gossip.key"), read(p.t, ring)) })
+		said := fmt.Sprintf("msg=\"changed gossip keys are used from now on\" keys=%s\n", strings.Join(names, " "))
+		if len(names) > 1 {
+			said = strings.Replace(said, "keys=", "keys=\"", 1)
+			said = strings.Replace(said, "\n", "\"\n", 1)
+		}
+		for _, n := range p.c.Nodes {
+			eventuallyWithin(p.t, time.Minute, n.Name+" says that it has taken "+strings.Join(names, " "), func() bool {
+				return strings.Contains(string(read(p.t, n.LogPath())), said)
+			})
+		}
+		status, err := p.c.Status(p.ctx)
+		must(p.t, err)
+		for _, n := range status.GetNodes() {
+			if state := n.GetGossipState(); state == "dead" || state == "left" {
+				p.t.Errorf("after %v %s is %s", args, n.GetName(), state)
+			}
+		}
+		return names
+	}
+	old := step("list")[0]
+	step("promote", step("add")[1])
+	if left := step("remove", old); len(left) != 1 || left[0] == old {
+		p.t.Errorf("%v are left of %s", left, old)
+	}
+	checkStatus(p.ctx, p.t, p.c)
 }
 
 // refusals has everybody knock at the holder's ports who is to be refused there, and wants the reason in its log and, of the peers'
