@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -145,4 +146,33 @@ func TestHugeRequestIsRefused(t *testing.T) {
 	if _, err := client.Version(within(t, 10*time.Second), &duoflowv1.VersionRequest{}, grpc.WaitForReady(true)); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestACertificateMayEndWhileItsConnectionIsOpen: what is not good any more is refused at the next call.
+func TestACertificateMayEndWhileItsConnectionIsOpen(t *testing.T) {
+	authority, other := newAuthority(t), newAuthority(t)
+	ask := func(t *testing.T, then *tls.Config, reason string) {
+		t.Helper()
+		var now atomic.Pointer[tls.Config]
+		config := authority.server()
+		now.Store(config.Clone())
+		config.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return now.Load(), nil }
+		server := serve(t, newFakeNode(), config)
+		client := dial(t, server.addr, authority.client(authority.issue("otto", "operator")))
+		if _, err := client.Version(within(t, 10*time.Second), &duoflowv1.VersionRequest{}, grpc.WaitForReady(true)); err != nil {
+			t.Fatal(err)
+		}
+		now.Store(then)
+		_, err := client.Version(within(t, 10*time.Second), &duoflowv1.VersionRequest{})
+		if err == nil || !strings.Contains(err.Error(), "not good any more") {
+			t.Errorf("%v", err)
+		}
+		eventually(t, "told of it", func() bool { return strings.Contains(server.log.String(), "port=admin reason="+reason) })
+	}
+	revoked := authority.server()
+	revoked.VerifyConnection = func(tls.ConnectionState) error { return door.ErrRevoked }
+	t.Run("revoked", func(t *testing.T) { ask(t, revoked, "revoked") })
+	foreign := authority.server()
+	foreign.ClientCAs = other.pool
+	t.Run("authority", func(t *testing.T) { ask(t, foreign, "handshake") })
 }
