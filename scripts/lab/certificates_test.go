@@ -224,6 +224,32 @@ func TestCertificates(t *testing.T) {
 	p.gossipKeys()
 	p.refusals(next, before)
 	p.unmoved("all who were refused")
+	p.takeBack(other(p.at.Node), next)
+	p.unmoved("a node that was refused")
+}
+
+// takeBack revokes a node's certificate while it is connected, and gives it another.
+func (p *papers) takeBack(node, authority string) {
+	p.t.Helper()
+	web := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{TLSClientConfig: operatorTLS(p.t, p.l)}}
+	holder := p.c.Nodes[p.at.Node]
+	before := metric(p.t, web, holder, `duoflow_peer_refused_total{reason="revoked"}`)
+	p.ctl("tls", "revoke", "--authority", authority, "--out", p.shown("revoked.pem"), filepath.Join(authority, node+".pem"))
+	for _, to := range []string{"t", p.at.Node} {
+		put(p.t, p.of(to, "revoked.pem"), read(p.t, p.shown("revoked.pem")))
+	}
+	eventuallyWithin(p.t, time.Minute, "the holder refuses "+node, func() bool {
+		return metric(p.t, web, holder, `duoflow_peer_refused_total{reason="revoked"}`) > before
+	})
+	again := filepath.Join(p.l.Dir, "again")
+	p.ctl("tls", "issue", "--authority", authority, "--out", again, "--node", node+"="+p.l.Net.Addr(node))
+	p.give(node, again)
+	eventuallyWithin(p.t, time.Minute, node+" is heard again", func() bool {
+		answer, err := web.Get("https://" + holder.HTTP() + "/metrics")
+		must(p.t, err)
+		age, ok := valueOf(answer, `duoflow_beat_age_seconds{peer="`+node+`"}`)
+		return ok && age < 1 && metric(p.t, web, holder, `duoflow_peer_connected{peer="`+node+`"}`) == 1
+	})
 }
 
 // gossipKeys changes the key of the members, whom nobody loses meanwhile.
