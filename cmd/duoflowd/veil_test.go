@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -127,17 +128,13 @@ func player(t *testing.T, dir, role, secret string) *exec.Cmd {
 // playground is a folder where everybody may write, with this test binary in it.
 func playground(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "veil-test-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	dir := t.TempDir()
 	binary, err := os.ReadFile("/proc/self/exe")
 	if err == nil {
 		err = os.WriteFile(filepath.Join(dir, "player"), binary, 0o755)
 	}
 	if err == nil {
-		err = os.Chmod(dir, 0o777)
+		err = errors.Join(os.Chmod(dir, 0o777), os.Chmod(filepath.Dir(dir), 0o755))
 	}
 	if err != nil {
 		t.Fatal(err)

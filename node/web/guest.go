@@ -45,19 +45,20 @@ func settle(conn net.Conn, state http.ConnState) {
 	if guest == nil {
 		return
 	}
-	switch state {
-	case http.StateNew:
+	if state == http.StateNew {
 		guest.Shaking()
-	case http.StateClosed:
-		if secured != nil {
-			if err := secured.Handshake(); err != nil { // over long ago: this is how it ended
-				guest.Shaken(err)
-				return
-			}
-		}
-		if guest.Received() > maxHeader+headerSlop {
-			guest.Refuse(door.Protocol, fmt.Errorf("its request has a header of more than %d bytes", maxHeader))
-		}
-		guest.Shaken(io.EOF) // it went away by itself; whoever was admitted is not to blame
 	}
+	if state != http.StateClosed {
+		return
+	}
+	if secured != nil {
+		if err := secured.Handshake(); err != nil { // over long ago: this is how it ended
+			guest.Shaken(err)
+			return
+		}
+	}
+	if guest.Received() > maxHeader+headerSlop {
+		guest.Refuse(door.Protocol, fmt.Errorf("its request has a header of more than %d bytes", maxHeader))
+	}
+	guest.Shaken(io.EOF) // it went away by itself; whoever was admitted is not to blame
 }

@@ -228,8 +228,22 @@ func TestSecrets(t *testing.T) {
 	})
 	look()
 
-	// The holder crashes, so that a core is due.
 	victim := c.Nodes[at.Node]
+	crash(t, victim)
+	s.surfaces(ctx, l, c)
+	for _, n := range c.Nodes {
+		log := read(t, n.LogPath())
+		if !bytes.Contains(log, []byte("level=DEBUG")) {
+			t.Errorf("the log of %s does not tell all it can", n.Name)
+		}
+		s.search("the log of "+n.Name, log)
+	}
+	s.configurations(ctx, victim)
+}
+
+// crash ends a daemon so that a core is due, and wants none.
+func crash(t *testing.T, victim *lab.Node) {
+	t.Helper()
 	must(t, victim.Process().Signal(syscall.SIGABRT))
 	<-victim.Process().Done()
 	var exit *exec.ExitError
@@ -245,15 +259,6 @@ func TestSecrets(t *testing.T) {
 		}
 		return err
 	}))
-	s.surfaces(ctx, l, c)
-	for _, n := range c.Nodes {
-		log := read(t, n.LogPath())
-		if !bytes.Contains(log, []byte("level=DEBUG")) {
-			t.Errorf("the log of %s does not tell all it can", n.Name)
-		}
-		s.search("the log of "+n.Name, log)
-	}
-	s.configurations(ctx, victim)
 }
 
 // forget changes a role's password and ends its sessions.
