@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"time"
 
 	"github.com/duoflow/duoflow/raftstore/door"
 )
@@ -36,6 +37,34 @@ func admit(r *http.Request) {
 	if guest, _ := r.Context().Value(guestKey{}).(*door.Guest); guest != nil { // not in a test without a listener
 		guest.Admit("")
 	}
+}
+
+// lookAgain is how often the certificate behind an answer without end is looked at again.
+const lookAgain = 10 * time.Second
+
+// stillGood says whether the certificate behind a request was taken back since its connection was made, and ends the connection then.
+func (s *Server) stillGood(r *http.Request) error {
+	config := s.cfg.TLS
+	if config == nil || r.TLS == nil {
+		return nil
+	}
+	if config.GetConfigForClient != nil {
+		fresh, err := config.GetConfigForClient(&tls.ClientHelloInfo{})
+		if err != nil {
+			return fmt.Errorf("look at certificate: %w", err)
+		}
+		if fresh != nil {
+			config = fresh
+		}
+	}
+	if config.VerifyConnection == nil || len(r.TLS.PeerCertificates) == 0 {
+		return nil
+	}
+	err := config.VerifyConnection(*r.TLS)
+	if guest, _ := r.Context().Value(guestKey{}).(*door.Guest); guest != nil && err != nil {
+		guest.Shaken(err)
+	}
+	return err
 }
 
 // settle tells the door why a connection has ended that was never admitted: net/http closes it first, and says why to nobody but its

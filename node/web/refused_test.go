@@ -3,10 +3,12 @@ package web
 import (
 	"crypto/tls"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -96,5 +98,64 @@ func TestReasonsAreTold(t *testing.T) {
 	}
 	if text := said.String(); before != 5 || strings.Count(text, "turned away") != before {
 		t.Errorf("%s", text)
+	}
+}
+
+// TestACertificateMayBeTakenBack: a request over an open connection is refused then, and a live page ends.
+func TestACertificateMayBeTakenBack(t *testing.T) {
+	ours, said := newAuthority(t), &journal{}
+	var taken atomic.Bool
+	s, err := New(Config{
+		Listen: "127.0.0.1:0", View: twoJobs, Registry: prometheus.NewRegistry(),
+		Logger: slog.New(slog.NewTextHandler(said, nil)),
+		TLS: &tls.Config{
+			MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{ours.issue(t, "a")},
+			ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ours.pool(),
+			VerifyConnection: func(tls.ConnectionState) error {
+				if taken.Load() {
+					return door.ErrRevoked
+				}
+				return nil
+			},
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, s)
+	url, client := "https://"+s.Addr(), ours.client(ours.issue(t, "vera"))
+	live, err := client.Get(url + "/events")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer live.Body.Close()
+	ask := func() (int, string) { // over one connection, which fetch would close
+		answer, err := client.Get(url + "/active")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer answer.Body.Close()
+		text, err := io.ReadAll(answer.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer.StatusCode, string(text)
+	}
+	if status, text := ask(); status != http.StatusOK {
+		t.Fatalf("%d, %s", status, text)
+	}
+	taken.Store(true)
+	if status, text := ask(); status != http.StatusForbidden || !strings.Contains(text, "revoked") {
+		t.Errorf("%d, %s", status, text)
+	}
+	ended := make(chan error, 1)
+	go func() { _, err := io.Copy(io.Discard, live.Body); ended <- err }()
+	select {
+	case <-ended:
+	case <-time.After(time.Minute):
+		t.Error("the live page goes on")
+	}
+	if !strings.Contains(said.String(), "port=http reason=revoked") {
+		t.Errorf("%s", said)
 	}
 }

@@ -191,6 +191,10 @@ func (s *Server) common(next http.Handler) http.Handler {
 	allow := strings.Join(methods, ", ")
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		admit(r)
+		if err := s.stillGood(r); err != nil {
+			s.answer(w, r, verdict{status: http.StatusForbidden, body: problem{Reason: err.Error()}})
+			return
+		}
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		if r.Method == http.MethodOptions {
