@@ -88,7 +88,7 @@ func New(cfg Config) (*Job, error) {
 	if err != nil {
 		return nil, err
 	}
-	trees, err := proc.New(proc.Config{Name: cfg.treeName(), Logger: logger})
+	trees, err := proc.New(proc.Config{Name: cfg.treeName(), Started: cfg.Started, Logger: logger})
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +100,7 @@ func New(cfg Config) (*Job, error) {
 	}
 	hooks, err := hook.New(hook.Config{
 		Job: cfg.Name, Node: cfg.Node, Commands: cfg.Hooks, Timeout: cfg.HookTimeout, Dir: filepath.Join(cfg.Root, "hooks"),
-		Env: cfg.Env, UID: uid, GID: gid, Logger: cfg.Logger,
+		Env: cfg.Env, UID: uid, GID: gid, Started: cfg.Started, Logger: cfg.Logger,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("job %s: %w", cfg.Name, err)

@@ -23,6 +23,17 @@ func veil() error {
 	return nil
 }
 
+// veilAgain is for root after each start of a process: a job that runs as another user has taken the veil from us too, where
+// fs.suid_dumpable is not 0, as with systemd-coredump; see proc.Config. No other daemon may start one.
+func veilAgain(logger *slog.Logger) {
+	if os.Geteuid() != 0 {
+		return
+	}
+	if err := veil(); err != nil {
+		logger.Warn("this daemon may leave a core", "err", err)
+	}
+}
+
 // veilBeside is veil for a daemon that is not root, once its jobs are made. Where those live in PID namespaces, which such a daemon may
 // make in a user namespace only, its child's /proc/PID/uid_map would be root's, and no job could be started: there it leaves no core
 // either, and says that its memory can be read by its user's other processes.
