@@ -111,7 +111,7 @@ func (p *papers) unmoved(after string) {
 	var last, next int64
 	newest := "SELECT coalesce(max(id), 0) FROM public.work WHERE epoch = $1"
 	must(p.t, p.conn.QueryRow(p.ctx, newest, int64(p.at.Epoch)).Scan(&last))
-	eventually(p.t, "the job goes on", func() bool {
+	eventuallyWithin(p.t, time.Minute, "the job goes on", func() bool {
 		must(p.t, p.conn.QueryRow(p.ctx, newest, int64(p.at.Epoch)).Scan(&next))
 		return next > last
 	})
@@ -152,7 +152,9 @@ func (p *papers) ctl(args ...string) { p.t.Helper(); mustCtl(p.ctx, p.t, p.c, ar
 // begin starts the cluster with papers of its own for each node.
 func begin(ctx context.Context, t *testing.T, l *lab.Lab) *papers {
 	t.Helper()
-	c, conn := prepared(ctx, t, l, lab.ClusterOptions{Jobs: map[string]lab.Job{"scheduler": shell(writer)}})
+	c, conn := prepared(ctx, t, l, lab.ClusterOptions{
+		Jobs: map[string]lab.Job{"scheduler": shell(writer)}, Detection: "wan", // a full machine is no reason to move
+	})
 	p := &papers{ctx: ctx, t: t, l: l, c: c, conn: conn}
 	for node, n := range c.Nodes {
 		p.give(node, p.shown())
@@ -292,7 +294,16 @@ func (p *papers) gossipKeys() {
 	if left := step("remove", old); len(left) != 1 || left[0] == old {
 		p.t.Errorf("%v are left of %s", left, old)
 	}
-	checkStatus(p.ctx, p.t, p.c)
+	eventuallyWithin(p.t, time.Minute, "all are alive", func() bool {
+		status, err := p.c.Status(p.ctx)
+		must(p.t, err)
+		for _, n := range status.GetNodes() {
+			if n.GetGossipState() != "alive" {
+				return false
+			}
+		}
+		return len(status.GetNodes()) == len(p.c.Nodes)
+	})
 }
 
 // refusals has everybody knock at the holder's ports who is to be refused there, and wants the reason in its log and, of the peers'
