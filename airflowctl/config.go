@@ -59,6 +59,8 @@ type Config struct {
 	HookTimeout time.Duration
 	// FenceDSN logs in as this host's fencer; Group is the role an epoch is granted. DSN holds a password.
 	FenceDSN, Group string
+	// Started, unless nil, is called whenever a process has been started; see proc.Config.
+	Started func()
 	// Observer is told what happens. It must not block.
 	Observer Observer
 	Logger   *slog.Logger

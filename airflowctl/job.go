@@ -89,7 +89,7 @@ func New(cfg Config) (*Job, error) {
 	if err != nil {
 		return nil, err
 	}
-	trees, err := proc.New(proc.Config{Name: cfg.treeName(), Logger: logger})
+	trees, err := proc.New(proc.Config{Name: cfg.treeName(), Started: cfg.Started, Logger: logger})
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +101,7 @@ func New(cfg Config) (*Job, error) {
 	}
 	hooks, err := hook.New(hook.Config{
 		Job: cfg.Name, Node: cfg.Node, Commands: cfg.Hooks, Timeout: cfg.HookTimeout, Dir: filepath.Join(cfg.Root, "hooks"),
-		Env: cfg.Env, UID: uid, GID: gid, Logger: cfg.Logger,
+		Env: cfg.Env, UID: uid, GID: gid, Started: cfg.Started, Logger: cfg.Logger,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("job %s: %w", cfg.Name, err)
@@ -160,6 +160,9 @@ func (j *Job) Clear(ctx context.Context) error {
 	j.once.Do(func() { close(j.cleared) })
 	return nil
 }
+
+// Mode is how its process trees are held.
+func (j *Job) Mode() proc.Mode { return j.trees.Mode() }
 
 // Doctor performs a fence on a scratch role and reports what it found, there and of the job itself.
 func (j *Job) Doctor(ctx context.Context) (fence.Report, error) {

@@ -75,7 +75,7 @@ type TLS struct {
 
 // Gossip is the membership layer's secret.
 type Gossip struct {
-	// Keyring is a file of base64 keys, one a line, the first of which encrypts.
+	// Keyring is a file of base64 keys, one a line, the first of which encrypts. It is read again when it changes.
 	Keyring string `yaml:"keyring"`
 }
 

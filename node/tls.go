@@ -12,7 +12,10 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
+
+	"github.com/duoflow/duoflow/raftstore/door"
 )
 
 // Certificates are what a node shows and whom it trusts, read anew when the files have changed. Its methods are safe for
@@ -33,6 +36,7 @@ type Certificates struct {
 type version struct {
 	modified time.Time
 	size     int64
+	inode    uint64 // two that are moved here within a tick of the clock have one time
 }
 
 // LoadTLS returns the certificates for every listener and every connection between nodes: both sides show one of the cluster's
@@ -90,7 +94,10 @@ func versionsOf(files TLS) []version {
 	for _, path := range []string{files.CA, files.Cert, files.Key, files.Revoked} {
 		var s version
 		if info, err := os.Stat(path); err == nil {
-			s = version{info.ModTime(), info.Size()}
+			s = version{modified: info.ModTime(), size: info.Size()}
+			if stat, known := info.Sys().(*syscall.Stat_t); known {
+				s.inode = stat.Ino
+			}
 		}
 		all = append(all, s)
 	}
@@ -190,13 +197,10 @@ func blocks(text []byte, kind string) func(yield func([]byte) bool) {
 	}
 }
 
-// errRevoked says that a certificate is sound and that its authority has taken it back.
-var errRevoked = errors.New("the certificate is revoked")
-
 func (r revocations) verify(state tls.ConnectionState) error {
 	for _, cert := range state.PeerCertificates {
 		if r[string(cert.RawIssuer)+cert.SerialNumber.String()] {
-			return fmt.Errorf("%w: %q, serial %s", errRevoked, cert.Subject.CommonName, cert.SerialNumber)
+			return fmt.Errorf("%w: %q, serial %s", door.ErrRevoked, cert.Subject.CommonName, cert.SerialNumber)
 		}
 	}
 	return nil

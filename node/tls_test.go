@@ -16,6 +16,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/duoflow/duoflow/raftstore/door"
 )
 
 // hall is a listener with a node's certificates, and the folder they are in.
@@ -163,7 +165,7 @@ func TestRevoked(t *testing.T) {
 		t.Errorf("somebody else was revoked: %v", err)
 	}
 	h.revoke(h.ca, 7, 2) // an authority of these tests gives everybody the serial number 2
-	if _, err := h.meet(h.ca, 2); !errors.Is(err, errRevoked) || !strings.Contains(err.Error(), "visitor-2") {
+	if _, err := h.meet(h.ca, 2); !errors.Is(err, door.ErrRevoked) || !strings.Contains(err.Error(), "visitor-2") {
 		t.Errorf("%v, want it to be revoked", err)
 	}
 	must(t, os.Remove(filepath.Join(h.dir, "revoked.pem")))
@@ -173,7 +175,7 @@ func TestRevoked(t *testing.T) {
 	stranger := newAuthority(t)
 	stranger.cert.Subject, stranger.cert.RawSubject = pkix.Name{CommonName: "authority"}, h.ca.cert.RawSubject
 	h.revoke(stranger, 2)
-	if _, err := h.meet(h.ca, 2); errors.Is(err, errRevoked) {
+	if _, err := h.meet(h.ca, 2); errors.Is(err, door.ErrRevoked) {
 		t.Error("a list that the authority has not signed counts")
 	}
 }

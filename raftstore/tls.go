@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
@@ -78,13 +79,12 @@ func (c *Config) demanding(base *tls.Config) *tls.Config {
 	secure.SessionTicketsDisabled = true // a peer connects seldom; the check is to be of now
 	then := secure.VerifyConnection
 	secure.VerifyConnection = func(state tls.ConnectionState) error {
-		if err := c.verifyMember(state); err != nil {
-			return err
+		if then != nil { // first: that a certificate is revoked is to be said of a stranger's too
+			if err := then(state); err != nil {
+				return err
+			}
 		}
-		if then != nil {
-			return then(state)
-		}
-		return nil
+		return c.verifyMember(state)
 	}
 	return secure
 }
@@ -101,6 +101,22 @@ func (c *Config) verifyMember(state tls.ConnectionState) error {
 	}
 	cert := state.PeerCertificates[0]
 	return fmt.Errorf("%w: it names %q %q: %w", errIdentity, cert.Subject.CommonName, cert.DNSNames, door.ErrStranger)
+}
+
+// lookAgain is how often the certificate of an open connection is looked at again.
+const lookAgain = 10 * time.Second
+
+// stillGood says whether a certificate was taken back since its connection was made; state is nil without TLS. That it has ended
+// meanwhile is left to the next connection: a cluster must not fall silent by the clock.
+func (c *Config) stillGood(state *tls.ConnectionState) error {
+	if c.TLS == nil || state == nil {
+		return nil
+	}
+	fresh, err := current(c.TLS)
+	if err != nil || fresh.VerifyConnection == nil {
+		return err
+	}
+	return fresh.VerifyConnection(*state)
 }
 
 // clientCredentials demand that the server is the named peer. The standard check wants the dialled

@@ -44,7 +44,9 @@ type Config struct {
 	Env []string
 	// UID and GID are whom a command runs as; -1 each: the daemon's own.
 	UID, GID int
-	Logger   *slog.Logger
+	// Started, unless nil, is called when a command has been started, or could not be; see proc.Config.
+	Started func()
+	Logger  *slog.Logger
 }
 
 func (c Config) validate() error {

@@ -33,7 +33,13 @@ func (r *Runner) execute(ctx context.Context, e event) error {
 	output := &tail{}
 	cmd.Stdout, cmd.Stderr = output, output
 	began := time.Now()
-	err := cmd.Run()
+	err := cmd.Start()
+	if r.cfg.Started != nil {
+		r.cfg.Started()
+	}
+	if err == nil {
+		err = cmd.Wait()
+	}
 	if errors.Is(err, exec.ErrWaitDelay) {
 		err = nil // it ended well; what it has left behind is not waited for
 	}

@@ -133,7 +133,7 @@ func noAnswer(silent []error) error {
 	if len(silent) == 1 {
 		return silent[0]
 	}
-	f := &failure{code: exitTimeout, mend: "check that duoflowd runs there, and the addresses, --ca, --cert and --key"}
+	f := &failure{code: exitTimeout}
 	texts := make([]string, 0, len(silent))
 	for _, err := range silent {
 		texts = append(texts, err.Error())
@@ -142,6 +142,7 @@ func noAnswer(silent []error) error {
 		}
 	}
 	f.what = "no endpoint answered: " + strings.Join(texts, "; ")
+	f.mend = mendHandshake(f.what)
 	return f
 }
 

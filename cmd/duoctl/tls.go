@@ -37,7 +37,7 @@ func newTLS(a *app) *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newTLSInit(a), newTLSIssue(a), newTLSRevoke(a))
+	cmd.AddCommand(newTLSInit(a), newTLSIssue(a), newTLSRevoke(a), newGossipKey(a))
 	return cmd
 }
 

@@ -158,7 +158,7 @@ func newTLSRevoke(a *app) *cobra.Command {
 		Short: "Take certificates back",
 		Long: `Revoke adds certificates to a revocation list of the authority in the folder --authority. Give the list to every node, as the
 file that tls.revoked of its configuration names: it is read again when it changes. Whoever shows such a certificate from then on is
-refused; a connection that is open already goes on until it is closed.`,
+refused. A connection that is open already ends with its next call or request, a node's and a live page's within ten seconds.`,
 		Example: example("duoctl tls revoke --authority tls --out revoked.pem olga.pem"),
 		Args:    cobra.MinimumNArgs(1),
 		RunE:    func(_ *cobra.Command, paths []string) error { return a.tlsRevoke(authority, out, paths) },

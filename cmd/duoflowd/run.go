@@ -89,6 +89,9 @@ func join(ctx context.Context, cfg node.Config, certificates *node.Certificates,
 	if err != nil {
 		return nil, err
 	}
+	if err := veilBeside(jobs, logger); err != nil {
+		return nil, &exitError{exitFailed, err}
+	}
 	parts := node.Parts{
 		Config: cfg, Version: programVersion(), Token: node.NewToken(), Wire: wire,
 		Log: log, Gossip: members, Jobs: jobs, Logger: logger, Hurry: spread,
@@ -129,20 +132,17 @@ func newLog(
 }
 
 func newGossip(cfg node.Config, logger *slog.Logger) (*gossip.Gossip, error) {
-	text, err := os.ReadFile(cfg.Gossip.Keyring)
+	ring, err := cfg.LoadKeyring(logger)
 	if err != nil {
-		return nil, fmt.Errorf("read gossip.keyring: %w", err)
-	}
-	keys, err := gossip.ParseKeyring(string(text))
-	if err != nil {
-		return nil, fmt.Errorf("gossip.keyring: %w", err)
+		return nil, err
 	}
 	role := "scheduler"
 	if cfg.Witness {
 		role = "witness"
 	}
 	return gossip.New(gossip.Config{
-		Node: cfg.Node, Cluster: cfg.Cluster, Listen: cfg.Listen.Gossip, Seeds: seeds(cfg), Keys: keys, Logger: logger,
+		Node: cfg.Node, Cluster: cfg.Cluster, Listen: cfg.Listen.Gossip, Seeds: seeds(cfg),
+		Keys: ring.Keys(), Rotated: ring.Keys, Logger: logger,
 		Meta: gossip.Meta{
 			Version: programVersion(), Role: role,
 			Peer: cfg.Listen.Peer, Admin: cfg.Listen.Admin, HTTP: cfg.Listen.HTTP,
@@ -186,6 +186,7 @@ func newJobs(
 			Root:     filepath.Join(cfg.DataDir, "jobs", name),
 			Schedule: j.Schedule, Runner: runner(j), Hooks: j.Hooks.Commands(), HookTimeout: j.Hooks.Timeout,
 			FenceDSN: j.Fence.DSN, Group: j.Fence.Group, Observer: wire.Job(lease.JobName(name)), Logger: logger,
+			Started: func() { veilAgain(logger) },
 		}
 		job, err := newJob(ctx, cfg.Shadow, hosted)
 		if err != nil {

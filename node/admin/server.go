@@ -208,10 +208,11 @@ func (s *Server) options() []grpc.ServerOption {
 	if s.config.TLS != nil {
 		transport = credentials.NewTLS(s.config.TLS)
 	}
-	guard := &guard{log: s.log, open: s.config.TLS == nil}
+	guard := &guard{log: s.log, open: s.config.TLS == nil, tls: s.config.TLS}
 	return []grpc.ServerOption{
 		grpc.Creds(door.Credentials(transport)),
 		grpc.UnaryInterceptor(guard.unary),
+		grpc.StatsHandler(oversized{}),
 		grpc.UnknownServiceHandler(refuseUnknown),
 		grpc.MaxHeaderListSize(maxHeaderBytes),
 		grpc.MaxRecvMsgSize(maxRequestBytes),

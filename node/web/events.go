@@ -34,7 +34,13 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	stream := &stream{w: w, control: http.NewResponseController(w)}
 	ticker := time.NewTicker(eventsEvery)
 	defer ticker.Stop()
-	for {
+	for looked := time.Now(); ; {
+		if time.Since(looked) > lookAgain {
+			if s.stillGood(r) != nil {
+				return
+			}
+			looked = time.Now()
+		}
 		if err := stream.show(s.cfg.View()); err != nil {
 			s.log.Debug("event not sent", "peer", r.RemoteAddr, "err", err)
 			return

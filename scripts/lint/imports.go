@@ -29,7 +29,7 @@ var rooms = []struct {
 	{"node/web", []string{"raftstore/door"}},
 	{"node/admin", []string{"raftstore/door", "proto/...", "node/control", "node/lease"}},
 	// The admin service is spelled in messages of proto, and node answers it.
-	{"node", []string{"raftstore", "gossip", "airflowctl/...", "node/...", "proto/..."}},
+	{"node", []string{"raftstore", "raftstore/door", "gossip", "airflowctl/...", "node/...", "proto/..."}},
 	// Whole nodes in one goroutine. Of raftstore and airflowctl the words of their interfaces, and the pure half of the former.
 	{"node/sim", []string{"node", "node/control", "node/lease", "node/sim/metastore", "raftstore", "raftstore/replica",
 		"airflowctl", "airflowctl/fence", "gossip", "proto/..."}},
@@ -50,7 +50,8 @@ var rooms = []struct {
 	{"cmd/duoflowd", []string{"cmd/statusline", "node/...", "raftstore", "gossip", "airflowctl/...", "proto/..."}}, // composition root
 	{"cmd/grid", nil},
 	{"cmd/statusline", nil},
-	{"cmd/duoctl", []string{"cmd/grid", "proto/...", "airflowctl/fence", "airflowctl/audit"}}, // fence: `metastore init` and `doctor` run before any daemon; audit without one
+	// fence: `metastore init` and `doctor` run before any daemon; audit without one; gossip: how a keyring is written
+	{"cmd/duoctl", []string{"cmd/grid", "proto/...", "airflowctl/fence", "airflowctl/audit", "gossip"}},
 	{"cmd/duoetl", []string{"cmd/grid", "cmd/statusline", "etl/..."}},
 	{"cmd/duosandbox", []string{"etl/..."}},
 	{"scripts/benchetl/part", []string{"etl/..."}},        // does parts of the pipeline by themselves
