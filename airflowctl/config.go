@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/duoflow/duoflow/airflowctl/broker"
 	"github.com/duoflow/duoflow/airflowctl/fence"
 	"github.com/duoflow/duoflow/airflowctl/hook"
 	"github.com/duoflow/duoflow/airflowctl/schedule"
@@ -59,6 +60,8 @@ type Config struct {
 	HookTimeout time.Duration
 	// FenceDSN logs in as this host's fencer; Group is the role an epoch is granted. DSN holds a password.
 	FenceDSN, Group string
+	// Broker gives each epoch a user of its own at RabbitMQ; nil: Celery connects as configured. Only for Airflow.
+	Broker *Broker
 	// Observer is told what happens. It must not block.
 	Observer Observer
 	Logger   *slog.Logger
@@ -77,7 +80,7 @@ type Status struct {
 	Warm bool
 	// Shadow: nothing is done here, see type Shadow.
 	Shadow bool
-	// Line is what the life of the current epoch says of itself; only of kind Command.
+	// Line is what the life of the current epoch says of itself; of kind Airflow, what is unsafe about it.
 	Line Line
 	// Slots is what its schedule comes to, as a Line's Text: the next slot, and what became of the newest; empty: unknown.
 	Slots string
@@ -97,6 +100,19 @@ func (c Config) commandLine() []string {
 		return c.Command
 	}
 	return slices.Concat(c.Runner, []string{"--schedule", c.Schedule, "--"}, c.Command)
+}
+
+// newBroker makes the fence of the broker; nil when none is configured.
+func (c Config) newBroker() (*broker.Fence, error) {
+	switch {
+	case c.Broker == nil:
+		return nil, nil
+	case c.Kind != Airflow:
+		return nil, fmt.Errorf("a job of kind %s gets no user at the broker", c.Kind)
+	}
+	config := c.Broker.Config
+	config.Job, config.Logger = c.Name, c.Logger
+	return broker.New(config)
 }
 
 // checkSchedule refuses what could never be run.
