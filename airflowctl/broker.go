@@ -26,6 +26,8 @@ const (
 	// brokerPause is the time between two tries while a start waits, brokerCalm afterwards.
 	brokerPause = 100 * time.Millisecond
 	brokerCalm  = 2 * time.Second
+	// brokerLook is how often it is asked whether the user is still there.
+	brokerLook = 10 * time.Second
 	// brokerRelease bounds the end of an epoch's user.
 	brokerRelease = time.Second
 	// brokerFile is the file's name in the directory of a life.
@@ -89,34 +91,63 @@ func (j *Job) keepBroker(ctx context.Context) {
 			return
 		case t := <-j.turns:
 			stop := context.AfterFunc(ctx, t.end)
-			j.takeBroker(t)
+			if j.takeBroker(t) {
+				j.keepUser(t)
+			}
 			stop()
 		}
 	}
 }
 
 // takeBroker tries until it is done or the epoch is over here, also when a scheduler was started without: what older epochs may
-// still send has to end.
-func (j *Job) takeBroker(t *brokerTurn) {
-	holds := func(ctx context.Context) error { return j.fencer.Holds(ctx, t.claim) }
-	claim := broker.Claim{Epoch: t.claim.Epoch, Token: t.claim.Token}
+// still send has to end. It returns whether the epoch has its user.
+func (j *Job) takeBroker(t *brokerTurn) bool {
 	for {
-		ctx, cancel := context.WithTimeout(t.ctx, brokerTry)
-		credentials, err := j.broker.Take(ctx, claim, holds)
-		cancel()
+		credentials, err := j.tryBroker(t)
 		if t.ctx.Err() != nil {
-			return
+			return false
 		}
 		if err == nil || errors.Is(err, fence.ErrSuperseded) {
 			t.credentials, t.err = credentials, verdict(err)
 			close(t.done)
-			return
+			return err == nil
 		}
-		pause := j.noteBroker(t, err)
-		if !sleep(t.ctx, pause) {
-			return
+		if !sleep(t.ctx, j.noteBroker(t, err)) {
+			return false
 		}
 	}
+}
+
+func (j *Job) tryBroker(t *brokerTurn) (broker.Credentials, error) {
+	ctx, cancel := context.WithTimeout(t.ctx, brokerTry)
+	defer cancel()
+	return j.broker.Take(ctx, t.user(), func(ctx context.Context) error { return j.fencer.Holds(ctx, t.claim) })
+}
+
+// keepUser makes the epoch's user again when a broker was made anew, or restored, and has forgotten it.
+func (j *Job) keepUser(t *brokerTurn) {
+	for sleep(t.ctx, brokerLook) {
+		ctx, cancel := context.WithTimeout(t.ctx, brokerTry)
+		kept, err := j.broker.Kept(ctx, t.user())
+		cancel()
+		if kept || err != nil {
+			continue // a broker that does not answer sends nothing either, which is seen elsewhere
+		}
+		_, err = j.tryBroker(t)
+		switch {
+		case errors.Is(err, fence.ErrSuperseded):
+			return
+		case err != nil && t.ctx.Err() == nil:
+			j.logger.Warn("broker has lost this epoch's user", "epoch", t.claim.Epoch, "err", err)
+		case err == nil:
+			j.logger.Warn("broker had lost this epoch's user; it is made again", "epoch", t.claim.Epoch)
+		}
+	}
+}
+
+// user is the claim as the broker knows it.
+func (t *brokerTurn) user() broker.Claim {
+	return broker.Claim{Epoch: t.claim.Epoch, Token: t.claim.Token}
 }
 
 // noteBroker says once of each reason that the broker is not fenced, and when to try again.

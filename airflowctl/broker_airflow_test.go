@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"os"
@@ -82,7 +83,8 @@ func TestBroker(t *testing.T) {
 func (b *brokered) config(node string, users bool) airflowctl.Config {
 	c := airflowctl.Config{
 		Node: node, Kind: airflowctl.Airflow, Python: b.stack.Python(), FenceDSN: b.dsn[node], Observer: &events{},
-		Env: append(b.stack.SchedulerEnv(), "AIRFLOW__CORE__PLUGINS_FOLDER="+b.plugins, "TEST_STOP_FLAG="+b.flag),
+		Logger: slog.New(slog.NewTextHandler(b.t.Output(), nil)),
+		Env:    append(b.stack.SchedulerEnv(), "AIRFLOW__CORE__PLUGINS_FOLDER="+b.plugins, "TEST_STOP_FLAG="+b.flag),
 	}
 	if users {
 		name, _ := b.stack.Broker.Account()
@@ -108,14 +110,14 @@ func (b *brokered) frozen(t *testing.T, users bool) (j *airflowctl.Job, pid int)
 	before := b.messages(t)
 	b.send(t)
 	takeOver(t, j, b.next("a"))
-	eventually(t, "it has sent a message", func() bool { return b.messages(t) > before })
+	patiently(t, "it has sent a message", func() bool { return b.messages(t) > before })
 	must(t, os.WriteFile(b.flag, nil, 0o644))
 	b.send(t)
 	running := lives(t, j, true)
 	if len(running) != 1 {
 		t.Fatalf("lives %v", running)
 	}
-	eventually(t, "it stands still before it sends", func() bool { return state(t, running[0]) == "T" })
+	patiently(t, "it stands still before it sends", func() bool { return state(t, running[0]) == "T" })
 	return j, running[0]
 }
 
@@ -144,7 +146,7 @@ func (b *brokered) withUsers(t *testing.T) {
 	b.noPassword(t, j, pid)
 	before := b.messages(t)
 	there := b.take(t, true)
-	eventually(t, "the fenced user is not connected any more", func() bool { return !slices.Contains(b.connected(t), first[0]) })
+	patiently(t, "the fenced user is not connected any more", func() bool { return !slices.Contains(b.connected(t), first[0]) })
 	b.thaw(t, pid)
 	if after := b.messages(t); after != before {
 		t.Errorf("%d messages of the fenced scheduler arrived", after-before)
@@ -152,9 +154,28 @@ func (b *brokered) withUsers(t *testing.T) {
 	if line := there.Status().Line.Text; line != "" {
 		t.Errorf("it says %q", line)
 	}
-	must(t, j.Stop(t.Context(), b.epoch-1, 0))
-	for _, line := range j.Status().LastLines[b.epoch-1] {
-		t.Log("the fenced scheduler: ", line)
+	b.refused(t, j)
+}
+
+// refused wants the scheduler to have tried to send, and logs what it got.
+func (b *brokered) refused(t *testing.T, j *airflowctl.Job) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(j.Root(), "output", "*"))
+	must(t, err)
+	var said []string
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		must(t, err)
+		said = append(said, strings.Split(string(text), "\n")...)
+	}
+	said = slices.DeleteFunc(said, func(line string) bool {
+		return !strings.Contains(line, "Error sending Celery") && !strings.Contains(line, "amqp.exceptions.") && !strings.Contains(line, "ConnectionResetError")
+	})
+	if len(said) == 0 {
+		t.Error("the thawed scheduler did not complain of the broker: has it tried to send?")
+	}
+	for _, line := range said {
+		t.Logf("it says: %.300s", line)
 	}
 }
 
@@ -166,7 +187,7 @@ func (b *brokered) take(t *testing.T, users bool) *airflowctl.Job {
 	must(t, there.Take(t.Context(), c))
 	must(t, there.Drain(t.Context(), c))
 	if users {
-		eventually(t, "the next epoch has its user", func() bool { return b.users(t, fmt.Sprintf("_e%d_", c.Epoch)) == 1 })
+		patiently(t, "the next epoch has its user", func() bool { return b.users(t, fmt.Sprintf("_e%d_", c.Epoch)) == 1 })
 	}
 	return there
 }
@@ -175,7 +196,7 @@ func (b *brokered) take(t *testing.T, users bool) *airflowctl.Job {
 func (b *brokered) thaw(t *testing.T, pid int) {
 	t.Helper()
 	must(t, syscall.Kill(pid, syscall.SIGCONT))
-	eventually(t, "the thawed scheduler ends", func() bool { return !alive(strconv.Itoa(pid)) })
+	patiently(t, "the thawed scheduler ends", func() bool { return !alive(strconv.Itoa(pid)) })
 }
 
 // noPassword looks where a life's password must not be, and that it is nobody else's to read where it is.
@@ -219,15 +240,15 @@ func (b *brokered) unmanaged(t *testing.T) {
 	b.send(t)
 	c := b.next("a")
 	takeOver(t, j, c)
-	eventually(t, "it sends", func() bool { return b.messages(t) > before })
+	patiently(t, "it sends", func() bool { return b.messages(t) > before })
 	if line := j.Status().Line.Text; !strings.HasPrefix(line, "UNSAFE: broker not fenced: ") {
 		t.Errorf("people are told %q", line)
 	}
 	text, err := os.ReadFile(b.password)
 	must(t, err)
 	must(t, os.WriteFile(config.Broker.PasswordFile, text, 0o600))
-	eventually(t, "the older user is gone", func() bool { return b.users(t, "df_") == 1 && b.users(t, fmt.Sprintf("_e%d_", c.Epoch)) == 1 })
-	eventually(t, "people are told that", func() bool { return strings.Contains(j.Status().Line.Text, "older epochs are cut off") })
+	patiently(t, "the older user is gone", func() bool { return b.users(t, "df_") == 1 && b.users(t, fmt.Sprintf("_e%d_", c.Epoch)) == 1 })
+	patiently(t, "people are told that", func() bool { return strings.Contains(j.Status().Line.Text, "older epochs are cut off") })
 	must(t, j.Stop(t.Context(), c.Epoch, 0))
 	must(t, j.Surrender(t.Context(), c))
 	if n := b.users(t, "df_"); n != 0 {
@@ -254,15 +275,32 @@ func (b *brokered) required(t *testing.T) {
 	before := b.messages(t)
 	takeOver(t, j, b.next("a"))
 	b.send(t)
-	eventually(t, "it sends", func() bool { return b.messages(t) > before })
+	patiently(t, "it sends", func() bool { return b.messages(t) > before })
 	if got := b.connected(t); len(got) != 1 || !strings.HasPrefix(got[0], fmt.Sprintf("df_.2f_scheduler_e%d_", b.epoch)) {
 		t.Errorf("users connected to the broker: %v", got)
 	}
+	b.forgetful(t)
 	for _, entry := range environ(t, lives(t, j, true)[0]) {
 		if strings.Contains(entry, "amqp://airflow") {
 			t.Errorf("another way to the broker is left: %s", entry)
 		}
 	}
+}
+
+// forgetful: a broker that has lost the user gets it again, with the same password.
+func (b *brokered) forgetful(t *testing.T) {
+	t.Helper()
+	lost := b.connected(t)[0]
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodDelete, b.stack.Broker.ManagementURL()+"/api/users/"+lost, nil)
+	must(t, err)
+	request.SetBasicAuth(b.stack.Broker.Account())
+	response, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(request)
+	must(t, err)
+	must(t, response.Body.Close())
+	patiently(t, "the user is made again", func() bool { return b.users(t, lost) == 1 })
+	before := b.messages(t)
+	b.send(t)
+	patiently(t, "it sends again", func() bool { return b.messages(t) > before })
 }
 
 func environ(t *testing.T, pid int) []string {
@@ -324,6 +362,17 @@ func (b *brokered) ask(t *testing.T, path string, into any) {
 	must(t, err)
 	defer response.Body.Close()
 	must(t, json.NewDecoder(response.Body).Decode(into))
+}
+
+// patiently is eventually for what a real Airflow does on a busy machine.
+func patiently(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(4 * patience); !ok(); {
+		if time.Now().After(end) {
+			t.Fatalf("never: %s", what)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
 }
 
 // state is the kernel's letter for what a process does.

@@ -102,6 +102,9 @@ func TestBadClaims(t *testing.T) {
 		if _, err := f.Take(t.Context(), c, nil); err == nil {
 			t.Errorf("claim %+v taken", c)
 		}
+		if _, err := f.Kept(t.Context(), c); err == nil {
+			t.Errorf("claim %+v looked for", c)
+		}
 		if err := f.Release(t.Context(), c); err == nil {
 			t.Errorf("claim %+v released", c)
 		}

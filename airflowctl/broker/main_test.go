@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"os"
 	"os/exec"
@@ -72,6 +73,7 @@ func newBench(t *testing.T) *bench {
 	b := &bench{t: t, config: Config{
 		Job: job, Management: server.ManagementURL(), User: user, PasswordFile: file,
 		VHost: fmt.Sprintf("/Air flow_%d%%", benches.Add(1)), AMQP: addressOf(server.URL()),
+		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}}
 	b.root = b.fence().api
 	b.await("the management API answers", func() bool {

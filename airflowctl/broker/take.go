@@ -198,6 +198,23 @@ func (f *Fence) permit(ctx context.Context, user string) error {
 	return f.api.call(ctx, http.MethodPut, []string{"permissions", f.config.vhost(), user}, all, nil)
 }
 
+// Kept tells whether the claim's user is still there: a broker that was made anew or restored has forgotten it, and Take makes it
+// again.
+func (f *Fence) Kept(ctx context.Context, claim Claim) (bool, error) {
+	if err := claim.validate(); err != nil {
+		return false, fmt.Errorf("look for broker user: %w", err)
+	}
+	defer f.api.client.CloseIdleConnections()
+	err := f.api.call(ctx, http.MethodGet, []string{"permissions", f.config.vhost(), userName(f.config, claim)}, nil, nil)
+	if errors.Is(err, errNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for broker user: %w", err)
+	}
+	return true, nil
+}
+
 // Release deletes the claim's own user, and with it its connections.
 func (f *Fence) Release(ctx context.Context, claim Claim) error {
 	if err := claim.validate(); err != nil {

@@ -83,8 +83,12 @@ func TestTakeIsRepeatable(t *testing.T) {
 	if got := b.users(); !slices.Equal(got, []string{first.User}) {
 		t.Errorf("users %v", got)
 	}
-	must(t, f.Release(b.context(), claim))
-	must(t, f.Release(b.context(), claim))
+	for _, kept := range []bool{true, false} {
+		if got, err := f.Kept(b.context(), claim); err != nil || got != kept {
+			t.Errorf("kept %v, %v; want %v", got, err, kept)
+		}
+		must(t, f.Release(b.context(), claim)) // once more than it is there
+	}
 	if got := b.users(); len(got) != 0 {
 		t.Errorf("users %v after the release", got)
 	}
