@@ -171,9 +171,9 @@ func (b *bench) messages() int {
 }
 
 // refusal is why a user may not even connect; "" = it may.
-func (b *bench) refusal(url string) string {
+func (b *bench) refusal(where string) string {
 	b.t.Helper()
-	out, err := client(b.t, "count", url).Output()
+	out, err := client(b.t, "count", where).Output()
 	var ended *exec.ExitError
 	if errors.As(err, &ended) && ended.ExitCode() == 3 {
 		return string(out)
@@ -182,7 +182,7 @@ func (b *bench) refusal(url string) string {
 	return ""
 }
 
-func client(t *testing.T, what, url string) *exec.Cmd {
+func client(t *testing.T, what, where string) *exec.Cmd {
 	t.Helper()
 	python := os.Getenv("DUOFLOW_AIRFLOW_PYTHON")
 	if python == "" {
@@ -190,7 +190,7 @@ func client(t *testing.T, what, url string) *exec.Cmd {
 		must(t, err)
 		python = filepath.Join(root, ".cache", "venv", "bin", "python")
 	}
-	command := exec.Command(python, "testdata/amqp_client.py", what, url, queue)
+	command := exec.Command(python, "testdata/amqp_client.py", what, where, queue)
 	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	command.Stderr = t.Output()
 	return command
@@ -205,9 +205,9 @@ type publisher struct {
 }
 
 // publish starts a publisher and returns when it has sent some messages.
-func (b *bench) publish(url string) *publisher {
+func (b *bench) publish(where string) *publisher {
 	b.t.Helper()
-	p := &publisher{t: b.t, cmd: client(b.t, "publish", url)}
+	p := &publisher{t: b.t, cmd: client(b.t, "publish", where)}
 	out, err := p.cmd.StdoutPipe()
 	must(b.t, err)
 	must(b.t, p.cmd.Start())
