@@ -82,11 +82,13 @@ func newBench(t *testing.T) *bench {
 	must(t, b.root.call(t.Context(), "PUT", []string{"vhosts", b.config.VHost}, struct{}{}, nil))
 	must(t, b.root.call(t.Context(), "PUT", []string{"permissions", b.config.VHost, user},
 		map[string]string{"configure": ".*", "write": ".*", "read": ".*"}, nil))
-	t.Cleanup(func() { // the users go last: some tests have none
+	made := b.config.VHost
+	t.Cleanup(func() { // a test may have changed the configuration
+		b.config.VHost = made
 		for _, name := range b.users() {
 			must(t, b.root.call(context.Background(), "DELETE", []string{"users", name}, nil, nil))
 		}
-		must(t, b.root.call(context.Background(), "DELETE", []string{"vhosts", b.config.VHost}, nil, nil))
+		must(t, b.root.call(context.Background(), "DELETE", []string{"vhosts", made}, nil, nil))
 		b.root.client.CloseIdleConnections()
 	})
 	return b

@@ -120,6 +120,21 @@ func TestWhoIsSupersededLeavesNothing(t *testing.T) {
 		})
 		b.onlyLeft(err, nil, later)
 	})
+	t.Run("after it has asked, and the later one has only begun", func(t *testing.T) {
+		b := newBench(t)
+		f, claim := b.fence(), newClaim(2)
+		second := f.credentialsFor(claim)
+		first, err := b.fence().Take(b.context(), newClaim(1), func(ctx context.Context) error { return f.create(ctx, second) })
+		must(t, err)
+		if got := b.users(); !slices.Equal(got, []string{first.User, second.User}) {
+			t.Errorf("users %v, want both: the later one has to find its own", got)
+		}
+		later, err := f.Take(b.context(), claim, held)
+		must(t, err)
+		if got := b.users(); !slices.Equal(got, []string{later.User}) || b.refusal(later.URL()) != "" {
+			t.Errorf("users %v, want that of the later epoch alone", got)
+		}
+	})
 	t.Run("before it begins", func(t *testing.T) {
 		b := newBench(t)
 		later := b.take(2)
