@@ -82,7 +82,6 @@ func (f *Fence) take(ctx context.Context, credentials Credentials, holds func(co
 	if others, err = f.others(ctx, credentials.User); err != nil {
 		return nil, err
 	}
-	// gofail: var brokerBeforeHolds struct{}
 	if err := holds(ctx); err != nil {
 		return nil, errors.Join(err, f.remove(context.WithoutCancel(ctx), credentials.User))
 	}
