@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/duoflow/duoflow/airflowctl/broker"
 	"github.com/duoflow/duoflow/airflowctl/fence"
 	"github.com/duoflow/duoflow/airflowctl/hook"
 	"github.com/duoflow/duoflow/airflowctl/schedule"
@@ -61,6 +62,8 @@ type Config struct {
 	FenceDSN, Group string
 	// Started, unless nil, is called whenever a process has been started; see proc.Config.
 	Started func()
+	// Broker gives each epoch a user of its own at RabbitMQ; nil: Celery connects as configured. Only for Airflow.
+	Broker *Broker
 	// Observer is told what happens. It must not block.
 	Observer Observer
 	Logger   *slog.Logger
@@ -79,7 +82,7 @@ type Status struct {
 	Warm bool
 	// Shadow: nothing is done here, see type Shadow.
 	Shadow bool
-	// Line is what the life of the current epoch says of itself; only of kind Command.
+	// Line is what the life of the current epoch says of itself; of kind Airflow, what is unsafe about it.
 	Line Line
 	// Numbers are what that life counts of itself. Nobody may change them.
 	Numbers []Number
@@ -101,6 +104,19 @@ func (c Config) commandLine() []string {
 		return c.Command
 	}
 	return slices.Concat(c.Runner, []string{"--schedule", c.Schedule, "--"}, c.Command)
+}
+
+// newBroker makes the fence of the broker; nil when none is configured.
+func (c Config) newBroker() (*broker.Fence, error) {
+	switch {
+	case c.Broker == nil:
+		return nil, nil
+	case c.Kind != Airflow:
+		return nil, fmt.Errorf("a job of kind %s gets no user at the broker", c.Kind)
+	}
+	config := c.Broker.Config
+	config.Job, config.Logger = c.Name, c.Logger
+	return broker.New(config)
 }
 
 // checkSchedule refuses what could never be run.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/duoflow/duoflow/airflowctl/airflow"
+	"github.com/duoflow/duoflow/airflowctl/broker"
 	"github.com/duoflow/duoflow/airflowctl/fence"
 	"github.com/duoflow/duoflow/airflowctl/hook"
 	"github.com/duoflow/duoflow/airflowctl/proc"
@@ -28,7 +29,10 @@ type Job struct {
 	ledger *ledger
 	// cleared is closed once nothing of an earlier daemon is left; the first spare waits for it.
 	cleared chan struct{}
-	once    sync.Once
+	// broker is nil when none is configured; turns hands the newest turn to the one who takes it.
+	broker *broker.Fence
+	turns  chan *brokerTurn
+	once   sync.Once
 	// lives joins the goroutines that watch a process each.
 	lives sync.WaitGroup
 	pace  pace
@@ -44,6 +48,8 @@ type Job struct {
 	calmAt time.Time
 	// credentials are those of the epoch being taken over or run.
 	credentials fence.Credentials
+	// turn is that epoch's at the broker; nil: there is none, or it is over here.
+	turn *brokerTurn
 	// metastore is open, with the epoch's own role, from adoption until the life has ended.
 	metastore  *airflow.Metastore
 	mirroredAt time.Time
@@ -99,6 +105,10 @@ func New(cfg Config) (*Job, error) {
 	if err != nil {
 		return nil, err
 	}
+	brokers, err := cfg.newBroker()
+	if err != nil {
+		return nil, fmt.Errorf("job %s: %w", cfg.Name, err)
+	}
 	hooks, err := hook.New(hook.Config{
 		Job: cfg.Name, Node: cfg.Node, Commands: cfg.Hooks, Timeout: cfg.HookTimeout, Dir: filepath.Join(cfg.Root, "hooks"),
 		Env: cfg.Env, UID: uid, GID: gid, Started: cfg.Started, Logger: cfg.Logger,
@@ -107,8 +117,8 @@ func New(cfg Config) (*Job, error) {
 		return nil, fmt.Errorf("job %s: %w", cfg.Name, err)
 	}
 	j := &Job{
-		hooks: hooks,
-		cfg:   cfg, logger: logger, fencer: fencer, trees: trees, output: output,
+		hooks: hooks, broker: brokers, turns: make(chan *brokerTurn, 1),
+		cfg: cfg, logger: logger, fencer: fencer, trees: trees, output: output,
 		cleared: make(chan struct{}), pace: usualPace(), lastLines: map[uint64][]string{},
 		lines: make(chan *life, 1),
 	}
@@ -124,6 +134,7 @@ func (j *Job) Run(ctx context.Context) error {
 	joined.Go(func() { j.keepSpare(ctx) })
 	joined.Go(func() { j.watchProgress(ctx) })
 	joined.Go(func() { j.collectRoles(ctx) })
+	joined.Go(func() { j.keepBroker(ctx) })
 	joined.Go(func() { _ = j.hooks.Run(ctx) }) // as the fencer's
 	joined.Go(func() { _ = j.ledger.Run(ctx) })
 	var reader sync.WaitGroup // waited for last: a disk that hangs must not keep processes alive
@@ -175,7 +186,7 @@ func (j *Job) Doctor(ctx context.Context) (fence.Report, error) {
 	if !finding.OK {
 		finding.Mend = "give duoflowd a delegated cgroup v2 (systemd: Delegate=yes), or the right to make PID namespaces"
 	}
-	report.Findings = append(report.Findings, finding)
+	report.Findings = append(append(report.Findings, finding), j.checkBroker(ctx, true)...)
 	report.Findings = append(report.Findings, j.cfg.checkSettings()...)
 	if j.cfg.Kind == Airflow && airflow.KeepsResults(findInstall(j.cfg).executor, j.cfg.Env) {
 		results, err := airflow.CheckResults(ctx, j.cfg.FenceDSN, j.cfg.Group)
@@ -190,7 +201,7 @@ func (j *Job) Doctor(ctx context.Context) (fence.Report, error) {
 // Check reports whether the fencer has every right a takeover needs, and whether the job's own settings are safe.
 func (j *Job) Check(ctx context.Context) (fence.Report, error) {
 	report, err := j.fencer.Check(ctx)
-	report.Findings = append(report.Findings, j.cfg.checkSettings()...)
+	report.Findings = append(append(report.Findings, j.cfg.checkSettings()...), j.checkBroker(ctx, false)...)
 	return report, err
 }
 
@@ -206,6 +217,9 @@ func (j *Job) Status() Status {
 	var numbers []Number
 	if j.current != nil {
 		line, slots, numbers = j.current.line.Line, j.current.slots.Line, j.current.line.numbers
+	}
+	if text := j.brokerLine(); text != "" {
+		line = Line{Text: text, At: j.turn.since}
 	}
 	return Status{
 		Line: line, Slots: slots.Text, Numbers: numbers,

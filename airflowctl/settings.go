@@ -22,7 +22,11 @@ func (c Config) checkSettings() []fence.Finding {
 		return nil
 	}
 	in := findInstall(c)
-	return []fence.Finding{in.checkPython(), in.checkHeartbeat(c.Env), in.checkExecutor()}
+	findings := []fence.Finding{in.checkPython(), in.checkHeartbeat(c.Env), in.checkExecutor()}
+	if c.Broker != nil {
+		findings = append(findings, in.checkCelery())
+	}
+	return findings
 }
 
 func (in install) checkPython() fence.Finding {
@@ -53,6 +57,17 @@ func (in install) checkExecutor() fence.Finding {
 	f := fence.Finding{Name: "executor", OK: true, Detail: executor}
 	if strings.Contains(executor, "LocalExecutor") || strings.Contains(executor, "SequentialExecutor") {
 		f.Detail += ": tasks run inside the scheduler and end with it; their next try is on the node that takes over"
+	}
+	return f
+}
+
+// checkCelery refuses users at a broker for an executor that sends nothing: the scheduler would end at its start.
+func (in install) checkCelery() fence.Finding {
+	executor := cmp.Or(in.executor, "LocalExecutor")
+	f := fence.Finding{Name: "broker's executor", OK: true, Detail: executor}
+	if !strings.Contains(executor, "Celery") {
+		f.OK, f.Detail = false, executor+" sends nothing to a broker"
+		f.Mend = "remove the job's broker section, or set [core] executor to CeleryExecutor"
 	}
 	return f
 }

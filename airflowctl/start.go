@@ -49,12 +49,21 @@ func (j *Job) start(ctx context.Context, claim fence.Claim) error {
 	if j.cfg.Kind == Command {
 		return j.startCommand(ctx, claim, credentials)
 	}
+	user, fenced, err := j.awaitBroker(ctx, claim)
+	if err != nil {
+		return fmt.Errorf("start job %s: %w", j.cfg.Name, err)
+	}
 	l, err := j.takeSpare(ctx, claim.Epoch)
 	if err != nil {
 		return fmt.Errorf("start job %s: %w", j.cfg.Name, err)
 	}
 	if err := j.writeService(l.dir+"/service", credentials); err != nil {
 		return fmt.Errorf("start job %s: %w", j.cfg.Name, err)
+	}
+	if fenced {
+		if err := j.writeBroker(l, user); err != nil {
+			return fmt.Errorf("start job %s: %w", j.cfg.Name, err)
+		}
 	}
 	// gofail: var jobBeforeGo struct{}
 	if err := l.Send(shim.Go(claim.Epoch)); err != nil {
@@ -146,6 +155,7 @@ func (j *Job) Stop(ctx context.Context, epoch uint64, grace time.Duration) error
 		j.ledger.tell(fence.Note{Epoch: epoch, Node: j.cfg.Node, Moment: fence.Stopped}, sinceBoot())
 		j.hooks.Tell(hook.PostStop, epoch)
 	}
+	j.endTurn(epoch)
 	j.closeMetastore()
 	j.setBusy(false, 0)
 	return nil

@@ -32,8 +32,9 @@ func (j *Job) Take(ctx context.Context, claim fence.Claim) error {
 		return err
 	}
 	j.mu.Lock()
-	defer j.mu.Unlock()
 	j.credentials = credentials
+	j.mu.Unlock()
+	j.turnBroker(ctx, claim)
 	return nil
 }
 
@@ -107,6 +108,7 @@ func (j *Job) closeMetastore() {
 
 // Surrender disables the epoch's own role. The tree must be empty.
 func (j *Job) Surrender(ctx context.Context, claim fence.Claim) error {
+	defer j.releaseBroker(ctx, claim)
 	return verdict(j.fencer.Release(ctx, claim))
 }
 

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/duoflow/duoflow/airflowctl/broker"
 	"github.com/duoflow/duoflow/airflowctl/hook"
 	"github.com/duoflow/duoflow/node/control"
 	"github.com/duoflow/duoflow/node/lease"
@@ -109,6 +110,33 @@ type Job struct {
 	Grace time.Duration `yaml:"grace"`
 	Hooks Hooks         `yaml:"hooks"`
 	Fence Fence         `yaml:"fence"`
+	// Broker gives each epoch a user of its own at RabbitMQ (kind airflow); left out, Celery connects as Airflow is configured.
+	Broker Broker `yaml:"broker"`
+}
+
+// Broker is the RabbitMQ that a job's messages go through, and how users are made there. The zero value is none.
+type Broker struct {
+	// Management is the URL of RabbitMQ's management API.
+	Management string `yaml:"management"`
+	// User has RabbitMQ's tag administrator; PasswordFile holds its password and nothing else, and is read at each use.
+	User         string `yaml:"user"`
+	PasswordFile string `yaml:"password_file"`
+	// CA is the authority that an https Management is trusted by; empty: those this host trusts.
+	CA string `yaml:"ca"`
+	// VHost is the virtual host that Celery works in; empty: "/".
+	VHost string `yaml:"vhost"`
+	// AMQP is where the scheduler connects to, host:port.
+	AMQP string `yaml:"amqp"`
+	// Required refuses to start a scheduler without a user of its epoch. Else it is started, after 3 s, as Airflow is configured,
+	// and that is shown as unsafe.
+	Required bool `yaml:"required"`
+}
+
+// Fence is the fence's configuration for a job of that name.
+func (b Broker) Fence(job string) broker.Config {
+	return broker.Config{
+		Job: job, Management: b.Management, User: b.User, PasswordFile: b.PasswordFile, CA: b.CA, VHost: b.VHost, AMQP: b.AMQP,
+	}
 }
 
 // Hooks are an operator's commands, each a program with its whole path and its arguments; see package hook. They run as User.
@@ -189,8 +217,13 @@ func (c *Config) complete(base string) {
 	for name, j := range c.Jobs {
 		if j.Grace == 0 {
 			j.Grace = control.DefaultTiming().PlannedGrace
-			c.Jobs[name] = j
 		}
+		for _, path := range []*string{&j.Broker.PasswordFile, &j.Broker.CA} {
+			if *path != "" && !filepath.IsAbs(*path) {
+				*path = filepath.Join(base, *path)
+			}
+		}
+		c.Jobs[name] = j
 	}
 }
 

@@ -185,7 +185,7 @@ func newJobs(
 			Warm: j.Warm, User: j.User, Env: environment(j.Env), Dir: j.Dir,
 			Root:     filepath.Join(cfg.DataDir, "jobs", name),
 			Schedule: j.Schedule, Runner: runner(j), Hooks: j.Hooks.Commands(), HookTimeout: j.Hooks.Timeout,
-			FenceDSN: j.Fence.DSN, Group: j.Fence.Group, Observer: wire.Job(lease.JobName(name)), Logger: logger,
+			FenceDSN: j.Fence.DSN, Group: j.Fence.Group, Broker: brokerOf(name, j), Observer: wire.Job(lease.JobName(name)), Logger: logger,
 			Started: func() { veilAgain(logger) },
 		}
 		job, err := newJob(ctx, cfg.Shadow, hosted)
@@ -195,6 +195,14 @@ func newJobs(
 		jobs[lease.JobName(name)] = job
 	}
 	return jobs, nil
+}
+
+// brokerOf is nil when the job has none.
+func brokerOf(name string, j node.Job) *airflowctl.Broker {
+	if j.Broker == (node.Broker{}) {
+		return nil
+	}
+	return &airflowctl.Broker{Config: j.Broker.Fence(name), Required: j.Broker.Required}
 }
 
 func newJob(ctx context.Context, shadow bool, cfg airflowctl.Config) (node.HostedJob, error) {

@@ -16,7 +16,8 @@ var rooms = []struct {
 	{"raftstore/replica", nil},
 	{"raftstore/door", nil}, // its other users are node/admin and node/web: what listens, stands behind it
 	{"gossip", nil},
-	{"airflowctl", []string{"airflowctl/fence", "airflowctl/proc", "airflowctl/airflow", "airflowctl/shim", "airflowctl/schedule", "airflowctl/hook"}},
+	{"airflowctl", []string{"airflowctl/fence", "airflowctl/proc", "airflowctl/airflow", "airflowctl/shim", "airflowctl/schedule", "airflowctl/hook",
+		"airflowctl/broker"}},
 	{"airflowctl/fence", nil},
 	{"airflowctl/proc", nil},
 	{"airflowctl/airflow", []string{"airflowctl/fence"}}, // epoch credentials are the fence's
@@ -24,6 +25,7 @@ var rooms = []struct {
 	{"airflowctl/shim", nil},
 	{"airflowctl/schedule", nil},
 	{"airflowctl/hook", nil},
+	{"airflowctl/broker", nil},
 	{"node/lease", nil},
 	{"node/control", []string{"node/lease"}},
 	{"node/web", []string{"raftstore/door"}},
