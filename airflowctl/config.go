@@ -10,7 +10,9 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/duoflow/duoflow/airflowctl/broker"
 	"github.com/duoflow/duoflow/airflowctl/fence"
+	"github.com/duoflow/duoflow/airflowctl/hook"
 	"github.com/duoflow/duoflow/airflowctl/schedule"
 )
 
@@ -53,8 +55,15 @@ type Config struct {
 	Dir string
 	// Root is a directory of this job's own, for service files and output.
 	Root string
+	// Hooks are an operator's commands around what happens here, HookTimeout how long each may take; see package hook.
+	Hooks       map[hook.Name][]string
+	HookTimeout time.Duration
 	// FenceDSN logs in as this host's fencer; Group is the role an epoch is granted. DSN holds a password.
 	FenceDSN, Group string
+	// Started, unless nil, is called whenever a process has been started; see proc.Config.
+	Started func()
+	// Broker gives each epoch a user of its own at RabbitMQ; nil: Celery connects as configured. Only for Airflow.
+	Broker *Broker
 	// Observer is told what happens. It must not block.
 	Observer Observer
 	Logger   *slog.Logger
@@ -71,14 +80,20 @@ type Observer interface {
 type Status struct {
 	// Warm: a standby process is imported and waits.
 	Warm bool
-	// Line is what the life of the current epoch says of itself; only of kind Command.
+	// Shadow: nothing is done here, see type Shadow.
+	Shadow bool
+	// Line is what the life of the current epoch says of itself; of kind Airflow, what is unsafe about it.
 	Line Line
+	// Numbers are what that life counts of itself. Nobody may change them.
+	Numbers []Number
 	// Slots is what its schedule comes to, as a Line's Text: the next slot, and what became of the newest; empty: unknown.
 	Slots string
 	// MirroredAt is when the mirror rows were last written, on this host's clock; zero: never.
 	MirroredAt time.Time
 	// LastLines is the end of the output of the lives that ended here, by epoch.
 	LastLines map[uint64][]string
+	// HooksWaiting is how many hooks are still to be told what has happened.
+	HooksWaiting int
 	// LostLines is how many lines of output could not be written since the daemon started.
 	LostLines uint64
 }
@@ -89,6 +104,19 @@ func (c Config) commandLine() []string {
 		return c.Command
 	}
 	return slices.Concat(c.Runner, []string{"--schedule", c.Schedule, "--"}, c.Command)
+}
+
+// newBroker makes the fence of the broker; nil when none is configured.
+func (c Config) newBroker() (*broker.Fence, error) {
+	switch {
+	case c.Broker == nil:
+		return nil, nil
+	case c.Kind != Airflow:
+		return nil, fmt.Errorf("a job of kind %s gets no user at the broker", c.Kind)
+	}
+	config := c.Broker.Config
+	config.Job, config.Logger = c.Name, c.Logger
+	return broker.New(config)
 }
 
 // checkSchedule refuses what could never be run.

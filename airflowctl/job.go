@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"github.com/duoflow/duoflow/airflowctl/airflow"
+	"github.com/duoflow/duoflow/airflowctl/broker"
 	"github.com/duoflow/duoflow/airflowctl/fence"
+	"github.com/duoflow/duoflow/airflowctl/hook"
 	"github.com/duoflow/duoflow/airflowctl/proc"
 )
 
@@ -23,9 +25,14 @@ type Job struct {
 	fencer *fence.Fencer
 	trees  *proc.Forest
 	output *proc.JobLog
+	hooks  *hook.Runner
+	ledger *ledger
 	// cleared is closed once nothing of an earlier daemon is left; the first spare waits for it.
 	cleared chan struct{}
-	once    sync.Once
+	// broker is nil when none is configured; turns hands the newest turn to the one who takes it.
+	broker *broker.Fence
+	turns  chan *brokerTurn
+	once   sync.Once
 	// lives joins the goroutines that watch a process each.
 	lives sync.WaitGroup
 	pace  pace
@@ -41,6 +48,8 @@ type Job struct {
 	calmAt time.Time
 	// credentials are those of the epoch being taken over or run.
 	credentials fence.Credentials
+	// turn is that epoch's at the broker; nil: there is none, or it is over here.
+	turn *brokerTurn
 	// metastore is open, with the epoch's own role, from adoption until the life has ended.
 	metastore  *airflow.Metastore
 	mirroredAt time.Time
@@ -68,7 +77,8 @@ func New(cfg Config) (*Job, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	if _, _, err := cfg.owner(); err != nil {
+	uid, gid, err := cfg.owner()
+	if err != nil {
 		return nil, fmt.Errorf("job %s: user: %w", cfg.Name, err)
 	}
 	if err := cfg.checkSchedule(); err != nil {
@@ -85,7 +95,7 @@ func New(cfg Config) (*Job, error) {
 	if err != nil {
 		return nil, err
 	}
-	trees, err := proc.New(proc.Config{Name: cfg.treeName(), Logger: logger})
+	trees, err := proc.New(proc.Config{Name: cfg.treeName(), Started: cfg.Started, Logger: logger})
 	if err != nil {
 		return nil, err
 	}
@@ -95,11 +105,25 @@ func New(cfg Config) (*Job, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Job{
+	brokers, err := cfg.newBroker()
+	if err != nil {
+		return nil, fmt.Errorf("job %s: %w", cfg.Name, err)
+	}
+	hooks, err := hook.New(hook.Config{
+		Job: cfg.Name, Node: cfg.Node, Commands: cfg.Hooks, Timeout: cfg.HookTimeout, Dir: filepath.Join(cfg.Root, "hooks"),
+		Env: cfg.Env, UID: uid, GID: gid, Started: cfg.Started, Logger: cfg.Logger,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("job %s: %w", cfg.Name, err)
+	}
+	j := &Job{
+		hooks: hooks, broker: brokers, turns: make(chan *brokerTurn, 1),
 		cfg: cfg, logger: logger, fencer: fencer, trees: trees, output: output,
 		cleared: make(chan struct{}), pace: usualPace(), lastLines: map[uint64][]string{},
 		lines: make(chan *life, 1),
-	}, nil
+	}
+	j.ledger = newLedger(fencer.Note, func() bool { taking, _ := j.busy(time.Now()); return taking }, logger)
+	return j, nil
 }
 
 // Run keeps the fencer connected, a standby process warm and an eye on the job's progress until ctx ends. It leaves
@@ -110,6 +134,9 @@ func (j *Job) Run(ctx context.Context) error {
 	joined.Go(func() { j.keepSpare(ctx) })
 	joined.Go(func() { j.watchProgress(ctx) })
 	joined.Go(func() { j.collectRoles(ctx) })
+	joined.Go(func() { j.keepBroker(ctx) })
+	joined.Go(func() { _ = j.hooks.Run(ctx) }) // as the fencer's
+	joined.Go(func() { _ = j.ledger.Run(ctx) })
 	var reader sync.WaitGroup // waited for last: a disk that hangs must not keep processes alive
 	reader.Go(func() { j.readLines(ctx) })
 	joined.Wait()
@@ -145,6 +172,9 @@ func (j *Job) Clear(ctx context.Context) error {
 	return nil
 }
 
+// Mode is how its process trees are held.
+func (j *Job) Mode() proc.Mode { return j.trees.Mode() }
+
 // Doctor performs a fence on a scratch role and reports what it found, there and of the job itself.
 func (j *Job) Doctor(ctx context.Context) (fence.Report, error) {
 	report, err := j.fencer.Doctor(ctx)
@@ -156,7 +186,8 @@ func (j *Job) Doctor(ctx context.Context) (fence.Report, error) {
 	if !finding.OK {
 		finding.Mend = "give duoflowd a delegated cgroup v2 (systemd: Delegate=yes), or the right to make PID namespaces"
 	}
-	report.Findings = append(report.Findings, finding)
+	report.Findings = append(append(report.Findings, finding), j.checkBroker(ctx, true)...)
+	report.Findings = append(report.Findings, j.cfg.checkSettings()...)
 	if j.cfg.Kind == Airflow && airflow.KeepsResults(findInstall(j.cfg).executor, j.cfg.Env) {
 		results, err := airflow.CheckResults(ctx, j.cfg.FenceDSN, j.cfg.Group)
 		if err != nil {
@@ -167,8 +198,12 @@ func (j *Job) Doctor(ctx context.Context) (fence.Report, error) {
 	return report, nil
 }
 
-// Check reports whether the fencer has every right a takeover needs.
-func (j *Job) Check(ctx context.Context) (fence.Report, error) { return j.fencer.Check(ctx) }
+// Check reports whether the fencer has every right a takeover needs, and whether the job's own settings are safe.
+func (j *Job) Check(ctx context.Context) (fence.Report, error) {
+	report, err := j.fencer.Check(ctx)
+	report.Findings = append(append(report.Findings, j.cfg.checkSettings()...), j.checkBroker(ctx, false)...)
+	return report, err
+}
 
 // Root is the directory of this job's own.
 func (j *Job) Root() string { return j.cfg.Root }
@@ -179,12 +214,16 @@ func (j *Job) Status() Status {
 	defer j.mu.Unlock()
 	j.wantLine(time.Now())
 	var line, slots Line
+	var numbers []Number
 	if j.current != nil {
-		line, slots = j.current.line.Line, j.current.slots.Line
+		line, slots, numbers = j.current.line.Line, j.current.slots.Line, j.current.line.numbers
+	}
+	if text := j.brokerLine(); text != "" {
+		line = Line{Text: text, At: j.turn.since}
 	}
 	return Status{
-		Line: line, Slots: slots.Text,
+		Line: line, Slots: slots.Text, Numbers: numbers,
 		Warm:       j.spare != nil && j.spare.isWarm(),
-		MirroredAt: j.mirroredAt, LastLines: maps.Clone(j.lastLines), LostLines: j.output.Lost(),
+		MirroredAt: j.mirroredAt, LastLines: maps.Clone(j.lastLines), LostLines: j.output.Lost(), HooksWaiting: j.hooks.Waiting(),
 	}
 }

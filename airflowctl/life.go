@@ -121,9 +121,11 @@ func (j *Job) newScheduler() (*life, error) {
 	if err != nil {
 		return nil, err
 	}
-	env := airflow.Environment(airflow.Process{
-		Node: j.cfg.Node, Label: filepath.Base(dir), ServiceFile: filepath.Join(dir, "service"),
-	}, j.cfg.Env)
+	process := airflow.Process{Node: j.cfg.Node, Label: filepath.Base(dir), ServiceFile: filepath.Join(dir, "service")}
+	if j.cfg.Broker != nil {
+		process.BrokerFile, process.BrokerOnly = filepath.Join(dir, brokerFile), j.cfg.Broker.Required
+	}
+	env := airflow.Environment(process, j.cfg.Env)
 	l, err := j.newLife(dir, []string{j.cfg.Python, program}, env)
 	if err != nil {
 		return nil, err

@@ -71,34 +71,34 @@ type edition struct {
 	size  int64
 }
 
-// readLine reads a job's file; "" when there is none. uid is who has to own it, -1 for anyone. The job may have put anything
+// readLine reads the beginning of a job's file; nothing when there is none. uid is who has to own it, -1 for anyone. The job may have put anything
 // at that path, and we may be root: a link is not followed, and nothing but a plain file of its own is read; a pipe or
 // a file on which somebody has a lease is not waited for.
-func readLine(path string, uid int) (string, edition, error) {
+func readLine(path string, uid int) ([]byte, edition, error) {
 	const flags = unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC
 	fd, err := unix.Open(path, flags, 0)
 	switch {
 	case errors.Is(err, unix.ENOENT):
-		return "", edition{}, nil
+		return nil, edition{}, nil
 	case err != nil:
-		return "", edition{}, fmt.Errorf("open status file: %w", err)
+		return nil, edition{}, fmt.Errorf("open status file: %w", err)
 	}
 	defer func() { _ = unix.Close(fd) }() // it was only read
 	var stat unix.Stat_t
 	switch err := unix.Fstat(fd, &stat); {
 	case err != nil:
-		return "", edition{}, fmt.Errorf("stat status file: %w", err)
+		return nil, edition{}, fmt.Errorf("stat status file: %w", err)
 	case stat.Mode&unix.S_IFMT != unix.S_IFREG:
-		return "", edition{}, errors.New("status file is not a plain file")
+		return nil, edition{}, errors.New("status file is not a plain file")
 	case uid >= 0 && int(stat.Uid) != uid:
-		return "", edition{}, fmt.Errorf("status file belongs to user %d, not to the job's", stat.Uid)
+		return nil, edition{}, fmt.Errorf("status file belongs to user %d, not to the job's", stat.Uid)
 	}
 	var text [lineRead]byte
 	n, err := unix.Read(fd, text[:])
 	if err != nil {
-		return "", edition{}, fmt.Errorf("read status file: %w", err)
+		return nil, edition{}, fmt.Errorf("read status file: %w", err)
 	}
-	return CleanLine(text[:n]), edition{stat.Ino, stat.Mtim, stat.Size}, nil
+	return text[:n], edition{stat.Ino, stat.Mtim, stat.Size}, nil
 }
 
 // wantLine has the line of the current life read again, if that was not done within the last second. It is called with the lock
@@ -134,16 +134,18 @@ func (j *Job) readLines(ctx context.Context) {
 	}
 }
 
-// told is what was read of one of a life's files. The job's lock guards the line; the rest only readLines has to do with:
+// told is what was read of one of a life's files. The job's lock guards line and numbers; the rest only readLines has to do with:
 // which writing of the file it is, or why there is none.
 type told struct {
 	Line
-	read   edition
-	unread string
+	numbers []Number
+	read    edition
+	unread  string
 }
 
 func (l *life) note(t *told, file string, uid int) {
-	text, read, err := readLine(filepath.Join(l.dir, file), uid)
+	content, read, err := readLine(filepath.Join(l.dir, file), uid)
+	text := CleanLine(content)
 	reason := ""
 	if err != nil {
 		reason = err.Error()
@@ -158,7 +160,7 @@ func (l *life) note(t *told, file string, uid int) {
 	t.read = read
 	l.job.mu.Lock()
 	defer l.job.mu.Unlock()
-	t.Line = Line{}
+	t.Line, t.numbers = Line{}, ReadNumbers(content)
 	if text != "" {
 		t.Line = Line{Text: text, At: time.Now()}
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/duoflow/duoflow/airflowctl/fence"
+	"github.com/duoflow/duoflow/airflowctl/hook"
 	"github.com/duoflow/duoflow/airflowctl/shim"
 )
 
@@ -22,6 +23,24 @@ const (
 // is never started again: an error means that this epoch is used up.
 func (j *Job) Start(ctx context.Context, claim fence.Claim) error {
 	// gofail: var jobBeforeStart struct{}
+	if err := j.hooks.Ask(ctx, hook.PreStart, claim.Epoch); err != nil {
+		return fmt.Errorf("start job %s: %w: %w", j.cfg.Name, ErrRefused, err)
+	}
+	j.hooks.Expect(hook.PostStart, claim.Epoch)
+	began := sinceBoot()
+	err := j.start(ctx, claim)
+	if j.holds(claim.Epoch) { // also when it failed: its process may have begun
+		j.ledger.tell(fence.Note{Epoch: claim.Epoch, Node: j.cfg.Node, Moment: fence.Started}, began)
+	}
+	if err != nil {
+		j.hooks.Forget(hook.PostStart, claim.Epoch)
+		return err
+	}
+	j.hooks.Tell(hook.PostStart, claim.Epoch)
+	return nil
+}
+
+func (j *Job) start(ctx context.Context, claim fence.Claim) error {
 	j.setBusy(false, importWithin+rowWithin)
 	defer j.setBusy(false, j.pace.calm)
 	j.mu.Lock()
@@ -30,12 +49,21 @@ func (j *Job) Start(ctx context.Context, claim fence.Claim) error {
 	if j.cfg.Kind == Command {
 		return j.startCommand(ctx, claim, credentials)
 	}
+	user, fenced, err := j.awaitBroker(ctx, claim)
+	if err != nil {
+		return fmt.Errorf("start job %s: %w", j.cfg.Name, err)
+	}
 	l, err := j.takeSpare(ctx, claim.Epoch)
 	if err != nil {
 		return fmt.Errorf("start job %s: %w", j.cfg.Name, err)
 	}
 	if err := j.writeService(l.dir+"/service", credentials); err != nil {
 		return fmt.Errorf("start job %s: %w", j.cfg.Name, err)
+	}
+	if fenced {
+		if err := j.writeBroker(l, user); err != nil {
+			return fmt.Errorf("start job %s: %w", j.cfg.Name, err)
+		}
 	}
 	// gofail: var jobBeforeGo struct{}
 	if err := l.Send(shim.Go(claim.Epoch)); err != nil {
@@ -88,6 +116,13 @@ func (j *Job) takeSpare(ctx context.Context, epoch uint64) (*life, error) {
 	return l, nil
 }
 
+// holds tells whether a process life here was given the epoch.
+func (j *Job) holds(epoch uint64) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.current != nil && j.current.epoch.Load() == epoch
+}
+
 func (l *life) over() bool {
 	select {
 	case <-l.ended:
@@ -109,16 +144,33 @@ func (j *Job) Stop(ctx context.Context, epoch uint64, grace time.Duration) error
 		if grace == 0 {
 			l.dump(ctx)
 		}
+		j.hooks.Expect(hook.PostStop, epoch)
+		j.beforeStop(ctx, l, epoch, grace)
 		if err := l.Stop(ctx, grace); err != nil {
 			return fmt.Errorf("stop job %s: %w", j.cfg.Name, err)
 		}
 		// gofail: var jobStopped struct{}
 		<-l.told // its last words are in; at once, for the tree is empty
 		j.bury(l)
+		j.ledger.tell(fence.Note{Epoch: epoch, Node: j.cfg.Node, Moment: fence.Stopped}, sinceBoot())
+		j.hooks.Tell(hook.PostStop, epoch)
 	}
+	j.endTurn(epoch)
 	j.closeMetastore()
 	j.setBusy(false, 0)
 	return nil
+}
+
+// beforeStop gives the operator's command as long as the job will get to end. There is nothing left to veto.
+func (j *Job) beforeStop(ctx context.Context, l *life, epoch uint64, grace time.Duration) {
+	if grace == 0 || l.over() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, grace)
+	defer cancel()
+	if err := j.hooks.Ask(ctx, hook.PreStop, epoch); err != nil {
+		j.logger.Warn("the job is stopped all the same", "err", err)
+	}
 }
 
 // bury forgets a life whose tree is empty, keeps its last words, and takes its credentials off the disk.

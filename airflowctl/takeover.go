@@ -11,22 +11,30 @@ import (
 
 	"github.com/duoflow/duoflow/airflowctl/airflow"
 	"github.com/duoflow/duoflow/airflowctl/fence"
+	"github.com/duoflow/duoflow/airflowctl/hook"
 )
 
 // Take makes the fence row and the role of the epoch. It keeps trying until ctx ends; what cannot be tried again
 // (rights were taken away, the set-up is missing) is ErrRefused, so that another host gets its turn.
 func (j *Job) Take(ctx context.Context, claim fence.Claim) error {
 	j.setBusy(true, 0)
+	j.hooks.Expect(hook.OnFence, claim.Epoch)
 	credentials, err := j.fencer.Take(ctx, claim)
-	if err = verdict(err); err != nil && ctx.Err() == nil && !errors.Is(err, ErrSuperseded) {
+	if err = verdict(err); err == nil {
+		j.hooks.Tell(hook.OnFence, claim.Epoch)
+	} else if ctx.Err() == nil { // else the commit's outcome may be unknown
+		j.hooks.Forget(hook.OnFence, claim.Epoch)
+	}
+	if err != nil && ctx.Err() == nil && !errors.Is(err, ErrSuperseded) {
 		return fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	if err != nil {
 		return err
 	}
 	j.mu.Lock()
-	defer j.mu.Unlock()
 	j.credentials = credentials
+	j.mu.Unlock()
+	j.turnBroker(ctx, claim)
 	return nil
 }
 
@@ -100,6 +108,7 @@ func (j *Job) closeMetastore() {
 
 // Surrender disables the epoch's own role. The tree must be empty.
 func (j *Job) Surrender(ctx context.Context, claim fence.Claim) error {
+	defer j.releaseBroker(ctx, claim)
 	return verdict(j.fencer.Release(ctx, claim))
 }
 

@@ -1,13 +1,12 @@
 package gossip
 
 import (
-	"encoding/base64"
 	"errors"
 	"fmt"
+	"log"
 	"log/slog"
 	"net/netip"
 	"regexp"
-	"strings"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -31,39 +30,17 @@ const (
 
 var nodeName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,15}$`)
 
-// Config is what New needs. All fields but Cluster, Seeds and Logger are required.
+// Config is what New needs. All fields but Cluster, Seeds, Rotated and Logger are required.
 type Config struct {
-	Node    string       // this node's name, [a-z][a-z0-9-]{0,15}, unique in the cluster
-	Cluster string       // mixed into every packet so that two clusters with one key stay apart; empty = not mixed in
-	Listen  string       // ip:port for UDP and TCP; port 0 = chosen by the kernel; the address is what others are told
-	Seeds   []string     // host:port of the other nodes; own address allowed and ignored
-	Meta    Meta         // told to the others
-	Keys    [][]byte     // AES keys of 16, 24 or 32 bytes; the first encrypts, all decrypt
+	Node    string   // this node's name, [a-z][a-z0-9-]{0,15}, unique in the cluster
+	Cluster string   // mixed into every packet so that two clusters with one key stay apart; empty = not mixed in
+	Listen  string   // ip:port for UDP and TCP; port 0 = chosen by the kernel; the address is what others are told
+	Seeds   []string // host:port of the other nodes; own address allowed and ignored
+	Meta    Meta     // told to the others
+	Keys    [][]byte // AES keys of 16, 24 or 32 bytes; the first encrypts, all decrypt
+	// Rotated says what the keys are now. Run asks every rejoinMax, and takes over what has changed; nil = Keys for ever.
+	Rotated func() [][]byte
 	Logger  *slog.Logger // nil = discard
-}
-
-// ParseKeyring reads a keyring file: one key in base64 per line, the first being the one that encrypts. Blank
-// lines and lines that begin with # are ignored. Errors name the line, never its text.
-func ParseKeyring(text string) ([][]byte, error) {
-	var keys [][]byte
-	for i, line := range strings.Split(text, "\n") {
-		line = strings.TrimSpace(line)
-		if line == "" || strings.HasPrefix(line, "#") {
-			continue
-		}
-		key, err := base64.StdEncoding.DecodeString(line)
-		if err != nil {
-			return nil, fmt.Errorf("parse keyring: line %d is not base64", i+1)
-		}
-		if err := memberlist.ValidateKey(key); err != nil {
-			return nil, fmt.Errorf("parse keyring: line %d: key of %d bytes, want 16, 24 or 32", i+1, len(key))
-		}
-		keys = append(keys, key)
-	}
-	if len(keys) == 0 {
-		return nil, errors.New("parse keyring: no key in it")
-	}
-	return keys, nil
 }
 
 // validate reports every problem at once.
@@ -123,7 +100,7 @@ func (g *Gossip) listConfig() (*memberlist.Config, error) {
 	c.AwarenessMaxMultiplier = 2
 	c.DeadNodeReclaimTime = reclaimAfter
 	c.EnableCompression = false // the state of three nodes is smaller than the work to squeeze it
-	c.Logger = slog.NewLogLogger(g.log.Handler(), slog.LevelDebug)
+	c.Logger = log.New(&ear{log: g.log, now: time.Now, counts: map[string]*count{}}, "", 0)
 	c.Delegate, c.Events, c.Ping, c.Alive, c.Conflict = g.table, g.table, g.table, g.table, g.table
 	return c, nil
 }

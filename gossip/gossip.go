@@ -17,6 +17,7 @@ type Gossip struct {
 	log     *slog.Logger
 	table   *table
 	started atomic.Bool
+	keys    [][]byte // in use; of Run
 }
 
 // New checks the configuration, reporting every problem at once, and starts nothing.
@@ -36,7 +37,7 @@ func New(cfg Config) (*Gossip, error) {
 		self: cfg.Node, meta: meta, log: cfg.Logger, now: time.Now,
 		members: map[string]*entry{cfg.Node: self},
 	}
-	return &Gossip{cfg: cfg, log: cfg.Logger, table: t}, nil
+	return &Gossip{cfg: cfg, log: cfg.Logger, table: t, keys: cfg.Keys}, nil
 }
 
 // Members lists every node ever seen, this one included, sorted by name. It never blocks on the network and may be
@@ -61,7 +62,7 @@ func (g *Gossip) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("start gossip: %w", err)
 	}
-	g.rejoin(ctx, list)
+	g.rejoin(ctx, list, conf.Keyring)
 	g.leave(list)
 	if err := list.Shutdown(); err != nil {
 		return fmt.Errorf("stop gossip: %w", err)
@@ -69,11 +70,12 @@ func (g *Gossip) Run(ctx context.Context) error {
 	return nil
 }
 
-// rejoin reaches for the seeds that no live member covers, with back-off, until ctx ends. Waiting only while alone
+// rejoin reaches for the seeds that no live member covers, with back-off, until ctx ends, and looks at the keys on the way. Waiting only while alone
 // would be enough for three nodes (a cut always leaves one alone), but not for four that are cut in half.
-func (g *Gossip) rejoin(ctx context.Context, list *memberlist.Memberlist) {
+func (g *Gossip) rejoin(ctx context.Context, list *memberlist.Memberlist, ring *memberlist.Keyring) {
 	wait, before := rejoinMin, -1
 	for ctx.Err() == nil {
+		g.takeKeys(ring)
 		missing, live := g.missing()
 		if live != before {
 			wait, before = rejoinMin, live

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"fmt"
+	"log/slog"
 	"net"
 	"runtime"
 	"strings"
@@ -16,7 +17,10 @@ import (
 // stay as they are, and what a stream costs is given back.
 func TestGarbageDoesNotHurt(t *testing.T) {
 	addrA, addrB := freeAddr(t), freeAddr(t)
-	a, _ := start(t, config("a", addrA, addrB))
+	said := &journal{}
+	victim := config("a", addrA, addrB)
+	victim.Logger = slog.New(slog.NewTextHandler(said, nil))
+	a, _ := start(t, victim)
 	start(t, config("b", addrB, addrA))
 	both := func(m map[string]Member) bool { return m["b"].State == Alive && m["a"].State == Alive }
 	until(t, a, "both alive", both)
@@ -37,6 +41,14 @@ func TestGarbageDoesNotHurt(t *testing.T) {
 	}
 	joined.Wait()
 
+	for _, reason := range []string{"key", "cluster", "silent", "message"} {
+		until(t, a, "told of "+reason, func(map[string]Member) bool {
+			return strings.Contains(said.String(), "port=gossip reason="+reason)
+		})
+	}
+	if lines := strings.Count(said.String(), "\n"); lines > 100 {
+		t.Errorf("%d lines of log", lines)
+	}
 	until(t, a, "both alive after the noise", both)
 	for g, want := range map[*Gossip]string{a: "a b", x: "x", y: "y"} {
 		var names []string
@@ -77,7 +89,8 @@ func sprayPackets(to string) {
 	}
 }
 
-// openStreams sends noise on 250 streams at once, a tenth of which say that a lot of it will follow.
+// openStreams sends noise on 250 streams at once, a tenth of which say that a lot of it will follow, and a tenth that more will
+// than is allowed.
 func openStreams(to string) {
 	var open []net.Conn
 	for i := range 250 {
@@ -89,6 +102,9 @@ func openStreams(to string) {
 		text := garbage(i)
 		if i%10 == 0 { // an encrypted message of 16 MiB
 			text = append([]byte{10, 1, 0, 0, 0}, text...)
+		}
+		if i%10 == 5 { // one that is longer than any may be
+			text = append([]byte{10, 0xff, 0, 0, 0}, text...)
 		}
 		_, _ = conn.Write(text)
 	}

@@ -2,11 +2,14 @@ package node
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"time"
 
+	"github.com/duoflow/duoflow/airflowctl/broker"
+	"github.com/duoflow/duoflow/airflowctl/hook"
 	"github.com/duoflow/duoflow/node/control"
 	"github.com/duoflow/duoflow/node/lease"
 )
@@ -28,6 +31,8 @@ type Config struct {
 	// InsecureLoopback runs without TLS; only loopback addresses may be listened on then.
 	InsecureLoopback bool   `yaml:"insecure_loopback"`
 	Gossip           Gossip `yaml:"gossip"`
+	// Shadow decides, says so, and does nothing: no fence, no process. It has to be the same on every node.
+	Shadow bool `yaml:"shadow"`
 	// Detection is fast, lan (the default) or wan.
 	Detection string `yaml:"detection"`
 	// CalmWindow is how long failovers by silence and failed lives are remembered for damping; default 10 m, "0s" turns
@@ -35,6 +40,9 @@ type Config struct {
 	CalmWindow *time.Duration `yaml:"calm_window"`
 	// Jobs must be the same on every node; a witness needs their names and fences no more than their order.
 	Jobs map[string]Job `yaml:"jobs"`
+
+	// path is where it was read, base what relative paths in it start from, text what was written there.
+	path, base, text string
 }
 
 // Listen are the four addresses of a node, each host:port.
@@ -57,16 +65,18 @@ type Member struct {
 	NoFailover bool `yaml:"nofailover"`
 }
 
-// TLS are PEM files. The certificate's name must be the node's.
+// TLS are PEM files, which are read again when they change. The certificate's name must be the node's.
 type TLS struct {
 	CA   string `yaml:"ca"`
 	Cert string `yaml:"cert"`
 	Key  string `yaml:"key"`
+	// Revoked is a revocation list of the authority, or several; empty, or a file that does not exist: nobody is.
+	Revoked string `yaml:"revoked"`
 }
 
 // Gossip is the membership layer's secret.
 type Gossip struct {
-	// Keyring is a file of base64 keys, one a line, the first of which encrypts.
+	// Keyring is a file of base64 keys, one a line, the first of which encrypts. It is read again when it changes.
 	Keyring string `yaml:"keyring"`
 }
 
@@ -98,7 +108,58 @@ type Job struct {
 	Follow string `yaml:"follow"`
 	// Grace is how long the job may take to end when it is moved in order; zero: 30 s.
 	Grace time.Duration `yaml:"grace"`
+	Hooks Hooks         `yaml:"hooks"`
 	Fence Fence         `yaml:"fence"`
+	// Broker gives each epoch a user of its own at RabbitMQ (kind airflow); left out, Celery connects as Airflow is configured.
+	Broker Broker `yaml:"broker"`
+}
+
+// Broker is the RabbitMQ that a job's messages go through, and how users are made there. The zero value is none.
+type Broker struct {
+	// Management is the URL of RabbitMQ's management API.
+	Management string `yaml:"management"`
+	// User has RabbitMQ's tag administrator; PasswordFile holds its password and nothing else, and is read at each use.
+	User         string `yaml:"user"`
+	PasswordFile string `yaml:"password_file"`
+	// CA is the authority that an https Management is trusted by; empty: those this host trusts.
+	CA string `yaml:"ca"`
+	// VHost is the virtual host that Celery works in; empty: "/".
+	VHost string `yaml:"vhost"`
+	// AMQP is where the scheduler connects to, host:port.
+	AMQP string `yaml:"amqp"`
+	// Required refuses to start a scheduler without a user of its epoch. Else it is started, after 3 s, as Airflow is configured,
+	// and that is shown as unsafe.
+	Required bool `yaml:"required"`
+}
+
+// Fence is the fence's configuration for a job of that name.
+func (b Broker) Fence(job string) broker.Config {
+	return broker.Config{
+		Job: job, Management: b.Management, User: b.User, PasswordFile: b.PasswordFile, CA: b.CA, VHost: b.VHost, AMQP: b.AMQP,
+	}
+}
+
+// Hooks are an operator's commands, each a program with its whole path and its arguments; see package hook. They run as User.
+type Hooks struct {
+	// PreStart may veto a start: it has to end with 0, in time.
+	PreStart  []string `yaml:"pre_start"`
+	PostStart []string `yaml:"post_start"`
+	// PreStop gets at most the time the job gets to end.
+	PreStop  []string `yaml:"pre_stop"`
+	PostStop []string `yaml:"post_stop"`
+	// OnFence is told that this host has taken the fence.
+	OnFence []string `yaml:"on_fence"`
+	// Timeout is how long each may take; zero: 10 s.
+	Timeout time.Duration `yaml:"timeout"`
+}
+
+// Commands are the hooks that are configured.
+func (h Hooks) Commands() map[hook.Name][]string {
+	commands := map[hook.Name][]string{
+		hook.PreStart: h.PreStart, hook.PostStart: h.PostStart, hook.PreStop: h.PreStop, hook.PostStop: h.PostStop, hook.OnFence: h.OnFence,
+	}
+	maps.DeleteFunc(commands, func(_ hook.Name, command []string) bool { return command == nil })
+	return commands
 }
 
 // Fence is the database that makes the job's epoch effective.
@@ -123,6 +184,7 @@ func LoadConfig(path string) (Config, error) {
 	if err != nil {
 		return Config{}, fmt.Errorf("configuration %s: %w", path, err)
 	}
+	c.path = absolute
 	return c, nil
 }
 
@@ -139,6 +201,7 @@ func ParseConfig(raw []byte, base string) (Config, error) {
 	if len(p.List) > 0 {
 		return Config{}, p
 	}
+	c.base, c.text = base, string(raw)
 	return c, nil
 }
 
@@ -146,7 +209,7 @@ func (c *Config) complete(base string) {
 	if c.Detection == "" {
 		c.Detection = "lan"
 	}
-	for _, path := range []*string{&c.DataDir, &c.TLS.CA, &c.TLS.Cert, &c.TLS.Key, &c.Gossip.Keyring} {
+	for _, path := range []*string{&c.DataDir, &c.TLS.CA, &c.TLS.Cert, &c.TLS.Key, &c.TLS.Revoked, &c.Gossip.Keyring} {
 		if *path != "" && !filepath.IsAbs(*path) {
 			*path = filepath.Join(base, *path)
 		}
@@ -154,8 +217,13 @@ func (c *Config) complete(base string) {
 	for name, j := range c.Jobs {
 		if j.Grace == 0 {
 			j.Grace = control.DefaultTiming().PlannedGrace
-			c.Jobs[name] = j
 		}
+		for _, path := range []*string{&j.Broker.PasswordFile, &j.Broker.CA} {
+			if *path != "" && !filepath.IsAbs(*path) {
+				*path = filepath.Join(base, *path)
+			}
+		}
+		c.Jobs[name] = j
 	}
 }
 

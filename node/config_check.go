@@ -1,12 +1,15 @@
 package node
 
 import (
+	"bytes"
+	"crypto/x509"
 	"net"
 	"net/netip"
 	"slices"
 	"strings"
 
 	"github.com/duoflow/duoflow/airflowctl/fence"
+	"github.com/duoflow/duoflow/airflowctl/hook"
 	"github.com/duoflow/duoflow/airflowctl/schedule"
 	"github.com/duoflow/duoflow/node/lease"
 )
@@ -188,9 +191,13 @@ func (c *Config) validateJob(p *Problems, name string, j Job) {
 	if j.Grace < 0 {
 		p.add(key+".grace", "%s; want 0s or more", j.Grace)
 	}
+	if err := hook.Check(j.Hooks.Commands(), j.Hooks.Timeout); err != nil {
+		p.add(key+".hooks", "%s", strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
 	c.validateKind(p, key, j)
 	c.validateFollow(p, name, j)
 	c.validatePrefer(p, key, j)
+	c.validateBroker(p, key, name, j)
 	if c.Witness {
 		if j.Fence.DSN != "" && c.Nodes[c.Node].Witness { // else it is another mistake
 			p.add(key+".fence.dsn", "a witness never fences; remove it, for it may hold a password")
@@ -280,6 +287,33 @@ func (c *Config) validatePrefer(p *Problems, key string, j Job) {
 		case slices.Contains(j.Prefer[:i], name):
 			p.add(key, "%q is named twice", name)
 		}
+	}
+}
+
+// validateBroker wants a broker for Airflow only. A witness may have the others' lines; it reads no password.
+func (c *Config) validateBroker(p *Problems, key, name string, j Job) {
+	if j.Broker == (Broker{}) {
+		return
+	}
+	key += ".broker"
+	if j.Kind == "command" {
+		p.add(key, "only kind airflow gets users at a broker; remove it")
+		return
+	}
+	for _, f := range j.Broker.Fence(name).Faults() {
+		p.add(key+"."+f.Key, "%s", f.Text)
+	}
+	if c.Witness || j.Broker.PasswordFile == "" {
+		return
+	}
+	if text, ok := contents(p, key+".password_file", j.Broker.PasswordFile, secret); ok && len(bytes.TrimSpace(text)) == 0 {
+		p.add(key+".password_file", "%s is empty; it has to hold the password of user %q", j.Broker.PasswordFile, j.Broker.User)
+	}
+	if j.Broker.CA == "" {
+		return
+	}
+	if text, ok := contents(p, key+".ca", j.Broker.CA, public); ok && !x509.NewCertPool().AppendCertsFromPEM(text) {
+		p.add(key+".ca", "%s holds no certificate in PEM", j.Broker.CA)
 	}
 }
 

@@ -58,6 +58,9 @@ func (c *Config) validateTLS(p *Problems) {
 	if _, known := c.Nodes[c.Node]; known && pair.Leaf.Subject.CommonName != c.Node && !slices.Contains(pair.Leaf.DNSNames, c.Node) {
 		p.add("tls.cert", "%s is for %q, not for node %q", c.TLS.Cert, pair.Leaf.Subject.CommonName, c.Node)
 	}
+	if _, err := readRevoked(c.TLS.Revoked, authorityText); haveCA && err != nil {
+		p.add("tls.revoked", "%v; want a revocation list in PEM, as `duoctl tls revoke` makes it", err)
+	}
 	if haveCA {
 		if err := signedBy(pair, authority); err != nil {
 			p.add("tls.cert", "%s: %v; want a certificate of the authority in tls.ca", c.TLS.Cert, err)

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"log/slog"
 	"math/big"
 	"os"
 	"path/filepath"
@@ -42,7 +43,7 @@ func newAuthority(t testing.TB) authority {
 	must(t, err)
 	cert := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "authority"}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 	}
 	raw, err := x509.CreateCertificate(rand.Reader, cert, cert, key.Public(), key)
 	must(t, err)
@@ -176,7 +177,7 @@ func TestLoadConfig(t *testing.T) {
 	if tick, heartbeat, election := c.RaftTiming(); tick != 10*time.Millisecond || heartbeat != 5 || election != 30 {
 		t.Errorf("raft timing = %s, %d, %d; want that of the design for lan", tick, heartbeat, election)
 	}
-	if pair, err := c.LoadTLS(); err != nil || pair == nil {
+	if pair, err := c.LoadTLS(slog.New(slog.DiscardHandler)); err != nil || pair == nil {
 		t.Errorf("LoadTLS: %v", err)
 	}
 }
@@ -216,7 +217,7 @@ func TestAWitnessNeedsNoMoreThanNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if tls, err := c.LoadTLS(); tls != nil || err != nil {
+	if tls, err := c.LoadTLS(slog.New(slog.DiscardHandler)); tls != nil || err != nil {
 		t.Errorf("insecure_loopback: TLS %v, %v; want none", tls, err)
 	}
 	if got := c.timing(c.Jobs["etl"]).Silence; got != 2*time.Second {

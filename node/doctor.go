@@ -12,7 +12,7 @@ import (
 func (o *Operators) Doctor(ctx context.Context, req *duoflowv1.DoctorRequest) (*duoflowv1.DoctorResponse, error) {
 	n := o.n
 	answer := &duoflowv1.DoctorResponse{Node: string(n.self)}
-	answer.Findings = append(answer.Findings, n.quorumFinding())
+	answer.Findings = n.examine()
 	for _, s := range n.seats {
 		if s.hosted == nil || (req.GetJob() != "" && req.GetJob() != string(s.name)) {
 			continue
@@ -34,14 +34,4 @@ func (o *Operators) Doctor(ctx context.Context, req *duoflowv1.DoctorRequest) (*
 		}
 	}
 	return answer, nil
-}
-
-func (n *Node) quorumFinding() *duoflowv1.Finding {
-	if n.quorum(n.snapshot()) {
-		return &duoflowv1.Finding{Name: "quorum", Ok: true, Detail: "in touch with a majority and a leader"}
-	}
-	return &duoflowv1.Finding{
-		Name: "quorum", Detail: "no majority is heard, or no leader known",
-		Mend: "start the other nodes; check listen.peer and nodes, firewalls, and that certificates name the nodes",
-	}
 }

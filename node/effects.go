@@ -109,6 +109,9 @@ func outcome(err error) control.Outcome {
 // of the takeover that only this node can measure.
 func (n *Node) proposeFor(parts context.Context, s *seat, c lease.Command) {
 	began := n.machine.Boot()
+	if c.Grant != nil {
+		s.account.decide(c.Grant, began)
+	}
 	n.propose(parts, c, func(err error) {
 		if c.Release != nil {
 			return // the machine's own, and it looks at the log
@@ -149,6 +152,10 @@ func stamp(c *lease.Command, at int64) {
 		c.Release.At = at
 	case c.Observe != nil:
 		c.Observe.At = at
+	case c.Ask != nil:
+		c.Ask.At = at
+	case c.Hold != nil:
+		c.Hold.At = at
 	}
 }
 
@@ -160,6 +167,7 @@ func (n *Node) moved(parts context.Context, s *seat, e control.Effect) {
 	n.metrics.transition(s.name, m)
 	s.phases.note(m)
 	if m.To == control.Active {
+		n.beatAt = m.At // due: who waits for it need not wait for a beat
 		report := lease.Command{Report: &lease.Report{Job: s.name, Epoch: e.Epoch, Phases: s.phases.timings()}}
 		n.metrics.takeover(s.name, s.phases.timings())
 		n.propose(parts, report, nil)

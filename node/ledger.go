@@ -38,7 +38,7 @@ func (l *ledger) Apply(index uint64, command []byte) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	out := l.state.Apply(c)
+	out := l.state.ApplyAt(index, c)
 	l.applied = index
 	if w := l.watched[string(command)]; w != nil {
 		w.Outcome = out

@@ -135,6 +135,16 @@ func TestLineReachesTheSurfaces(t *testing.T) {
 	if snapshot, err := d.node.wire.ledger.Snapshot(); err != nil || strings.Contains(string(snapshot), text) {
 		t.Errorf("the log has it: %s, %v", snapshot, err)
 	}
+	for _, done := range []float64{3, 4} { // what it counts is a metric that moves
+		d.jobs["etl"].count(airflowctl.Number{Name: "chunks_done", Value: done})
+		if got := gauge(t, d.node, "duoflow_job_reported"); got != done {
+			t.Errorf("metric says %v chunks, want %v", got, done)
+		}
+	}
+	d.jobs["etl"].count()
+	if got := gauge(t, d.node, "duoflow_job_reported"); got != -1 {
+		t.Errorf("metric says %v of nothing", got)
+	}
 	say(airflowctl.Line{}, "")
 	d.await("it is gone", func() bool {
 		return shown().GetStatus() == "" && shown().GetSchedule() == "" && d.node.View().Jobs[0].Status == ""

@@ -139,6 +139,10 @@ func (n *Node) stepBeat(parts context.Context, now control.Instant, b beat) {
 }
 
 func (n *Node) stepSeat(parts context.Context, s *seat, now control.Instant, in control.Input) {
+	if report, ok := s.reckon(now, in); ok {
+		report.By = n.self
+		n.propose(parts, lease.Command{Report: &report}, nil)
+	}
 	for _, e := range s.machine.Step(now, in) {
 		n.carryOut(parts, s, e)
 	}

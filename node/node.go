@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/duoflow/duoflow/airflowctl"
 	"github.com/duoflow/duoflow/node/control"
 	"github.com/duoflow/duoflow/node/lease"
 	"github.com/duoflow/duoflow/raftstore"
@@ -33,20 +32,13 @@ type Parts struct {
 	// Hurry is told when the node begins and stops to be in a hurry: a takeover is under way here, nobody leads, or a
 	// node is late. It is called from one goroutine. nil: nobody wants to know.
 	Hurry func(on bool)
+	// CertificateEnds is when the certificate this node shows is no longer valid; nil: it shows none.
+	CertificateEnds func() time.Time
 
 	// Jobs are this host's; a witness has none.
 	Jobs map[lease.JobName]HostedJob
 	// Machine is what the node runs on; nil: this computer.
 	Machine Machine
-}
-
-// WithJobs adds the jobs of this host.
-func (p Parts) WithJobs(jobs map[lease.JobName]*airflowctl.Job) Parts {
-	p.Jobs = make(map[lease.JobName]HostedJob, len(jobs))
-	for name, job := range jobs {
-		p.Jobs[name] = job
-	}
-	return p
 }
 
 // Node is one duoflowd. Use New, then Run once.
@@ -61,7 +53,9 @@ type Node struct {
 	logger  *slog.Logger
 	metrics *metrics
 	hurry   func(on bool)
-	machine Machine
+	// certificateEnds is nil when the node shows none.
+	certificateEnds func() time.Time
+	machine         Machine
 
 	// Owned by the loop.
 	seats   []*seat
@@ -97,6 +91,8 @@ type seat struct {
 	// given up could still make a process after its epoch was released.
 	out    <-chan struct{}
 	phases phases
+	// account is of the job's transitions, as the raft leader sees them.
+	account account
 	// saying is what the job says of itself, as the beats carry it.
 	saying saying
 }
@@ -120,7 +116,7 @@ func New(p Parts) (*Node, error) {
 	n := &Node{
 		cfg: p.Config, self: lease.NodeID(p.Config.Node), version: p.Version, token: p.Token,
 		wire: p.Wire, log: p.Log, gossip: p.Gossip, logger: logger.With("node", p.Config.Node),
-		heard: newHearing(), hurry: p.Hurry, machine: p.Machine,
+		heard: newHearing(), hurry: p.Hurry, certificateEnds: p.CertificateEnds, machine: p.Machine,
 	}
 	if n.machine == nil {
 		n.machine = &computer{}

@@ -1,6 +1,10 @@
 package node
 
 import (
+	"cmp"
+	"slices"
+	"time"
+
 	"github.com/duoflow/duoflow/node/control"
 	"github.com/duoflow/duoflow/node/lease"
 )
@@ -14,6 +18,15 @@ type mark struct {
 	state control.State
 	at    control.Instant
 }
+
+// Phases that the raft leader measures, before and beside those of the taker.
+const (
+	phaseStop = "stop" // the holder was asked to stop the job, and did
+	phaseWait = "wait" // nobody ran the job and it was not granted yet
+)
+
+// phaseOrder is the order in which phases happen. They are reported by two nodes, so that they come in any.
+var phaseOrder = []string{"detect", phaseStop, phaseWait, "grant", "fence", "drain", "adopt", "start"}
 
 // phaseNames says what the time spent in a state is called in the history.
 var phaseNames = map[control.State]string{
@@ -36,4 +49,19 @@ func (p *phases) timings() []lease.Timing {
 		}
 	}
 	return out
+}
+
+// split separates the phases of an entry, in the order in which they happened, from how long the whole took; 0 = unknown.
+func split(timings []lease.Timing) (phases []lease.Timing, whole time.Duration) {
+	for _, t := range timings {
+		if t.Name == lease.PhaseWhole {
+			whole = t.Took
+			continue
+		}
+		phases = append(phases, t)
+	}
+	slices.SortStableFunc(phases, func(a, b lease.Timing) int {
+		return cmp.Compare(slices.Index(phaseOrder, a.Name), slices.Index(phaseOrder, b.Name))
+	})
+	return phases, whole
 }

@@ -23,7 +23,10 @@ type jobPicture struct {
 	suspicion control.Suspicion
 	// waits is why a released job is not granted again yet.
 	waits string
-	said  control.Report
+	// ordered is how long ago, at the picture's instant, the job's last pause or plan was learnt of.
+	ordered time.Duration
+	order   uint64 // which one that was
+	said    control.Report
 	standing
 }
 
@@ -51,9 +54,12 @@ func (n *Node) paint(now control.Instant, news bool) {
 		if news {
 			worth = n.standing(s)
 		}
+		suspicion := s.granter.Suspicion()
+		n.metrics.suspects(s.name, was.jobs[s.name].suspicion.Cause, suspicion.Cause)
+		order, ordered := s.granter.Ordered()
 		p.jobs[s.name] = jobPicture{
-			state: s.machine.State(), suspicion: s.granter.Suspicion(), waits: s.granter.Waits(),
-			said: s.machine.Report(), standing: worth,
+			state: s.machine.State(), suspicion: suspicion, waits: s.granter.Waits(),
+			order: order, ordered: ordered, said: s.machine.Report(), standing: worth,
 		}
 	}
 	if n.hearsMajority(now) && n.wire.led.Load() {

@@ -45,6 +45,10 @@ type HostedJob interface {
 	Mirror(ctx context.Context, claim fence.Claim) error
 	Doctor(ctx context.Context) (fence.Report, error)
 	Status() airflowctl.Status
+	Output(after airflowctl.Mark, n int) ([]string, airflowctl.Mark, error)
 }
 
-var _ HostedJob = (*airflowctl.Job)(nil)
+var (
+	_ HostedJob = (*airflowctl.Job)(nil)
+	_ HostedJob = (*airflowctl.Shadow)(nil)
+)

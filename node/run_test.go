@@ -102,12 +102,13 @@ type stubJob struct {
 	events *JobEvents
 	fail   func(verb string) error
 
-	mu    sync.Mutex
-	row   fence.Row
-	line  airflowctl.Line
-	slots string
-	calls []string
-	ended bool
+	mu      sync.Mutex
+	row     fence.Row
+	line    airflowctl.Line
+	slots   string
+	numbers []airflowctl.Number
+	calls   []string
+	ended   bool
 }
 
 func (j *stubJob) Run(ctx context.Context) error {
@@ -166,10 +167,20 @@ func (j *stubJob) Stop(_ context.Context, epoch uint64, grace time.Duration) err
 	return j.did("stop %d within %s", epoch, grace)
 }
 func (j *stubJob) Doctor(context.Context) (fence.Report, error) { return fence.Report{}, nil }
+func (j *stubJob) Output(airflowctl.Mark, int) ([]string, airflowctl.Mark, error) {
+	return nil, airflowctl.Mark{}, nil
+}
 func (j *stubJob) Status() airflowctl.Status {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return airflowctl.Status{Warm: true, Line: j.line, Slots: j.slots}
+	return airflowctl.Status{Warm: true, Line: j.line, Slots: j.slots, Numbers: j.numbers}
+}
+
+// count has the job count something.
+func (j *stubJob) count(numbers ...airflowctl.Number) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.numbers = numbers
 }
 
 // history is every call but mirrors, which come whenever.
@@ -407,8 +418,8 @@ func TestRunAsWitness(t *testing.T) {
 		return !d.node.wire.ledger.lacks(cfg.members(), cfg.jobNames())
 	})
 	d.await("it has painted", func() bool { return d.node.snapshot().jobs["scheduler"].state == control.Witness })
-	if v := d.node.View(); !v.Witness || len(v.Jobs) != 0 {
-		t.Errorf("view = %+v, want a witness without jobs", v)
+	if v := d.node.View(); !v.Witness || len(v.Jobs) != 1 || v.Jobs[0].Active || v.Jobs[0].State != "witness" {
+		t.Errorf("view = %+v, want a witness that runs no job", v)
 	}
 	began := time.Now()
 	d.quit()

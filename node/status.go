@@ -125,14 +125,16 @@ func (n *Node) jobStatus(s *seat, p picture) *duoflowv1.JobStatus {
 	if job.Phase != lease.Vacant {
 		status.Phase = string(job.Phase)
 	}
-	if job.Move != nil {
-		status.Pending = &duoflowv1.PendingTransfer{Kind: moveKind(*job.Move), To: string(job.Move.To)}
-	}
+	status.Pending, status.Planned, status.Pause = pendingOf(job), n.plannedOf(job, p), n.pauseOf(job, p)
+	status.Order = job.Order
 	for _, id := range n.cfg.nodeNames() {
 		status.Nodes = append(status.Nodes, jobOnNode(job, id, p, n.machine.Boot()))
 	}
 	if row := highestRow(s.name, p); row.Epoch > 0 {
 		status.Fence = &duoflowv1.FenceRow{Epoch: uint64(row.Epoch), Node: string(row.Node)}
+	}
+	if n.cfg.Shadow {
+		status.Unsafe, status.UnsafeReason = true, shadowReason
 	}
 	if s.hosted != nil && seen.state == control.Active {
 		if at := s.hosted.Status().MirroredAt; !at.IsZero() {
@@ -143,12 +145,8 @@ func (n *Node) jobStatus(s *seat, p picture) *duoflowv1.JobStatus {
 	return status
 }
 
-func moveKind(m lease.Move) string {
-	if m.Now {
-		return "failover"
-	}
-	return "switchover"
-}
+// shadowReason is what everybody is told of a cluster that does nothing.
+const shadowReason = "shadow: it is decided and said what would be done, and nothing is done"
 
 func jobOnNode(job lease.Job, id lease.NodeID, p picture, now control.Instant) *duoflowv1.JobOnNode {
 	unfit := p.jobs[job.Name].unfit[id]
@@ -198,11 +196,7 @@ func (o *Operators) History(
 		if req.GetJob() != "" && req.GetJob() != string(s.name) {
 			continue
 		}
-		var entries []*duoflowv1.HistoryEntry
-		for _, e := range slices.Backward(n.wire.ledger.job(s.name).History) {
-			entries = append(entries, n.historyEntry(s, e))
-		}
-		jobs = append(jobs, entries)
+		jobs = append(jobs, n.historyOf(s))
 	}
 	answer.Entries = newestFirst(jobs)
 	if limit := int(req.GetLimit()); limit > 0 && len(answer.Entries) > limit {
@@ -229,10 +223,20 @@ func newestFirst(jobs [][]*duoflowv1.HistoryEntry) []*duoflowv1.HistoryEntry {
 	}
 }
 
+// historyOf lists a job's transitions, the newest first.
+func (n *Node) historyOf(s *seat) []*duoflowv1.HistoryEntry {
+	var entries []*duoflowv1.HistoryEntry
+	for _, e := range slices.Backward(n.wire.ledger.job(s.name).History) {
+		entries = append(entries, n.historyEntry(s, e))
+	}
+	return entries
+}
+
 func (n *Node) historyEntry(s *seat, e lease.Entry) *duoflowv1.HistoryEntry {
+	phases, whole := split(e.Phases)
 	entry := &duoflowv1.HistoryEntry{
 		Job: string(s.name), Epoch: uint64(e.Epoch), Node: string(e.Node), Kind: string(e.Kind),
-		Reason: reason(e), AtUnixMs: e.At, Phases: phaseTooks(e.Phases),
+		Reason: reason(e), AtUnixMs: e.At, Phases: phaseTooks(phases), WholeMs: whole.Seconds() * 1000, Index: e.Index,
 	}
 	if s.hosted != nil && e.Kind == lease.KindRelease {
 		entry.LastLines = s.hosted.Status().LastLines[uint64(e.Epoch)]

@@ -20,6 +20,8 @@ const pollEvery = 5 * time.Millisecond
 type transfer struct {
 	job     lease.JobName
 	move    lease.Move
+	in      time.Duration // later; 0: now
+	by      string
 	expect  lease.Epoch
 	force   bool
 	dryRun  bool
@@ -33,6 +35,16 @@ func (o *Operators) Switchover(
 ) (*duoflowv1.TransferResponse, error) {
 	return o.n.transfer(ctx, transfer{
 		job: lease.JobName(req.GetJob()), move: lease.Move{To: lease.NodeID(req.GetTo())},
+		in: time.Duration(req.GetInMs()) * time.Millisecond, by: admin.CallerName(ctx),
+		expect: lease.Epoch(req.GetExpectEpoch()), dryRun: req.GetDryRun(), wait: req.GetWait(), started: time.Now(),
+	})
+}
+
+// Restart ends the present life of a job in order, to be followed by one in the same place.
+func (o *Operators) Restart(ctx context.Context, req *duoflowv1.RestartRequest) (*duoflowv1.TransferResponse, error) {
+	job := lease.JobName(req.GetJob())
+	return o.n.transfer(ctx, transfer{
+		job: job, move: lease.Move{To: o.n.wire.ledger.job(job).Holder, Here: true}, by: admin.CallerName(ctx),
 		expect: lease.Epoch(req.GetExpectEpoch()), dryRun: req.GetDryRun(), wait: req.GetWait(), started: time.Now(),
 	})
 }
@@ -43,7 +55,7 @@ func (o *Operators) Failover(
 ) (*duoflowv1.TransferResponse, error) {
 	return o.n.transfer(ctx, transfer{
 		job: lease.JobName(req.GetJob()), move: lease.Move{To: lease.NodeID(req.GetTo()), Now: true},
-		expect: lease.Epoch(req.GetExpectEpoch()), force: req.GetForce(), dryRun: req.GetDryRun(), wait: req.GetWait(),
+		by: admin.CallerName(ctx), expect: lease.Epoch(req.GetExpectEpoch()), force: req.GetForce(), dryRun: req.GetDryRun(), wait: req.GetWait(),
 		started: time.Now(),
 	})
 }
@@ -69,19 +81,9 @@ func (n *Node) transfer(ctx context.Context, t transfer) (*duoflowv1.TransferRes
 	switch {
 	case (errors.Is(err, errNoQuorum) || errors.Is(err, errLate)) && t.force:
 		return n.takeAlone(ctx, t, answer)
-	case errors.Is(err, errNoQuorum):
-		return nil, &admin.Problem{
-			Kind: duoflowv1.Problem_KIND_NO_QUORUM, What: fmt.Sprintf("job %s: no majority of nodes agrees", t.job),
-			Mend: "bring a second node back, or ask the node that shall run it for `failover --force`",
-		}
-	case errors.Is(err, errLate):
-		return nil, &admin.Problem{
-			Kind: duoflowv1.Problem_KIND_TIMEOUT, What: fmt.Sprintf("job %s: no majority has agreed to it in time", t.job),
-			Mend: "it may still come to pass; look at the status again",
-		}
 	case err != nil:
-		return nil, err
-	case !t.wait:
+		return nil, disagreed(t.job, err)
+	case !t.wait || t.in > 0:
 		return answer, nil
 	}
 	return n.awaitActive(ctx, t, answer, before.Epoch+1)
@@ -92,20 +94,18 @@ func (n *Node) transferProblem(t transfer, before lease.Job) *admin.Problem {
 	p := n.snapshot()
 	switch {
 	case t.expect != 0 && t.expect != before.Epoch:
-		return &admin.Problem{
-			Kind: duoflowv1.Problem_KIND_MOVED,
-			What: fmt.Sprintf("job %s: epoch is %d, you expected %d", t.job, before.Epoch, t.expect),
-			Mend: "look at the status again",
-		}
+		return moved(t.job, fmt.Sprintf("epoch is %d, you expected %d", before.Epoch, t.expect))
 	case t.force && !n.quorum(p):
 		return nil // takeAlone looks at what matters then
-	case t.move.To == "":
+	case before.Stopped():
+		return unsafe(t.job, n.wire.ledger.try(askFor(t, before)).Why, "`duoctl resume` it first")
+	case t.move.To == "" && t.in == 0 && !t.move.Here:
 		return n.nobodyFit(t.job, before, p)
 	}
 	if out := n.wire.ledger.try(askFor(t, before)); !out.Accepted {
 		return unsafe(t.job, out.Why, "choose another node")
 	}
-	if why := p.jobs[t.job].unfit[t.move.To]; why != "" {
+	if why := p.jobs[t.job].unfit[t.move.To]; why != "" && t.in == 0 && !t.move.Here {
 		return unsafe(t.job, fmt.Sprintf("%s %s", t.move.To, why), "choose another node, or mend this one first")
 	}
 	return nil
@@ -120,6 +120,12 @@ func (n *Node) nobodyFit(job lease.JobName, before lease.Job, p picture) *admin.
 	return unsafe(job, "no other node could be granted it now", "`duoctl status` says why, node by node")
 }
 
+func moved(job lease.JobName, what string) *admin.Problem {
+	return &admin.Problem{
+		Kind: duoflowv1.Problem_KIND_MOVED, What: fmt.Sprintf("job %s: %s", job, what), Mend: "look at the status again",
+	}
+}
+
 func unsafe(job lease.JobName, what, mend string) *admin.Problem {
 	return &admin.Problem{
 		Kind: duoflowv1.Problem_KIND_UNSAFE, What: fmt.Sprintf("job %s: %s", job, what), Mend: mend,
@@ -127,7 +133,9 @@ func unsafe(job lease.JobName, what, mend string) *admin.Problem {
 }
 
 func askFor(t transfer, before lease.Job) lease.Command {
-	return lease.Command{Ask: &lease.Ask{Job: t.job, Epoch: before.Epoch, Move: t.move}}
+	return lease.Command{Ask: &lease.Ask{
+		Job: t.job, Epoch: before.Epoch, Move: t.move, In: t.in, By: lease.Text(t.by), At: t.started.UnixMilli(),
+	}}
 }
 
 var (
@@ -135,33 +143,53 @@ var (
 	errLate     = errors.New("not agreed on in time, and it may still be")
 )
 
-// ask puts the wish into the log.
-func (n *Node) ask(ctx context.Context, t transfer, before lease.Job) error {
+// agree puts an operator's command into the log and returns what became of it. An errNoQuorum or errLate is wrapped in nothing.
+func (n *Node) agree(ctx context.Context, c lease.Command) (lease.Outcome, error) {
 	if !n.quorum(n.snapshot()) {
-		return errNoQuorum
+		return lease.Outcome{}, errNoQuorum
 	}
 	ctx, cancel := n.machine.Within(ctx, proposeWithin)
 	defer cancel()
-	command := askFor(t, before).Encode()
+	command := c.Encode()
 	outcome, done := n.wire.ledger.watch(command)
 	defer done()
 	err := n.log.Propose(ctx, command)
 	switch {
 	case errors.Is(err, raftstore.ErrNoLeader):
-		return errNoQuorum
+		return lease.Outcome{}, errNoQuorum
 	case errors.Is(err, context.DeadlineExceeded):
-		return errLate
+		return lease.Outcome{}, errLate
 	case err != nil:
-		return fmt.Errorf("propose move of %s: %w", t.job, err)
+		return lease.Outcome{}, fmt.Errorf("propose an operator's wish: %w", err)
 	}
-	out := outcome()
+	return outcome(), nil
+}
+
+// disagreed makes the problem of what agree has returned.
+func disagreed(job lease.JobName, err error) error {
 	switch {
-	case out.Accepted:
-		return nil
-	case n.wire.ledger.job(t.job).Epoch != before.Epoch:
+	case errors.Is(err, errNoQuorum):
 		return &admin.Problem{
-			Kind: duoflowv1.Problem_KIND_MOVED, What: fmt.Sprintf("job %s: %s", t.job, out.Why), Mend: "look at the status again",
+			Kind: duoflowv1.Problem_KIND_NO_QUORUM, What: fmt.Sprintf("job %s: no majority of nodes agrees", job),
+			Mend: "bring a second node back, or ask the node that shall run it for `failover --force`",
 		}
+	case errors.Is(err, errLate):
+		return &admin.Problem{
+			Kind: duoflowv1.Problem_KIND_TIMEOUT, What: fmt.Sprintf("job %s: no majority has agreed to it in time", job),
+			Mend: "it may still come to pass; look at the status again",
+		}
+	}
+	return err
+}
+
+// ask puts the wish into the log.
+func (n *Node) ask(ctx context.Context, t transfer, before lease.Job) error {
+	out, err := n.agree(ctx, askFor(t, before))
+	switch {
+	case err != nil || out.Accepted:
+		return err
+	case n.wire.ledger.job(t.job).Epoch != before.Epoch:
+		return moved(t.job, out.Why)
 	}
 	return unsafe(t.job, out.Why, "look at the status again")
 }
@@ -234,8 +262,8 @@ func (n *Node) transferPhases(t transfer, epoch lease.Epoch) []*duoflowv1.PhaseT
 	total := time.Since(t.started)
 	var timings []lease.Timing
 	for _, e := range n.wire.ledger.job(t.job).History {
-		if e.Epoch == epoch && e.Kind != lease.KindRelease {
-			timings = e.Phases
+		if e.Epoch == epoch && e.Kind.Begins() {
+			timings, _ = split(e.Phases)
 		}
 	}
 	rest := total

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -176,6 +177,12 @@ var strangers = []struct {
 	{"HTTP", door.Plain, func(s stranger) { s.gone(write(s.dial(), []byte("GET / HTTP/1.1\r\nHost: a\r\n\r\n"))) }},
 	{"no certificate", door.Handshake, func(s stranger) { s.gone(s.shake(&tls.Config{})) }},
 	{"certificate of another authority", door.Handshake, func(s stranger) { s.gone(s.shake(newIssuer(s.t).config(s.name()))) }},
+	{"certificate that has ended", door.Expired, func(s stranger) {
+		old := *s.ca
+		old.until = time.Now().Add(-time.Minute)
+		s.gone(s.shake(old.config(s.name())))
+	}},
+	{"certificate that was taken back", door.Revoked, func(s stranger) { s.gone(s.shake(s.ca.config(takenBack))) }},
 	{"certificate of an operator", door.Stranger, func(s stranger) { s.gone(s.shake(s.ca.config("lab"))) }},
 	{"a peer that says nothing", door.Silent, func(s stranger) { s.gone(s.shake(s.ca.config(s.name()))) }},
 	{"a peer without HTTP/2", door.Protocol, func(s stranger) {
@@ -223,6 +230,17 @@ var strangers = []struct {
 	}},
 }
 
+// takenBack is the name in a certificate that is revoked.
+const takenBack = "olga"
+
+// verifyRevoked is the check of a list of revoked certificates.
+func verifyRevoked(state tls.ConnectionState) error {
+	if name := state.PeerCertificates[0].Subject.CommonName; name == takenBack {
+		return fmt.Errorf("%w: %s", door.ErrRevoked, name)
+	}
+	return nil
+}
+
 // knocks is how often a stranger tries: it goes by the name of a real peer, and on a slow machine that one's next connection may have it
 // sent away before it has come to what it is to be refused for.
 const knocks = 6
@@ -234,6 +252,7 @@ func TestStrangersAreTurnedAway(t *testing.T) {
 	c := newCluster(t, func(cfg *Config) { cfg.TLS = ca.config("") })
 	for _, m := range c.members {
 		m.cfg.TLS = ca.config(m.cfg.name(m.cfg.Self))
+		m.cfg.TLS.VerifyConnection = verifyRevoked
 	}
 	c.startAll()
 	leader := c.leader()

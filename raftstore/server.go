@@ -101,7 +101,14 @@ func (s *server) Deliver(stream grpc.BidiStreamingServer[duoflowv1.PeerEnvelope,
 		return fmt.Errorf("acknowledge stream: %w", err)
 	}
 	s.store.links[hello.GetFrom()].nudge()
-	for {
+	for looked := time.Now(); ; {
+		if time.Since(looked) > lookAgain {
+			if err := s.store.cfg.stillGood(secured); err != nil {
+				guest.Shaken(err)
+				return status.Error(codes.Unauthenticated, err.Error())
+			}
+			looked = time.Now()
+		}
 		envelope, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
 			return nil

@@ -16,6 +16,8 @@ type Status struct {
 	// FsyncLast and FsyncP99 are durations of durable writes: the newest that has ended, and the 99th
 	// percentile of the last 256 or, if that is longer, the age of the one under way; 0 = none yet.
 	FsyncLast, FsyncP99 time.Duration
+	// Fsyncs are the durations of all that have ended.
+	Fsyncs Tally
 	// Stuck is the age of the write under way once that is an election timeout or more; 0 = the disk
 	// answers. Meanwhile the node gives up the raft leadership, does not campaign, and its votes and
 	// acknowledgements wait. It ends by itself when the disk answers.
@@ -46,8 +48,9 @@ func (s *Store) Status() Status {
 		Refused: s.door.Refused(),
 	}
 	status.FsyncLast, status.FsyncP99 = s.took.last()
-	if age := s.took.age(); age >= time.Duration(s.cfg.ElectionTicks)*s.cfg.Tick {
-		status.Stuck = age
+	status.Fsyncs = s.took.tally()
+	if state.Stuck { // in ticks, which may be somebody else's to count
+		status.Stuck = s.took.age()
 	}
 	for _, p := range s.cfg.Peers {
 		peer := PeerState{Peer: p, Connected: true}

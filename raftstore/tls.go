@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
@@ -25,10 +26,20 @@ func validateTLS(c *tls.Config) error {
 		return errors.New("TLS needs the peers' authority in RootCAs or ClientCAs")
 	case len(c.Certificates) == 0 && (c.GetCertificate == nil || c.GetClientCertificate == nil):
 		return errors.New("TLS needs a certificate for both directions")
-	case c.GetConfigForClient != nil:
-		return errors.New("TLS must not set GetConfigForClient: it would bypass the client check")
 	}
 	return nil
+}
+
+// current is the configuration as it is for a handshake that begins now.
+func current(c *tls.Config) (*tls.Config, error) {
+	if c.GetConfigForClient == nil {
+		return c, nil
+	}
+	fresh, err := c.GetConfigForClient(&tls.ClientHelloInfo{})
+	if fresh == nil {
+		fresh = c
+	}
+	return fresh, err
 }
 
 // authority returns the pool that peers' certificates must chain to.
@@ -46,21 +57,36 @@ func (c *Config) serverCredentials() credentials.TransportCredentials {
 	if c.TLS == nil {
 		return insecure.NewCredentials()
 	}
-	secure := c.TLS.Clone()
+	secure := c.demanding(c.TLS)
+	if c.TLS.GetConfigForClient != nil {
+		secure.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			fresh, err := current(c.TLS)
+			if err != nil {
+				return nil, err
+			}
+			return c.demanding(fresh), nil
+		}
+	}
+	return credentials.NewTLS(secure)
+}
+
+// demanding is a copy of a configuration that lets in peers only.
+func (c *Config) demanding(base *tls.Config) *tls.Config {
+	secure := base.Clone()
+	secure.GetConfigForClient = nil
 	secure.ClientCAs = authority(secure.ClientCAs, secure.RootCAs)
 	secure.ClientAuth = tls.RequireAndVerifyClientCert
 	secure.SessionTicketsDisabled = true // a peer connects seldom; the check is to be of now
 	then := secure.VerifyConnection
 	secure.VerifyConnection = func(state tls.ConnectionState) error {
-		if err := c.verifyMember(state); err != nil {
-			return err
+		if then != nil { // first: that a certificate is revoked is to be said of a stranger's too
+			if err := then(state); err != nil {
+				return err
+			}
 		}
-		if then != nil {
-			return then(state)
-		}
-		return nil
+		return c.verifyMember(state)
 	}
-	return credentials.NewTLS(secure)
+	return secure
 }
 
 // verifyMember checks that a verified certificate is a peer's.
@@ -77,6 +103,22 @@ func (c *Config) verifyMember(state tls.ConnectionState) error {
 	return fmt.Errorf("%w: it names %q %q: %w", errIdentity, cert.Subject.CommonName, cert.DNSNames, door.ErrStranger)
 }
 
+// lookAgain is how often the certificate of an open connection is looked at again.
+const lookAgain = 10 * time.Second
+
+// stillGood says whether a certificate was taken back since its connection was made; state is nil without TLS. That it has ended
+// meanwhile is left to the next connection: a cluster must not fall silent by the clock.
+func (c *Config) stillGood(state *tls.ConnectionState) error {
+	if c.TLS == nil || state == nil {
+		return nil
+	}
+	fresh, err := current(c.TLS)
+	if err != nil || fresh.VerifyConnection == nil {
+		return err
+	}
+	return fresh.VerifyConnection(*state)
+}
+
 // clientCredentials demand that the server is the named peer. The standard check wants the dialled
 // address in the certificate and knows no CN; here the name of the node counts, so the chain is
 // verified by hand.
@@ -84,7 +126,11 @@ func clientCredentials(c *tls.Config, name string) credentials.TransportCredenti
 	if c == nil {
 		return insecure.NewCredentials()
 	}
+	if fresh, err := current(c); err == nil {
+		c = fresh
+	}
 	c = c.Clone()
+	c.GetConfigForClient = nil
 	c.ServerName = name
 	c.InsecureSkipVerify = true
 	roots, then := authority(c.RootCAs, c.ClientCAs), c.VerifyConnection

@@ -7,10 +7,14 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"fmt"
 	"math/big"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/duoflow/duoflow/raftstore/door"
 )
 
 // issuer is a certificate authority of a test.
@@ -18,6 +22,8 @@ type issuer struct {
 	t    *testing.T
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
+	// until is the end of what it signs; zero: an hour from now.
+	until time.Time
 }
 
 // newIssuer makes an authority.
@@ -55,6 +61,9 @@ func (i *issuer) config(cn string, dns ...string) *tls.Config {
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	if !i.until.IsZero() {
+		template.NotAfter = i.until
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, i.cert, key.Public(), i.key)
 	if err != nil {
@@ -107,21 +116,67 @@ func TestTLSIdentity(t *testing.T) {
 	}
 }
 
+// TestTLSOfNow: what a configuration makes anew for each handshake is used in both directions, and lets in no more than peers.
+func TestTLSOfNow(t *testing.T) {
+	ca := newIssuer(t)
+	stale := newIssuer(t) // whom nobody trusts any more
+	c := newCluster(t, nil)
+	for i, name := range []string{"a", "b", "t"} {
+		fresh := ca.config(name)
+		if name == "t" {
+			fresh = ca.config("mallory", "mallory") // of the authority, and no peer
+		}
+		fresh.ClientCAs = fresh.RootCAs
+		old := stale.config(name)
+		old.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return fresh, nil }
+		c.members[i].cfg.TLS = old
+	}
+	c.startAll()
+	c.propose(c.members[0], "two of us")
+	for _, m := range c.members[:2] {
+		if m.store.Status().PeerStates[2].Connected {
+			t.Errorf("node %s is connected to the impostor", m.cfg.name(m.cfg.Self))
+		}
+	}
+}
+
 func TestTLSConfigIsChecked(t *testing.T) {
 	c := newCluster(t, nil)
 	sound := newIssuer(t).config("a")
 	for want, change := range map[string]func(*tls.Config){
 		"authority":     func(c *tls.Config) { c.RootCAs = nil },
 		"a certificate": func(c *tls.Config) { c.Certificates = nil },
-		"GetConfigForClient": func(c *tls.Config) {
-			c.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return nil, nil }
-		},
 	} {
 		cfg := c.members[0].cfg
 		cfg.TLS = sound.Clone()
 		change(cfg.TLS)
 		if _, err := New(cfg, &list{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q, got %v", want, err)
+		}
+	}
+}
+
+// TestTakenBack: a peer whose certificate is taken back loses the connection that it has, and gets no other; the others stay.
+func TestTakenBack(t *testing.T) {
+	ca := newIssuer(t)
+	var taken atomic.Bool
+	c := newCluster(t, nil)
+	for _, m := range c.members {
+		m.cfg.TLS = ca.config(m.cfg.name(m.cfg.Self))
+		m.cfg.TLS.VerifyConnection = func(state tls.ConnectionState) error {
+			if name := state.PeerCertificates[0].Subject.CommonName; taken.Load() && name == "b" {
+				return fmt.Errorf("%w: %s", door.ErrRevoked, name)
+			}
+			return nil
+		}
+	}
+	c.startAll()
+	leader := c.leader()
+	c.connected()
+	taken.Store(true)
+	for _, m := range c.members { // a stream on which nothing comes is not looked at: followers say nothing to each other here, without beats
+		if m.cfg.Self != id("b") && (m == leader || leader.cfg.Self == id("b")) {
+			c.until("refusal of b by "+m.cfg.name(m.cfg.Self), func() bool { return refusals(m, door.Revoked) > 1 }) // also when it comes back
 		}
 	}
 }

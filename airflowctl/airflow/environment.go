@@ -14,7 +14,17 @@ type Process struct {
 	Node        string
 	Label       string // of the life; the epoch takes its place once it is known
 	ServiceFile string // path of this life's libpq service file; it need not exist yet
+	// BrokerFile is the path of a file with the URL for Celery's broker, which need not exist yet; "" = as the operator has it.
+	BrokerFile string
+	// BrokerOnly takes the operator's own way to the broker out: without that file nothing can be sent.
+	BrokerOnly bool
 }
+
+// BrokerVariable names, for the shim, the file with the URL for Celery's broker.
+const BrokerVariable = "DUOFLOW_BROKER_FILE"
+
+// noBroker is the broker's URL while there is none. Nothing is ever sent there: names below invalid never resolve.
+const noBroker = "amqp://nobody@broker.invalid//"
 
 // Environment returns what a scheduler's life must be started with: the operator's environment
 // (NAME=value) with the variables below put over or under it. Sorted by name, each name once.
@@ -25,7 +35,7 @@ func Environment(process Process, operator []string) []string {
 	merged := map[string]string{}
 	for _, entry := range operator {
 		name, value, found := strings.Cut(entry, "=")
-		if found && !bypasses(name) {
+		if found && !bypasses(name, value) && name != BrokerVariable && !(process.BrokerOnly && leadsToBroker(name)) {
 			merged[name] = value
 		}
 	}
@@ -47,11 +57,20 @@ func Environment(process Process, operator []string) []string {
 	return entries
 }
 
+const brokerURL = "AIRFLOW__CELERY__BROKER_URL"
+
+// leadsToBroker tells whether a variable would lead Celery to a broker; standby.py knows them too.
+func leadsToBroker(name string) bool {
+	return slices.Contains([]string{
+		brokerURL, brokerURL + "_CMD", brokerURL + "_SECRET", "CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL",
+	}, name)
+}
+
 const resultBackend = "AIRFLOW__CELERY__RESULT_BACKEND"
 
 // forced are the variables that the fence and the warm start depend on.
 func forced(process Process) map[string]string {
-	return map[string]string{
+	all := map[string]string{
 		"PGSERVICEFILE": process.ServiceFile,
 		"PGAPPNAME":     fmt.Sprintf("duoflow/%s/%s", process.Node, process.Label),
 		"DUOFLOW_NODE":  process.Node,
@@ -66,6 +85,13 @@ func forced(process Process) map[string]string {
 		"AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK": "False",
 		"PYTHONUNBUFFERED":                        "1", // its lines are wanted when it dies
 	}
+	if process.BrokerFile != "" {
+		all[BrokerVariable] = process.BrokerFile
+	}
+	if process.BrokerOnly {
+		all[brokerURL] = noBroker
+	}
+	return all
 }
 
 // defaults give way to the operator.
@@ -79,7 +105,10 @@ var defaults = map[string]string{
 }
 
 // bypasses tells whether a variable would lead libpq or Airflow to the metastore by another way.
-func bypasses(name string) bool {
+func bypasses(name, value string) bool {
+	if name == "CELERY_RESULT_BACKEND" { // Celery's own, which wins over Airflow's setting
+		return !foreignBackend(value)
+	}
 	return slices.Contains([]string{
 		"PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD", "PGPASSFILE", "PGSERVICE",
 		"PGOPTIONS", "PGTARGETSESSIONATTRS", "PGREQUIREAUTH",

@@ -15,6 +15,7 @@ func TestEnvironmentLeavesNoWayAroundTheFence(t *testing.T) {
 		"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_CMD=echo secret",
 		"AIRFLOW__CELERY__RESULT_BACKEND=db+postgresql://owner:secret@db/airflow",
 		"AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC=3", "AIRFLOW__DATABASE__CHECK_MIGRATIONS=True",
+		"CELERY_RESULT_BACKEND=db+postgresql://owner:secret@db/airflow", "DUOFLOW_BROKER_FILE=/another/life's",
 		"OMP_NUM_THREADS=4", "not an assignment", "AIRFLOW__CELERY__BROKER_URL=amqp://u:p@q//",
 	})
 	want := []string{
@@ -44,5 +45,22 @@ func TestEnvironmentKeepsAResultBackendThatIsNoDatabase(t *testing.T) {
 		[]string{"AIRFLOW__CELERY__RESULT_BACKEND=redis://r/0"})
 	if !slices.Contains(env, "AIRFLOW__CELERY__RESULT_BACKEND=redis://r/0") {
 		t.Errorf("the scheduler would read results where no worker writes them: %v", env)
+	}
+}
+
+func TestEnvironmentOfALifeWithAUserAtTheBroker(t *testing.T) {
+	operator := []string{
+		"AIRFLOW__CELERY__BROKER_URL=amqp://u:secret@q//", "AIRFLOW__CELERY__BROKER_URL_CMD=echo secret",
+		"AIRFLOW__CELERY__BROKER_URL_SECRET=secret", "CELERY_BROKER_URL=secret", "CELERY_BROKER_READ_URL=secret", "CELERY_BROKER_WRITE_URL=secret",
+	}
+	process := airflow.Process{Node: "a", Label: "1", ServiceFile: "/s", BrokerFile: "/b"}
+	env := airflow.Environment(process, operator)
+	if !slices.Contains(env, "DUOFLOW_BROKER_FILE=/b") || !slices.Contains(env, operator[0]) {
+		t.Errorf("a broker that may be missing leaves the operator's way to it: %v", env)
+	}
+	process.BrokerOnly = true
+	env = airflow.Environment(process, operator)
+	if text := strings.Join(env, "\n"); strings.Contains(text, "secret") || !strings.Contains(text, "AIRFLOW__CELERY__BROKER_URL=amqp://nobody@broker.invalid//\n") {
+		t.Errorf("one that is required has left another way:\n%s", text)
 	}
 }

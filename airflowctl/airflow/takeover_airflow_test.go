@@ -46,6 +46,10 @@ func TestTakeover(t *testing.T) {
 			t.Fatal("the later stories need what this one should have left")
 		}
 	}
+	t.Run("audited", func(t *testing.T) {
+		s.t = t
+		s.audited()
+	})
 }
 
 // The tasks are queued in the database and their messages were never sent: Airflow's own adoption

@@ -39,6 +39,9 @@ type Config struct {
 	Name string
 	// Logger gets the few things nobody else can report; nil discards them.
 	Logger *slog.Logger
+	// Started, unless nil, is called when a process has been started, or could not be. A child that becomes another user shares our
+	// memory until its exec(2), and so the kernel sets whether that may be dumped to what fs.suid_dumpable says, for us too.
+	Started func()
 	// ForceMode takes this mode or fails; "" picks the best one possible.
 	ForceMode Mode
 }

@@ -15,6 +15,7 @@ import (
 type Forest struct {
 	name string
 	mode Mode
+	told func() // Config.Started
 	base string // in cgroup mode: the directory familyDir is made in
 	log  *slog.Logger
 
@@ -40,7 +41,10 @@ func New(cfg Config) (*Forest, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	f := &Forest{name: cfg.Name, log: log, lives: make(map[string]*Life)}
+	if cfg.Started == nil {
+		cfg.Started = func() {}
+	}
+	f := &Forest{name: cfg.Name, log: log, told: cfg.Started, lives: make(map[string]*Life)}
 	modes := []Mode{ModeCgroup, ModePIDNS, ModeGroup}
 	if cfg.ForceMode != "" {
 		modes = []Mode{cfg.ForceMode}
@@ -112,6 +116,7 @@ func (f *Forest) start(spec Spec, cmd command) (*Life, error) {
 	} else {
 		err = f.startInit(life, cmd)
 	}
+	f.told()
 	wires.closeChild()
 	if err != nil {
 		life.forget()

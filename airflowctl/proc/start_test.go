@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestExitStatus(t *testing.T) {
@@ -490,5 +492,21 @@ func TestThreadsComeBack(t *testing.T) {
 	self, ok := readProcess(os.Getpid())
 	if !ok || self.threads > threads+runtime.GOMAXPROCS(0)+2 {
 		t.Errorf("%d threads, %d before", self.threads, threads)
+	}
+}
+
+// TestStartedIsTold: a child that becomes another user takes from us that we may be dumped; who is told of the start can undo it.
+func TestStartedIsTold(t *testing.T) {
+	set := func() {
+		if err := unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0); err != nil {
+			t.Error(err)
+		}
+	}
+	t.Cleanup(set)
+	w := newWorld(t, ModeCgroup)
+	w.forest.told = set
+	w.start(Spec{Label: "one", Args: []string{"true"}, User: "nobody"})
+	if got, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0); err != nil || got != 1 {
+		t.Errorf("after a start it is %d, %v", got, err)
 	}
 }

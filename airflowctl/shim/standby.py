@@ -12,6 +12,9 @@ line on fd 3 and becomes the scheduler. It talks in text lines:
                             end of file before go   exit 0
     signal DUMP             print the stacks of all threads to stderr and go on
 
+A broker whose users are the epochs': DUOFLOW_BROKER_FILE names a file that holds the URL for Celery,
+written before go, or not at all; then Celery connects as configured.
+
 Traps, each met for real: a Job() built before go carries an old heartbeat; `app.backend` of Celery
 connects when it is touched; a service file read while warm is the wrong one.
 """
@@ -22,6 +25,8 @@ import gc
 import importlib
 import inspect
 import os
+import shlex
+import shutil
 import signal
 import sys
 import time
@@ -68,6 +73,16 @@ LATE = (
     "psycopg2.extras",
     "redis.client",
     "sqlalchemy.dialects.postgresql.psycopg2",
+)
+
+# What leads Celery to a broker: the setting that we use, then those that would win over it.
+BROKER_COMMAND = "AIRFLOW__CELERY__BROKER_URL_CMD"
+BROKER_OTHERS = (
+    "AIRFLOW__CELERY__BROKER_URL",
+    "AIRFLOW__CELERY__BROKER_URL_SECRET",
+    "CELERY_BROKER_URL",
+    "CELERY_BROKER_READ_URL",
+    "CELERY_BROKER_WRITE_URL",
 )
 
 
@@ -171,6 +186,47 @@ def wait_for_go():
     return words[1]
 
 
+def take_broker(path):
+    """Makes Celery connect as the epoch's own user.
+
+    Airflow reads the file by its own means, a _CMD setting, whenever it makes a Celery app, in this
+    process and in those it starts. What was read while warm is put right. A scheduler that would
+    send as anybody else, or nowhere, must not begin: its tasks would fail.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            url = file.read()
+    except FileNotFoundError:
+        return say("note no user for this epoch at the broker: connecting as configured")
+    for name in BROKER_OTHERS:
+        os.environ.pop(name, None)
+    os.environ[BROKER_COMMAND] = shlex.join([shutil.which("cat") or "/bin/cat", path])
+    from airflow.providers.celery.executors import celery_executor_utils, default_celery
+
+    attempt("mend what was read while warm", lambda: mend(celery_executor_utils, default_celery, url))
+    app = publishing_app(celery_executor_utils)
+    if not app.conf.broker_write_url == app.conf.broker_read_url == url:
+        sys.exit(
+            "duoflow standby: Celery would not connect as the epoch's own user: a broker URL is set in"
+            " extra_celery_config or celery_config_options; remove it there"
+        )
+
+
+def mend(utils, default_celery, url):
+    """A celery_config_options of the operator's is as a rule a copy of the default one."""
+    made = getattr(utils, "get_celery_configuration", dict)()
+    for config in (default_celery.DEFAULT_CELERY_CONFIG, made):
+        if isinstance(config, dict):
+            config["broker_url"] = url
+    utils.app.conf.broker_url = url
+
+
+def publishing_app(utils):
+    """The app that messages are sent over; older providers have one only."""
+    make = getattr(utils, "_get_celery_app_for_workload", None)
+    return make(None) if make else utils.app
+
+
 def watch():
     """Wraps two functions of Airflow so that the daemon hears how far the start is."""
     attempt("report the job id", watch_job)
@@ -246,6 +302,8 @@ def main():
     epoch = wait_for_go()
     os.environ["DUOFLOW_EPOCH"] = epoch
     name_connections(epoch)
+    if path := os.environ.get("DUOFLOW_BROKER_FILE"):
+        take_broker(path)
     (run or public_entry)()
 
 

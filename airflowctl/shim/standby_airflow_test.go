@@ -42,6 +42,12 @@ func python(t *testing.T) string {
 // newStandby starts the program and waits until it is warm.
 func newStandby(t *testing.T, arguments ...string) *standby {
 	t.Helper()
+	return newStandbyIn(t, nil, arguments...)
+}
+
+// newStandbyIn is newStandby with more in its environment.
+func newStandbyIn(t *testing.T, more []string, arguments ...string) *standby {
+	t.Helper()
 	dir := t.TempDir()
 	program, err := Write(filepath.Join(dir, "shim"))
 	must(t, err)
@@ -62,6 +68,7 @@ func newStandby(t *testing.T, arguments ...string) *standby {
 		"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC=", "AIRFLOW__DATABASE__CHECK_MIGRATIONS=False",
 		"AIRFLOW__CELERY__RESULT_BACKEND=db+postgresql+psycopg2:///?service=airflow",
 		"AIRFLOW__CELERY__BROKER_URL=amqp://127.0.0.1:1//")
+	s.command.Env = append(s.command.Env, more...)
 	must(t, s.command.Start())
 	must(t, errors.Join(controlRead.Close(), reportWrite.Close()))
 	t.Cleanup(func() {

@@ -39,11 +39,7 @@ func makeTLS(plan tlsPlan, nodes []nodeAddresses) ([]file, error) {
 	}
 	leaves := []*x509.Certificate{template(plan.operator, "admin", plan.validity)}
 	for _, node := range nodes {
-		leaf := template(node.name, "node", plan.validity)
-		leaf.DNSNames = append([]string{node.name}, node.names...)
-		leaf.IPAddresses = node.ips
-		leaf.ExtKeyUsage = append(leaf.ExtKeyUsage, x509.ExtKeyUsageServerAuth)
-		leaves = append(leaves, leaf)
+		leaves = append(leaves, nodeTemplate(node, plan.validity))
 	}
 	for _, leaf := range leaves {
 		signed, err := sign(leaf, &authority)
@@ -77,6 +73,15 @@ func template(name, unit string, validity time.Duration) *x509.Certificate {
 	t.Subject.OrganizationalUnit = []string{unit}
 	t.KeyUsage = x509.KeyUsageDigitalSignature
 	t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+	return t
+}
+
+// nodeTemplate is a certificate for both sides of a connection.
+func nodeTemplate(node nodeAddresses, validity time.Duration) *x509.Certificate {
+	t := template(node.name, "node", validity)
+	t.DNSNames = append([]string{node.name}, node.names...)
+	t.IPAddresses = node.ips
+	t.ExtKeyUsage = append(t.ExtKeyUsage, x509.ExtKeyUsageServerAuth)
 	return t
 }
 

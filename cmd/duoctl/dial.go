@@ -34,6 +34,24 @@ func (a *app) links() ([]*link, error) {
 	if err != nil {
 		return nil, err
 	}
+	return s.links()
+}
+
+// linkTo makes a link to a node that another one has named.
+func (a *app) linkTo(address string) (*link, error) {
+	s, err := a.settings()
+	if err != nil {
+		return nil, err
+	}
+	s.Endpoints = []string{address}
+	all, err := s.links()
+	if err != nil {
+		return nil, err
+	}
+	return all[0], nil
+}
+
+func (s settings) links() ([]*link, error) {
 	transport, err := s.credentials()
 	if err != nil {
 		return nil, err
@@ -115,7 +133,7 @@ func noAnswer(silent []error) error {
 	if len(silent) == 1 {
 		return silent[0]
 	}
-	f := &failure{code: exitTimeout, mend: "check that duoflowd runs there, and the addresses, --ca, --cert and --key"}
+	f := &failure{code: exitTimeout}
 	texts := make([]string, 0, len(silent))
 	for _, err := range silent {
 		texts = append(texts, err.Error())
@@ -124,6 +142,7 @@ func noAnswer(silent []error) error {
 		}
 	}
 	f.what = "no endpoint answered: " + strings.Join(texts, "; ")
+	f.mend = mendHandshake(f.what)
 	return f
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -69,8 +70,8 @@ func exitCode(err error) int {
 	return exitFailed
 }
 
-// explain tells the operator what is wrong and what to do.
-func explain(w io.Writer, err error) {
+// complain tells the operator what is wrong and what to do.
+func complain(w io.Writer, err error) {
 	w = grid.Printable{W: w}
 	fmt.Fprintf(w, "duoctl: %v\n", err)
 	var f *failure
@@ -117,11 +118,30 @@ func remote(endpoint string, err error) error {
 	case codes.Canceled:
 		f.what = endpoint + ": interrupted"
 	case codes.Unavailable:
-		f.mend = "check that duoflowd runs there, and the address, --ca, --cert and --key"
+		f.mend = mendHandshake(s.Message())
 	case codes.Unauthenticated:
 		f.mend = "give --ca, --cert and --key, or the name of a context that has them"
 	case codes.Unimplemented:
 		f.mend = "that node's version is older than this duoctl; upgrade it"
 	}
 	return f
+}
+
+// alerts are what a node's TLS says to somebody whom it does not let in. That a certificate was revoked is "bad certificate":
+// crypto/tls has no other word for it.
+var alerts = []struct{ words, mend string }{
+	{"tls: expired certificate", "your certificate has ended, or a clock is wrong: have another made with duoctl tls issue, and compare the clocks"},
+	{"tls: bad certificate", "the node does not take your certificate, most likely because it was revoked: its log says why; have another made with duoctl tls issue"},
+	{"tls: unknown certificate authority", "your certificate is of another cluster's authority: check --cert, and whether --endpoint is the cluster you mean"},
+	{"tls: certificate required", "give --ca, --cert and --key, or the name of a context that has them"},
+}
+
+// mendHandshake is what to do about a node that cannot be spoken to.
+func mendHandshake(message string) string {
+	for _, alert := range alerts {
+		if strings.Contains(message, alert.words) {
+			return alert.mend
+		}
+	}
+	return "check that duoflowd runs there, and the address, --ca, --cert and --key"
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 
 	"google.golang.org/protobuf/proto"
@@ -51,9 +52,79 @@ func (c *fakeCluster) Status(context.Context, *duoflowv1.StatusRequest) (*duoflo
 func (c *fakeCluster) Switchover(
 	ctx context.Context, r *duoflowv1.SwitchoverRequest,
 ) (*duoflowv1.TransferResponse, error) {
+	if r.GetInMs() > 0 {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		job := c.status.GetJobs()[1]
+		job.Planned = &duoflowv1.PlannedMove{To: r.GetTo(), LeftMs: r.GetInMs(), By: admin.CallerName(ctx)}
+		return &duoflowv1.TransferResponse{Accepted: true, Job: r.GetJob(), EpochBefore: job.GetEpoch(), From: job.GetHolder(), To: r.GetTo()}, nil
+	}
 	return c.transfer(ctx, &duoflowv1.FailoverRequest{
 		Job: r.GetJob(), To: r.GetTo(), DryRun: r.GetDryRun(), Wait: r.GetWait(), ExpectEpoch: r.GetExpectEpoch(),
 	})
+}
+
+func (c *fakeCluster) Restart(
+	ctx context.Context, r *duoflowv1.RestartRequest,
+) (*duoflowv1.TransferResponse, error) {
+	return c.transfer(ctx, &duoflowv1.FailoverRequest{
+		Job: r.GetJob(), To: "a", DryRun: r.GetDryRun(), Wait: r.GetWait(), ExpectEpoch: r.GetExpectEpoch(),
+	})
+}
+
+func (c *fakeCluster) Cancel(_ context.Context, r *duoflowv1.CancelRequest) (*duoflowv1.CancelResponse, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	job := c.status.GetJobs()[1]
+	answer := &duoflowv1.CancelResponse{Accepted: job.GetPlanned() != nil, Planned: job.GetPlanned()}
+	switch {
+	case answer.GetAccepted() && !r.GetDryRun():
+		job.Planned = nil
+	case answer.GetAccepted():
+	case r.GetDryRun():
+		answer.Reason = "no move is asked for or planned"
+	default:
+		return nil, &admin.Problem{Kind: duoflowv1.Problem_KIND_UNSAFE, What: "job scheduler: no move is asked for or planned"}
+	}
+	return answer, nil
+}
+
+func (c *fakeCluster) Pause(ctx context.Context, r *duoflowv1.PauseRequest) (*duoflowv1.PauseResponse, error) {
+	pause := &duoflowv1.PauseStatus{Level: r.GetLevel(), ForMs: r.GetForMs(), By: admin.CallerName(ctx), Reason: r.GetReason()}
+	if r.GetForMs() > 0 {
+		pause.LeftMs = &r.ForMs
+	}
+	answer, err := c.hold(pause, r.GetExpectOrder(), r.GetDryRun())
+	if err == nil && r.GetWait() && !r.GetDryRun() && r.GetLevel() == "stopped" {
+		answer.Completed = true
+	}
+	return answer, err
+}
+
+func (c *fakeCluster) Resume(_ context.Context, r *duoflowv1.ResumeRequest) (*duoflowv1.PauseResponse, error) {
+	return c.hold(nil, r.GetExpectOrder(), r.GetDryRun())
+}
+
+func (c *fakeCluster) hold(pause *duoflowv1.PauseStatus, seen uint64, dryRun bool) (*duoflowv1.PauseResponse, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	job := c.status.GetJobs()[1]
+	if c.moved {
+		job.Order++
+	}
+	answer := &duoflowv1.PauseResponse{Accepted: true, Job: job.GetName(), Before: job.GetPause(), After: pause}
+	switch {
+	case seen != job.GetOrder():
+		return nil, &admin.Problem{Kind: duoflowv1.Problem_KIND_MOVED, What: "job scheduler: another order was given since"}
+	case pause == nil && job.GetPause() == nil && dryRun:
+		return &duoflowv1.PauseResponse{Job: job.GetName(), Reason: "it is not paused"}, nil
+	case pause == nil && job.GetPause() == nil:
+		return nil, &admin.Problem{Kind: duoflowv1.Problem_KIND_UNSAFE, What: "job scheduler: it is not paused"}
+	case !dryRun:
+		c.changes++
+		job.Pause, job.Order = pause, job.GetOrder()+1
+	}
+	return answer, nil
 }
 
 func (c *fakeCluster) Failover(
@@ -198,4 +269,26 @@ func sampleDoctor() *duoflowv1.DoctorResponse {
 		{Name: "fsync", Ok: true, Detail: "p99 2.3 ms"},
 		{Job: "scheduler", Name: "createrole", Detail: "role duoflow lacks CREATEROLE", Mend: "ALTER ROLE duoflow CREATEROLE"},
 	}}
+}
+
+func (c *fakeCluster) Explain(_ context.Context, r *duoflowv1.ExplainRequest) (*duoflowv1.ExplainResponse, error) {
+	if r.GetEpoch() > 12 {
+		return nil, &admin.Problem{Kind: duoflowv1.Problem_KIND_FAILED, What: "job scheduler: epoch 13 is not in the history"}
+	}
+	return sampleTale(), nil
+}
+
+func (c *fakeCluster) Logs(_ context.Context, r *duoflowv1.LogsRequest) (*duoflowv1.LogsResponse, error) {
+	lines := []string{"one", "two\x1b[2J", "three"}
+	return &duoflowv1.LogsResponse{
+		Node: "a", Lines: lines[max(0, len(lines)-int(r.GetLines())):], Mark: &duoflowv1.LogMark{File: 1, Offset: 9},
+	}, nil
+}
+
+func (c *fakeCluster) Config(_ context.Context, r *duoflowv1.ConfigRequest) (*duoflowv1.ConfigResponse, error) {
+	answer := &duoflowv1.ConfigResponse{Node: "a", Path: "/etc/duoflow/node.yaml", Text: "cluster: prod\ndetection: lan\n", Candidate: r.GetCandidate()}
+	if strings.Contains(r.GetCandidate(), "quick") {
+		answer.Problems = []string{`detection: "quick"; want fast, lan or wan`}
+	}
+	return answer, nil
 }

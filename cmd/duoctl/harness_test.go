@@ -34,6 +34,7 @@ type console struct {
 	env      map[string]string
 	input    string
 	terminal bool
+	screen   func() (width, height int)
 }
 
 func (c console) run(t *testing.T, args ...string) result {
@@ -42,7 +43,7 @@ func (c console) run(t *testing.T, args ...string) result {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	code := run(ctx, args, &app{
-		in: strings.NewReader(c.input), out: &out, err: &errs, terminal: c.terminal,
+		in: strings.NewReader(c.input), out: &out, err: &errs, terminal: c.terminal, screen: c.screen,
 		env: func(name string) string { return c.env[name] },
 	})
 	return result{code: code, out: out.String(), err: errs.String()}

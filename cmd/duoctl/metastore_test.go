@@ -42,7 +42,7 @@ func connect(t *testing.T, dsn string) *pgx.Conn {
 	return conn
 }
 
-func exec(t *testing.T, dsn, sql string) {
+func execute(t *testing.T, dsn, sql string) {
 	t.Helper()
 	if _, err := connect(t, dsn).Exec(t.Context(), sql); err != nil {
 		t.Fatal(err)
@@ -96,7 +96,7 @@ func TestMetastoreInitAndDoctor(t *testing.T) {
 	if !strings.Contains(got.out, "duoflow.run") {
 		t.Errorf("output:\n%s", got.out)
 	}
-	exec(t, server.Superuser(), "DROP TABLE duoflow.run")
+	execute(t, server.Superuser(), "DROP TABLE duoflow.run")
 	doctor.run(t, "metastore", "doctor").want(t, exitOK)
 	got = doctor.run(t, "metastore", "doctor", "--schedule")
 	got.want(t, exitFailed, "findings that are not ok")

@@ -83,6 +83,16 @@ func TestWrongCertificates(t *testing.T) {
 	dir, other := makeCertificates(t), makeCertificates(t)
 	endpoint := serve(t, newFakeCluster(), dir)
 	operator(other, endpoint).run(t, "status").want(t, exitFailed, "certificate")
+	for _, test := range []struct{ says, mend string }{
+		{"remote error: tls: expired certificate", "has ended"},
+		{"remote error: tls: bad certificate", "was revoked"},
+		{"remote error: tls: unknown certificate authority", "another cluster's authority"},
+		{"connection refused", "that duoflowd runs there"},
+	} {
+		if mend := mendHandshake("desc = " + test.says); !strings.Contains(mend, test.mend) {
+			t.Errorf("%s: %s", test.says, mend)
+		}
+	}
 	console{}.run(t, "status", "--endpoint", endpoint).want(t, exitFailed, endpoint)
 }
 

@@ -65,8 +65,9 @@ func newRoot(a *app) *cobra.Command {
 	root.SetErr(a.err)
 	a.addGlobals(root)
 	root.AddCommand(
-		newStatus(a), newSwitchover(a), newFailover(a), newHistory(a), newDoctor(a), newVersion(a),
-		newTLS(a), newMetastore(a),
+		newStatus(a), newWatch(a), newSwitchover(a), newFailover(a), newRestart(a), newCancel(a), newPause(a), newResume(a),
+		newHistory(a), newExplain(a), newTopology(a), newLogs(a), newConfig(a), newDoctor(a), newVersion(a),
+		newTLS(a), newMetastore(a), newAudit(a),
 	)
 	return root
 }

@@ -104,6 +104,12 @@ func writeJob(w io.Writer, job *duoflowv1.JobStatus) {
 	if job.GetWaitingReason() != "" {
 		fmt.Fprintf(w, "WAITING: %s\n", job.GetWaitingReason())
 	}
+	if p := job.GetPause(); p != nil {
+		fmt.Fprintf(w, "PAUSED: %s\n", strings.TrimPrefix(pauseText(p), "paused "))
+	}
+	if p := job.GetPlanned(); p != nil {
+		fmt.Fprintf(w, "planned: %s\n", plannedText(p))
+	}
 	if p := job.GetPending(); p != nil {
 		fmt.Fprintf(w, "%s to %s asked %s ago\n", p.GetKind(), anyNode(p.GetTo()), ageText(p.GetAgeMs()))
 	}

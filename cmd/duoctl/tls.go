@@ -32,12 +32,12 @@ type tlsPlan struct {
 func newTLS(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "tls",
-		Short:   "Make the certificates of a cluster",
+		Short:   "Make the certificates of a cluster, and take them back",
 		Example: example("duoctl tls init --out tls --node a=10.0.0.1 --node b=10.0.0.2 --node t=10.0.0.3 --operator alice"),
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newTLSInit(a))
+	cmd.AddCommand(newTLSInit(a), newTLSIssue(a), newTLSRevoke(a), newGossipKey(a))
 	return cmd
 }
 
@@ -126,10 +126,13 @@ func (p tlsPlan) check() ([]nodeAddresses, error) {
 		errs = append(errs, err, claimName(taken, "--node", node.name))
 	}
 	if err := errors.Join(errs...); err != nil {
-		return nil, usage(strings.ReplaceAll(err.Error(), "\n", "; "), "see duoctl tls init --help")
+		return nil, usage(oneLine(err), "see duoctl tls init --help")
 	}
 	return nodes, nil
 }
+
+// oneLine joins what errors.Join has put on lines of their own.
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
 func claimName(taken map[string]bool, flag, name string) error {
 	if !namePattern.MatchString(name) {
@@ -182,7 +185,7 @@ func writeFiles(dir string, files []file) error {
 	if len(existing) > 0 {
 		return &failure{
 			code: exitUnsafe, what: fmt.Sprintf("folder %s already holds %s", dir, strings.Join(existing, ", ")),
-			mend: "choose another --out; certificates in use must not be replaced by ones of a new authority",
+			mend: "choose another --out; what is in use is not overwritten",
 		}
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {

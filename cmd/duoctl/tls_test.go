@@ -185,3 +185,41 @@ func TestTLSInitAsJSON(t *testing.T) {
 		t.Errorf("answer = %+v, err = %v", answer, err)
 	}
 }
+
+func TestTLSIssueAndRevoke(t *testing.T) {
+	dir := initThree(t)
+	out := filepath.Join(t.TempDir(), "more")
+	console{}.run(t, "tls", "issue", "--authority", dir, "--operator", "vera", "--role", "operator", "--out", out, "--days", "7").want(t, exitOK)
+	console{}.run(t, "tls", "issue", "--authority", dir, "--node", "a=10.0.0.1", "--out", out).want(t, exitOK)
+	authority := readCertificate(t, dir, "ca")
+	for name, unit := range map[string]string{"vera": "operator", "a": "node"} {
+		c := readCertificate(t, out, name)
+		if err := c.CheckSignatureFrom(authority); err != nil || c.Subject.OrganizationalUnit[0] != unit {
+			t.Errorf("%s: %v, %v", name, err, c.Subject)
+		}
+	}
+	console{}.run(t, "tls", "issue", "--authority", dir, "--operator", "vera", "--out", out).want(t, exitUnsafe, "already holds vera.pem")
+	for _, bad := range [][]string{
+		{"--authority", dir, "--out", out}, {"--authority", dir, "--out", out, "--operator", "x", "--node", "b=10.0.0.2"},
+		{"--authority", dir, "--out", out, "--operator", "x", "--role", "king"}, {"--out", out, "--operator", "x"},
+		{"--authority", dir, "--out", out, "--operator", "x", "--days", "0"},
+	} {
+		console{}.run(t, append([]string{"tls", "issue"}, bad...)...).want(t, exitUsage, "tls issue --help")
+	}
+	console{}.run(t, "tls", "issue", "--authority", out, "--out", out, "--operator", "x").want(t, exitFailed, "ca.pem")
+
+	list := filepath.Join(out, "revoked.pem")
+	console{}.run(t, "tls", "revoke", "--authority", dir, "--out", list, filepath.Join(out, "vera.pem")).want(t, exitOK)
+	console{}.run(t, "tls", "revoke", "--authority", dir, "--out", list, filepath.Join(dir, "a.pem")).want(t, exitOK)
+	text, err := os.ReadFile(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode(text)
+	crl, err := x509.ParseRevocationList(block.Bytes)
+	if err != nil || crl.CheckSignatureFrom(authority) != nil || len(crl.RevokedCertificateEntries) != 2 || crl.Number.Int64() != 2 {
+		t.Errorf("%v, %+v", err, crl)
+	}
+	other := initThree(t)
+	console{}.run(t, "tls", "revoke", "--authority", other, "--out", list, filepath.Join(out, "vera.pem")).want(t, exitFailed, "not of the authority")
+}

@@ -20,8 +20,10 @@ const pollEvery = 250 * time.Millisecond
 
 // transfer is a switchover or a failover, as the command line asks for it.
 type transfer struct {
-	verb              string // switchover | failover
+	verb              string // switchover | failover | restart
 	job, to           string
+	in                time.Duration // 0 = now
+	at                string        // "" = in
 	force             bool
 	dryRun, yes, wait bool
 }
@@ -34,8 +36,31 @@ func newSwitchover(a *app) *cobra.Command {
 		Long: `Switchover stops the job on its holder, releases its epoch and starts the next one on the other node.
 
 It is asked for the epoch that you were shown: if the job moves between your look and your yes, nothing
-is done and the exit code is 6.`,
-		Example: example("duoctl switchover --to b", "duoctl switchover --job etl --yes -o json", "duoctl switchover --dry-run"),
+is done and the exit code is 6.
+
+With --in or --at it is planned: the cluster does it when the time has come, unless the job changes hands before
+or the plan is cancelled (duoctl cancel). The raft leader counts the time from when it learns of the plan, by its
+own clock; --at is turned into a length by yours.`,
+		Example: example("duoctl switchover --to b", "duoctl switchover --job etl --yes -o json", "duoctl switchover --dry-run",
+			"duoctl switchover --to b --at 2026-12-01T03:00:00Z"),
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.transfer(cmd.Context(), t) },
+	}
+	t.addFlags(cmd)
+	cmd.Flags().StringVar(&t.to, "to", "", "the node to move it to (default: the best eligible one)")
+	cmd.Flags().DurationVar(&t.in, "in", 0, "plan it for then, up to 720h from now")
+	cmd.Flags().StringVar(&t.at, "at", "", "plan it for that time, like 2026-12-01T03:00:00Z")
+	return cmd
+}
+
+func newRestart(a *app) *cobra.Command {
+	t := transfer{verb: "restart"}
+	cmd := &cobra.Command{
+		Use:   "restart",
+		Short: "End a job's present life in order, and begin the next one on the same node",
+		Long: `Restart stops the job on its holder, releases its epoch and starts the next one on the same node, with new
+credentials: a life is used once. When the node cannot have it any more, another one gets it.`,
+		Example: example("duoctl restart", "duoctl restart --job etl --yes -o json", "duoctl restart --dry-run"),
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.transfer(cmd.Context(), t) },
 	}
@@ -58,19 +83,22 @@ That needs the role admin.`,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.transfer(cmd.Context(), t) },
 	}
 	t.addFlags(cmd)
+	cmd.Flags().StringVar(&t.to, "to", "", "the node to move it to (default: the best eligible one)")
 	cmd.Flags().BoolVar(&t.force, "force", false, "also without quorum, through the metastore alone")
 	return cmd
 }
 
 func (t *transfer) addFlags(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&t.job, "job", "scheduler", "the job to move")
-	cmd.Flags().StringVar(&t.to, "to", "", "the node to move it to (default: the best eligible one)")
+	cmd.Flags().StringVar(&t.job, "job", "scheduler", "the job")
 	cmd.Flags().BoolVar(&t.dryRun, "dry-run", false, "say what would happen, change nothing")
 	cmd.Flags().BoolVarP(&t.yes, "yes", "y", false, "do not ask")
 	cmd.Flags().BoolVar(&t.wait, "wait", true, "return when the job is active there, not when the request is accepted")
 }
 
 func (a *app) transfer(ctx context.Context, t transfer) error {
+	if err := t.settle(time.Now()); err != nil {
+		return err
+	}
 	links, err := a.links()
 	if err != nil {
 		return err
@@ -102,6 +130,27 @@ func (a *app) transfer(ctx context.Context, t transfer) error {
 	return verdict(t, via, answer)
 }
 
+// settle turns --at into --in, and knows then whether there is anything to wait for.
+func (t *transfer) settle(now time.Time) error {
+	if t.at != "" {
+		at, err := time.Parse(time.RFC3339, t.at)
+		switch {
+		case err != nil:
+			return usage(fmt.Sprintf("--at %q is no time", t.at), "write it like 2026-12-01T03:00:00Z")
+		case t.in != 0:
+			return usage("--in and --at are both given", "give one of them")
+		case !at.After(now):
+			return usage(fmt.Sprintf("--at %s is over", t.at), "give a time that is to come, or leave it out")
+		}
+		t.in = at.Sub(now).Truncate(time.Millisecond)
+	}
+	if t.in < 0 {
+		return usage(fmt.Sprintf("--in %v is negative", t.in), "write it like 90m")
+	}
+	t.wait = t.wait && t.in == 0
+	return nil
+}
+
 // lookBefore has a time limit of its own: the operator's thinking must not eat the transfer's.
 func (a *app) lookBefore(ctx context.Context, links []*link) (*duoflowv1.StatusResponse, *link, error) {
 	ctx, cancel := a.limited(ctx, readTimeout)
@@ -127,6 +176,12 @@ func (t transfer) question(job *duoflowv1.JobStatus) string {
 		from = fmt.Sprintf("%s (epoch %d)", job.GetHolder(), job.GetEpoch())
 	}
 	question := fmt.Sprintf("%s of job %s from %s to %s", t.verb, job.GetName(), from, anyNode(t.to))
+	if t.verb == "restart" {
+		question = fmt.Sprintf("restart of job %s on %s", job.GetName(), from)
+	}
+	if t.in > 0 {
+		question += fmt.Sprintf(", in %s", t.in.Round(time.Second))
+	}
 	if t.force {
 		question += ", WITHOUT a majority's consent if there is none"
 	}
@@ -142,26 +197,29 @@ func (a *app) carryOut(
 		defer stop()
 	}
 	answer, err := t.call(ctx, via.admin, job.GetEpoch())
-	if err == nil {
-		return answer, nil
+	if err != nil {
+		return nil, sent(ctx, via, err, t.dryRun)
 	}
-	if problemOf(err) == nil && !t.dryRun {
-		return nil, unknownOutcome(ctx, via, err)
-	}
-	return nil, remote(via.endpoint, err)
+	return answer, nil
 }
 
 func (t transfer) call(
 	ctx context.Context, admin duoflowv1.AdminClient, epoch uint64,
 ) (*duoflowv1.TransferResponse, error) {
 	timeout := waitMillis(ctx)
-	if t.verb == "failover" {
+	switch t.verb {
+	case "restart":
+		return admin.Restart(ctx, &duoflowv1.RestartRequest{
+			Job: t.job, DryRun: t.dryRun, Wait: t.wait, TimeoutMs: timeout, ExpectEpoch: epoch,
+		})
+	case "failover":
 		return admin.Failover(ctx, &duoflowv1.FailoverRequest{
 			Job: t.job, To: t.to, Force: t.force, DryRun: t.dryRun, Wait: t.wait, TimeoutMs: timeout, ExpectEpoch: epoch,
 		})
 	}
 	return admin.Switchover(ctx, &duoflowv1.SwitchoverRequest{
 		Job: t.job, To: t.to, DryRun: t.dryRun, Wait: t.wait, TimeoutMs: timeout, ExpectEpoch: epoch,
+		InMs: uint64(t.in.Milliseconds()),
 	})
 }
 
@@ -217,6 +275,8 @@ func writeTransfer(w io.Writer, t transfer, answer *duoflowv1.TransferResponse) 
 		outcome = "would be refused"
 	case !answer.GetAccepted():
 		outcome = "refused"
+	case t.in > 0:
+		outcome = fmt.Sprintf("planned, in %s", t.in.Round(time.Second))
 	case answer.GetCompleted():
 		outcome = "completed"
 	}

@@ -52,7 +52,15 @@ func stateLine(s *duoflowv1.StatusResponse, name string) string {
 		}
 		var states []string
 		for _, n := range job.GetNodes() {
-			states = append(states, n.GetNode()+" "+grid.OrDash(n.GetState()))
+			state := n.GetNode() + " " + grid.OrDash(n.GetState())
+			switch has := n.GetEpoch(); {
+			case n.GetState() == "standby" || has == 0 || has == job.GetEpoch():
+			case has < job.GetEpoch(): // what it said last; it may be dead
+				state += " in epoch " + epochText(has) + ", which is over"
+			default: // who answers has just woken up, and does not know it yet
+				state += " in epoch " + epochText(has)
+			}
+			states = append(states, state)
 		}
 		return fmt.Sprintf("epoch %s %s: %s", epochText(job.GetEpoch()), grid.OrDash(job.GetPhase()), strings.Join(states, ", "))
 	}

@@ -22,13 +22,36 @@ func (a *app) tell(m *etl.Meter) (ended func(etl.Report, error)) {
 	if path == "" {
 		return func(etl.Report, error) {}
 	}
-	say := func() { statusline.Put(path, progressLine(m.Snapshot())) }
+	say := func() {
+		p := m.Snapshot()
+		statusline.Put(path, progressLine(p), progressNumbers(p)...)
+	}
 	say()
 	stop := every(tellEvery, say)
 	return func(r etl.Report, err error) {
 		stop()
-		statusline.Put(path, endLine(r, err))
+		statusline.Put(path, endLine(r, err), endNumbers(r, err)...)
 	}
+}
+
+// counts are the numbers of a run: chunks by what became of them, and 1 when it ended with an error.
+func counts(done, unchanged, failed, all int, bad bool) []statusline.Number {
+	ended := int64(0)
+	if bad {
+		ended = 1
+	}
+	return []statusline.Number{
+		{Name: "chunks_done", Value: int64(done)}, {Name: "chunks_unchanged", Value: int64(unchanged)}, {Name: "chunks_failed", Value: int64(failed)},
+		{Name: "chunks_left", Value: int64(all - done - unchanged - failed)}, {Name: "run_failed", Value: ended},
+	}
+}
+
+func progressNumbers(p etl.Progress) []statusline.Number {
+	return counts(p.Done, p.Unchanged, p.Failed, p.Chunks, false)
+}
+
+func endNumbers(r etl.Report, err error) []statusline.Number {
+	return counts(r.Done, r.Unchanged, r.Failed, len(r.Chunks), err != nil)
 }
 
 // progressLine says what is at work, the oldest chunk first, and how much is done.

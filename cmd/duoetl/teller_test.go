@@ -2,12 +2,14 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/duoflow/duoflow/cmd/statusline"
 	"github.com/duoflow/duoflow/etl"
 	"github.com/duoflow/duoflow/etl/tile"
 )
@@ -34,6 +36,19 @@ func TestProgressLine(t *testing.T) {
 		if got := progressLine(p); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
+	}
+}
+
+// TestNumbers: chunks are counted while a run is on, and once more at its end.
+func TestNumbers(t *testing.T) {
+	text := func(numbers []statusline.Number) string { return fmt.Sprint(numbers) }
+	if got, want := text(progressNumbers(etl.Progress{Chunks: 12, Done: 3, Failed: 1, Unchanged: 2})),
+		"[{chunks_done 3} {chunks_unchanged 2} {chunks_failed 1} {chunks_left 6} {run_failed 0}]"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	r := etl.Report{Chunks: make([]*etl.ChunkReport, 4), Done: 1, Failed: 1, Unchanged: 1}
+	if got, want := text(endNumbers(r, errors.New("bad"))), "[{chunks_done 1} {chunks_unchanged 1} {chunks_failed 1} {chunks_left 1} {run_failed 1}]"; got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }
 
@@ -64,7 +79,7 @@ func TestTellKeepsTheFileUpToDate(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "status")
 	a := &app{env: func(name string) string { return map[string]string{statusVariable: path}[name] }}
 	ended := a.tell(&etl.Meter{})
-	if text, err := os.ReadFile(path); err != nil || string(text) != "making the plan\n" {
+	if text, err := os.ReadFile(path); err != nil || string(text) != "making the plan\nchunks_done 0\nchunks_unchanged 0\nchunks_failed 0\nchunks_left 0\nrun_failed 0\n" {
 		t.Errorf("at the start: %q, %v", text, err)
 	}
 	if err := os.Remove(path); err != nil {
@@ -79,7 +94,7 @@ func TestTellKeepsTheFileUpToDate(t *testing.T) {
 		}
 	}
 	ended(etl.Report{}, errors.New("no tables"))
-	if text, err := os.ReadFile(path); err != nil || string(text) != "nothing done: no tables\n" {
+	if text, err := os.ReadFile(path); err != nil || string(text) != "nothing done: no tables\nchunks_done 0\nchunks_unchanged 0\nchunks_failed 0\nchunks_left 0\nrun_failed 1\n" {
 		t.Errorf("at the end: %q, %v", text, err)
 	}
 	if _, err := os.Stat(path + ".new"); !os.IsNotExist(err) {

@@ -66,6 +66,11 @@ func command() *cobra.Command {
 			if err != nil {
 				return &exitError{exitUsage, err}
 			}
+			if os.Geteuid() == 0 { // who is not root has to know the jobs first, see veilBeside
+				if err := veil(); err != nil {
+					return &exitError{exitFailed, err}
+				}
+			}
 			cfg, err := node.LoadConfig(path)
 			if check {
 				return report(cmd, cfg, err)

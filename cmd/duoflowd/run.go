@@ -28,14 +28,15 @@ import (
 
 // run makes the parts, joins them and runs them until ctx ends.
 func run(ctx context.Context, cfg node.Config, logger *slog.Logger) error {
-	secure, err := cfg.LoadTLS()
+	certificates, err := cfg.LoadTLS(logger)
 	if err != nil {
 		return &exitError{exitUsage, err}
 	}
+	secure := certificates.TLS()
 	if cfg.InsecureLoopback {
 		logger.Warn("insecure_loopback: nobody is authenticated; for a demo on one machine only")
 	}
-	n, err := join(ctx, cfg, secure, logger)
+	n, err := join(ctx, cfg, certificates, logger)
 	if err != nil {
 		return err
 	}
@@ -71,12 +72,12 @@ func runAll(ctx context.Context, n *node.Node, operators *admin.Server, health *
 }
 
 // join makes the parts of a node. Everything that is wrong with this host is found here, before anything runs.
-func join(ctx context.Context, cfg node.Config, secure *tls.Config, logger *slog.Logger) (*node.Node, error) {
+func join(ctx context.Context, cfg node.Config, certificates *node.Certificates, logger *slog.Logger) (*node.Node, error) {
 	if err := os.MkdirAll(cfg.DataDir, 0o755); err != nil {
 		return nil, &exitError{exitFailed, fmt.Errorf("make data_dir: %w", err)}
 	}
 	wire := node.NewWire(cfg, logger)
-	log, err := newLog(cfg, secure, wire, logger)
+	log, err := newLog(cfg, certificates.TLS(), wire, logger)
 	if err != nil {
 		return nil, &exitError{exitUsage, err}
 	}
@@ -88,11 +89,17 @@ func join(ctx context.Context, cfg node.Config, secure *tls.Config, logger *slog
 	if err != nil {
 		return nil, err
 	}
+	if err := veilBeside(jobs, logger); err != nil {
+		return nil, &exitError{exitFailed, err}
+	}
 	parts := node.Parts{
 		Config: cfg, Version: programVersion(), Token: node.NewToken(), Wire: wire,
-		Log: log, Gossip: members, Logger: logger, Hurry: spread,
+		Log: log, Gossip: members, Jobs: jobs, Logger: logger, Hurry: spread,
 	}
-	return node.New(parts.WithJobs(jobs))
+	if certificates != nil {
+		parts.CertificateEnds = certificates.Expires
+	}
+	return node.New(parts)
 }
 
 // spread gives the program all processors while it is in a hurry, and one while it is not: with more, each hand-over
@@ -125,20 +132,17 @@ func newLog(
 }
 
 func newGossip(cfg node.Config, logger *slog.Logger) (*gossip.Gossip, error) {
-	text, err := os.ReadFile(cfg.Gossip.Keyring)
+	ring, err := cfg.LoadKeyring(logger)
 	if err != nil {
-		return nil, fmt.Errorf("read gossip.keyring: %w", err)
-	}
-	keys, err := gossip.ParseKeyring(string(text))
-	if err != nil {
-		return nil, fmt.Errorf("gossip.keyring: %w", err)
+		return nil, err
 	}
 	role := "scheduler"
 	if cfg.Witness {
 		role = "witness"
 	}
 	return gossip.New(gossip.Config{
-		Node: cfg.Node, Cluster: cfg.Cluster, Listen: cfg.Listen.Gossip, Seeds: seeds(cfg), Keys: keys, Logger: logger,
+		Node: cfg.Node, Cluster: cfg.Cluster, Listen: cfg.Listen.Gossip, Seeds: seeds(cfg),
+		Keys: ring.Keys(), Rotated: ring.Keys, Logger: logger,
 		Meta: gossip.Meta{
 			Version: programVersion(), Role: role,
 			Peer: cfg.Listen.Peer, Admin: cfg.Listen.Admin, HTTP: cfg.Listen.HTTP,
@@ -170,28 +174,51 @@ const rightsWithin = 5 * time.Second
 
 func newJobs(
 	ctx context.Context, cfg node.Config, wire *node.Wire, logger *slog.Logger,
-) (map[lease.JobName]*airflowctl.Job, error) {
-	jobs := map[lease.JobName]*airflowctl.Job{}
+) (map[lease.JobName]node.HostedJob, error) {
+	jobs := map[lease.JobName]node.HostedJob{}
 	if cfg.Witness {
 		return jobs, nil
 	}
 	for name, j := range cfg.Jobs {
-		job, err := airflowctl.New(airflowctl.Config{
+		hosted := airflowctl.Config{
 			Name: name, Node: cfg.Node, Kind: airflowctl.Kind(j.Kind), Python: j.Python, Command: j.Command,
 			Warm: j.Warm, User: j.User, Env: environment(j.Env), Dir: j.Dir,
 			Root:     filepath.Join(cfg.DataDir, "jobs", name),
-			Schedule: j.Schedule, Runner: runner(j),
-			FenceDSN: j.Fence.DSN, Group: j.Fence.Group, Observer: wire.Job(lease.JobName(name)), Logger: logger,
-		})
-		if err != nil {
-			return nil, &exitError{exitUsage, fmt.Errorf("jobs.%s: %w", name, err)}
+			Schedule: j.Schedule, Runner: runner(j), Hooks: j.Hooks.Commands(), HookTimeout: j.Hooks.Timeout,
+			FenceDSN: j.Fence.DSN, Group: j.Fence.Group, Broker: brokerOf(name, j), Observer: wire.Job(lease.JobName(name)), Logger: logger,
+			Started: func() { veilAgain(logger) },
 		}
-		if err := checkRights(ctx, name, job, logger); err != nil {
+		job, err := newJob(ctx, cfg.Shadow, hosted)
+		if err != nil {
 			return nil, err
 		}
 		jobs[lease.JobName(name)] = job
 	}
 	return jobs, nil
+}
+
+// brokerOf is nil when the job has none.
+func brokerOf(name string, j node.Job) *airflowctl.Broker {
+	if j.Broker == (node.Broker{}) {
+		return nil
+	}
+	return &airflowctl.Broker{Config: j.Broker.Fence(name), Required: j.Broker.Required}
+}
+
+func newJob(ctx context.Context, shadow bool, cfg airflowctl.Config) (node.HostedJob, error) {
+	if shadow {
+		cfg.Logger.Warn("shadow: decisions are said and nothing is done", "job", cfg.Name)
+		job, err := airflowctl.NewShadow(cfg)
+		if err != nil {
+			return nil, &exitError{exitUsage, fmt.Errorf("jobs.%s: %w", cfg.Name, err)}
+		}
+		return job, nil
+	}
+	job, err := airflowctl.New(cfg)
+	if err != nil {
+		return nil, &exitError{exitUsage, fmt.Errorf("jobs.%s: %w", cfg.Name, err)}
+	}
+	return job, checkRights(ctx, cfg.Name, job, cfg.Logger)
 }
 
 // runner is this program again, as what runs a job's command at its slots.
@@ -211,7 +238,6 @@ func checkRights(ctx context.Context, name string, job *airflowctl.Job, logger *
 	report, err := job.Check(ctx)
 	if err != nil {
 		logger.Warn("metastore does not answer; rights are not checked", "job", name, "err", err)
-		return nil
 	}
 	var missing []error
 	for _, f := range report.Findings {
@@ -220,7 +246,7 @@ func checkRights(ctx context.Context, name string, job *airflowctl.Job, logger *
 		}
 	}
 	if len(missing) > 0 {
-		return &exitError{exitUnsafe, fmt.Errorf("jobs.%s: its database lacks what the fence or the job needs: %w", name, errors.Join(missing...))}
+		return &exitError{exitUnsafe, fmt.Errorf("jobs.%s: its database or its settings lack what the fence or the job needs: %w", name, errors.Join(missing...))}
 	}
 	return nil
 }

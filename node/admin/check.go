@@ -1,8 +1,11 @@
 package admin
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
+	"slices"
+	"strings"
 	"time"
 
 	duoflowv1 "github.com/duoflow/duoflow/proto/duoflow/v1"
@@ -12,7 +15,14 @@ const (
 	defaultHistory = 50   // entries when the request names no limit
 	maxHistory     = 1000 // entries; keeps a response below maxResponseBytes
 	maxTimeoutMs   = uint64(1 * time.Hour / time.Millisecond)
+	maxWaitMs      = uint64(30 * 24 * time.Hour / time.Millisecond) // of a pause, and until a planned move
+	defaultLines   = 100
+	maxLines       = 1000
+	maxReason      = 500 // bytes
 )
+
+// levels are those of a pause.
+var levels = []string{"moves", "grants", "stopped"}
 
 // namePattern is that of nodes and jobs.
 var namePattern = regexp.MustCompile(`^[a-z][a-z0-9-]{0,15}$`)
@@ -21,14 +31,29 @@ var namePattern = regexp.MustCompile(`^[a-z][a-z0-9-]{0,15}$`)
 func check(request any) error {
 	switch r := request.(type) {
 	case *duoflowv1.SwitchoverRequest:
-		return checkTransfer(r.GetJob(), r.GetTo(), r.GetTimeoutMs())
+		return cmp.Or(checkTransfer(r.GetJob(), r.GetTo(), r.GetTimeoutMs()), checkWait("in", r.GetInMs()))
 	case *duoflowv1.FailoverRequest:
 		return checkTransfer(r.GetJob(), r.GetTo(), r.GetTimeoutMs())
+	case *duoflowv1.RestartRequest:
+		return checkTransfer(r.GetJob(), "", r.GetTimeoutMs())
+	case *duoflowv1.CancelRequest:
+		return checkName("job", r.GetJob(), false)
+	case *duoflowv1.PauseRequest:
+		return checkPause(r)
+	case *duoflowv1.ResumeRequest:
+		return checkName("job", r.GetJob(), false)
 	case *duoflowv1.HistoryRequest:
 		if r.GetLimit() > maxHistory {
 			return usage(fmt.Sprintf("limit %d is more than %d", r.GetLimit(), maxHistory))
 		}
 		return checkName("job", r.GetJob(), true)
+	case *duoflowv1.ExplainRequest:
+		return checkName("job", r.GetJob(), false)
+	case *duoflowv1.LogsRequest:
+		if r.GetLines() > maxLines {
+			return usage(fmt.Sprintf("%d lines are more than %d", r.GetLines(), maxLines))
+		}
+		return checkName("job", r.GetJob(), false)
 	case *duoflowv1.DoctorRequest:
 		return checkName("job", r.GetJob(), true)
 	}
@@ -43,6 +68,23 @@ func checkTransfer(job, to string, timeoutMs uint64) error {
 		return err
 	}
 	return checkName("to", to, true)
+}
+
+func checkPause(r *duoflowv1.PauseRequest) error {
+	if !slices.Contains(levels, r.GetLevel()) {
+		return usage(fmt.Sprintf("level %q is none of %s", r.GetLevel(), strings.Join(levels, ", ")))
+	}
+	if len(r.GetReason()) > maxReason {
+		return usage(fmt.Sprintf("a reason of %d bytes is more than %d", len(r.GetReason()), maxReason))
+	}
+	return cmp.Or(checkTransfer(r.GetJob(), "", r.GetTimeoutMs()), checkWait("for", r.GetForMs()))
+}
+
+func checkWait(field string, millis uint64) error {
+	if millis > maxWaitMs {
+		return usage(fmt.Sprintf("%s of %d ms is more than 30 days", field, millis))
+	}
+	return nil
 }
 
 func checkName(field, name string, optional bool) error {

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/duoflow/duoflow/node/admin"
 	duoflowv1 "github.com/duoflow/duoflow/proto/duoflow/v1"
 )
 
@@ -69,8 +70,37 @@ func (n *fakeNode) Failover(ctx context.Context, r *duoflowv1.FailoverRequest) (
 	return &duoflowv1.TransferResponse{Accepted: true, Job: r.GetJob()}, n.meet(ctx, r)
 }
 
+func (n *fakeNode) Restart(ctx context.Context, r *duoflowv1.RestartRequest) (*duoflowv1.TransferResponse, error) {
+	return &duoflowv1.TransferResponse{Accepted: true, Job: r.GetJob()}, n.meet(ctx, r)
+}
+
+func (n *fakeNode) Cancel(ctx context.Context, r *duoflowv1.CancelRequest) (*duoflowv1.CancelResponse, error) {
+	return &duoflowv1.CancelResponse{Accepted: true}, n.meet(ctx, r)
+}
+
+func (n *fakeNode) Pause(ctx context.Context, r *duoflowv1.PauseRequest) (*duoflowv1.PauseResponse, error) {
+	after := &duoflowv1.PauseStatus{Level: r.GetLevel(), By: admin.CallerName(ctx)}
+	return &duoflowv1.PauseResponse{Accepted: true, Job: r.GetJob(), After: after}, n.meet(ctx, r)
+}
+
+func (n *fakeNode) Resume(ctx context.Context, r *duoflowv1.ResumeRequest) (*duoflowv1.PauseResponse, error) {
+	return &duoflowv1.PauseResponse{Accepted: true, Job: r.GetJob()}, n.meet(ctx, r)
+}
+
 func (n *fakeNode) History(ctx context.Context, r *duoflowv1.HistoryRequest) (*duoflowv1.HistoryResponse, error) {
 	return n.history, n.meet(ctx, r)
+}
+
+func (n *fakeNode) Explain(ctx context.Context, r *duoflowv1.ExplainRequest) (*duoflowv1.ExplainResponse, error) {
+	return &duoflowv1.ExplainResponse{Job: r.GetJob()}, n.meet(ctx, r)
+}
+
+func (n *fakeNode) Logs(ctx context.Context, r *duoflowv1.LogsRequest) (*duoflowv1.LogsResponse, error) {
+	return &duoflowv1.LogsResponse{Lines: []string{r.GetJob()}}, n.meet(ctx, r)
+}
+
+func (n *fakeNode) Config(ctx context.Context, r *duoflowv1.ConfigRequest) (*duoflowv1.ConfigResponse, error) {
+	return &duoflowv1.ConfigResponse{Candidate: r.GetCandidate()}, n.meet(ctx, r)
 }
 
 func (n *fakeNode) Doctor(ctx context.Context, r *duoflowv1.DoctorRequest) (*duoflowv1.DoctorResponse, error) {

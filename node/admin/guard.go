@@ -2,6 +2,8 @@ package admin
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -21,6 +23,7 @@ import (
 type guard struct {
 	log  *slog.Logger
 	open bool // the listener has no TLS
+	tls  *tls.Config
 }
 
 func (g *guard) unary(
@@ -29,6 +32,9 @@ func (g *guard) unary(
 	began := time.Now()
 	verb := strings.ToLower(path.Base(info.FullMethod))
 	who, err := callerOf(ctx, g.open)
+	if err == nil {
+		err = g.stillGood(ctx, who)
+	}
 	if err == nil {
 		err = permit(who, verb, needs(info.FullMethod, request))
 	}
@@ -40,13 +46,56 @@ func (g *guard) unary(
 		return nil, statusError(err)
 	}
 	who.guest.Admit(who.name)
-	response, err := handle(ctx, request)
+	response, err := handle(context.WithValue(ctx, callerKey{}, who.name), request)
 	g.record(ctx, levelOf(info.FullMethod), who, verb, err, began)
 	if err != nil {
 		return nil, statusError(err)
 	}
 	repair(response)
 	return response, nil
+}
+
+// stillGood looks at the certificate as if the connection were new: an operator may keep one open for long, and what was true when it
+// was made, that his authority is trusted and has not taken the certificate back, need not be any more.
+func (g *guard) stillGood(ctx context.Context, who caller) error {
+	_, secured, ok := door.From(ctx)
+	if g.open || !ok {
+		return nil
+	}
+	fresh := g.tls
+	if fresh.GetConfigForClient != nil {
+		now, err := fresh.GetConfigForClient(&tls.ClientHelloInfo{})
+		if err != nil {
+			return fmt.Errorf("look at certificate: %w", err)
+		}
+		if now != nil {
+			fresh = now
+		}
+	}
+	err := verify(fresh, *secured)
+	if err == nil {
+		return nil
+	}
+	who.guest.Shaken(err)
+	return &Problem{
+		Kind: duoflowv1.Problem_KIND_DENIED, What: fmt.Sprintf("the certificate of %q is not good any more: %v", who.name, err),
+		Mend: "have another one made: duoctl tls issue",
+	}
+}
+
+// verify is what a handshake does with a client's certificate.
+func verify(config *tls.Config, state tls.ConnectionState) error {
+	between := x509.NewCertPool()
+	for _, cert := range state.PeerCertificates[1:] {
+		between.AddCert(cert)
+	}
+	_, err := state.PeerCertificates[0].Verify(x509.VerifyOptions{
+		Roots: config.ClientCAs, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	})
+	if err == nil && config.VerifyConnection != nil {
+		err = config.VerifyConnection(state)
+	}
+	return err
 }
 
 // refuseUnknown sends away who calls for another service.

@@ -30,6 +30,7 @@ type authority struct {
 	key         *ecdsa.PrivateKey
 	certificate *x509.Certificate
 	pool        *x509.CertPool
+	until       time.Time // end of what it issues; zero: an hour from now
 }
 
 func newAuthority(t *testing.T) *authority {
@@ -48,9 +49,13 @@ func newAuthority(t *testing.T) *authority {
 // issue makes a certificate for both sides of a connection to 127.0.0.1.
 func (a *authority) issue(name string, units ...string) tls.Certificate {
 	a.t.Helper()
+	until := a.until
+	if until.IsZero() {
+		until = time.Now().Add(time.Hour)
+	}
 	return a.sign(&x509.Certificate{
 		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name, OrganizationalUnit: units},
-		NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotAfter: until, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
 	})

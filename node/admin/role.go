@@ -40,10 +40,16 @@ func (r role) String() string {
 var needed = map[string]role{
 	duoflowv1.Admin_Status_FullMethodName:     viewer,
 	duoflowv1.Admin_History_FullMethodName:    viewer,
+	duoflowv1.Admin_Explain_FullMethodName:    viewer,
 	duoflowv1.Admin_Version_FullMethodName:    viewer,
 	duoflowv1.Admin_Doctor_FullMethodName:     operator,
+	duoflowv1.Admin_Logs_FullMethodName:       operator, // a job may write anything
 	duoflowv1.Admin_Switchover_FullMethodName: operator,
 	duoflowv1.Admin_Failover_FullMethodName:   operator,
+	duoflowv1.Admin_Restart_FullMethodName:    operator,
+	duoflowv1.Admin_Cancel_FullMethodName:     operator,
+	duoflowv1.Admin_Pause_FullMethodName:      operator,
+	duoflowv1.Admin_Resume_FullMethodName:     operator,
 }
 
 // needs is the smallest role that may make the request.
@@ -63,6 +69,14 @@ type caller struct {
 	addr  string
 	role  role
 	guest *door.Guest
+}
+
+type callerKey struct{}
+
+// CallerName is who asks, in the context of a call to a Node: the CN of the certificate, or "local"; "" elsewhere.
+func CallerName(ctx context.Context) string {
+	name, _ := ctx.Value(callerKey{}).(string)
+	return name
 }
 
 // callerOf reads who asks from the verified certificate of the connection. open says that the

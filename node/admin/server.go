@@ -52,11 +52,18 @@ func newDoor(log *slog.Logger) (*door.Door, error) {
 // Job is set where it must be. A response belongs to the server once it is returned.
 type Node interface {
 	Status(context.Context, *duoflowv1.StatusRequest) (*duoflowv1.StatusResponse, error)
-	// Switchover and Failover return when the request is accepted, or with Wait when it is completed.
-	// The context already ends after TimeoutMs.
+	// Switchover, Failover, Restart and Pause return when the request is accepted, or with Wait when it is completed.
+	// The context already ends after TimeoutMs. CallerName of it says who asks.
 	Switchover(context.Context, *duoflowv1.SwitchoverRequest) (*duoflowv1.TransferResponse, error)
 	Failover(context.Context, *duoflowv1.FailoverRequest) (*duoflowv1.TransferResponse, error)
+	Restart(context.Context, *duoflowv1.RestartRequest) (*duoflowv1.TransferResponse, error)
+	Cancel(context.Context, *duoflowv1.CancelRequest) (*duoflowv1.CancelResponse, error)
+	Pause(context.Context, *duoflowv1.PauseRequest) (*duoflowv1.PauseResponse, error)
+	Resume(context.Context, *duoflowv1.ResumeRequest) (*duoflowv1.PauseResponse, error)
 	History(context.Context, *duoflowv1.HistoryRequest) (*duoflowv1.HistoryResponse, error)
+	Explain(context.Context, *duoflowv1.ExplainRequest) (*duoflowv1.ExplainResponse, error)
+	Logs(context.Context, *duoflowv1.LogsRequest) (*duoflowv1.LogsResponse, error)
+	Config(context.Context, *duoflowv1.ConfigRequest) (*duoflowv1.ConfigResponse, error)
 	Doctor(context.Context, *duoflowv1.DoctorRequest) (*duoflowv1.DoctorResponse, error)
 }
 
@@ -201,10 +208,11 @@ func (s *Server) options() []grpc.ServerOption {
 	if s.config.TLS != nil {
 		transport = credentials.NewTLS(s.config.TLS)
 	}
-	guard := &guard{log: s.log, open: s.config.TLS == nil}
+	guard := &guard{log: s.log, open: s.config.TLS == nil, tls: s.config.TLS}
 	return []grpc.ServerOption{
 		grpc.Creds(door.Credentials(transport)),
 		grpc.UnaryInterceptor(guard.unary),
+		grpc.StatsHandler(oversized{}),
 		grpc.UnknownServiceHandler(refuseUnknown),
 		grpc.MaxHeaderListSize(maxHeaderBytes),
 		grpc.MaxRecvMsgSize(maxRequestBytes),

@@ -117,6 +117,10 @@ var verbs = []struct {
 		_, err := c.History(ctx, &duoflowv1.HistoryRequest{})
 		return err
 	}},
+	{"explain", "viewer", func(ctx context.Context, c duoflowv1.AdminClient) error {
+		_, err := c.Explain(ctx, &duoflowv1.ExplainRequest{Job: "scheduler"})
+		return err
+	}},
 	{"version", "viewer", func(ctx context.Context, c duoflowv1.AdminClient) error {
 		_, err := c.Version(ctx, &duoflowv1.VersionRequest{})
 		return err
@@ -131,6 +135,30 @@ var verbs = []struct {
 	}},
 	{"failover", "operator", func(ctx context.Context, c duoflowv1.AdminClient) error {
 		_, err := c.Failover(ctx, &duoflowv1.FailoverRequest{Job: "scheduler"})
+		return err
+	}},
+	{"logs", "operator", func(ctx context.Context, c duoflowv1.AdminClient) error {
+		_, err := c.Logs(ctx, &duoflowv1.LogsRequest{Job: "scheduler"})
+		return err
+	}},
+	{"restart", "operator", func(ctx context.Context, c duoflowv1.AdminClient) error {
+		_, err := c.Restart(ctx, &duoflowv1.RestartRequest{Job: "scheduler"})
+		return err
+	}},
+	{"cancel", "operator", func(ctx context.Context, c duoflowv1.AdminClient) error {
+		_, err := c.Cancel(ctx, &duoflowv1.CancelRequest{Job: "scheduler"})
+		return err
+	}},
+	{"pause", "operator", func(ctx context.Context, c duoflowv1.AdminClient) error {
+		_, err := c.Pause(ctx, &duoflowv1.PauseRequest{Job: "scheduler", Level: "moves"})
+		return err
+	}},
+	{"resume", "operator", func(ctx context.Context, c duoflowv1.AdminClient) error {
+		_, err := c.Resume(ctx, &duoflowv1.ResumeRequest{Job: "scheduler"})
+		return err
+	}},
+	{"config", "admin", func(ctx context.Context, c duoflowv1.AdminClient) error {
+		_, err := c.Config(ctx, &duoflowv1.ConfigRequest{})
 		return err
 	}},
 	{"failover --force", "admin", func(ctx context.Context, c duoflowv1.AdminClient) error {
@@ -177,6 +205,16 @@ func TestRoles(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestNodeKnowsWhoAsks: what is kept of an operator's wish says whose it was.
+func TestNodeKnowsWhoAsks(t *testing.T) {
+	ca := newAuthority(t)
+	client := dial(t, serve(t, newFakeNode(), ca.server()).addr, ca.client(ca.issue("olga", "operator")))
+	answer, err := client.Pause(within(t, patience), &duoflowv1.PauseRequest{Job: "scheduler", Level: "moves"})
+	if err != nil || answer.GetAfter().GetBy() != "olga" {
+		t.Errorf("%v, %v", answer, err)
 	}
 }
 
@@ -281,18 +319,65 @@ func TestMalformedRequests(t *testing.T) {
 			_, err := client.History(ctx, &duoflowv1.HistoryRequest{Limit: 1001})
 			return err
 		},
+		"logs without end": func() error {
+			_, err := client.Logs(ctx, &duoflowv1.LogsRequest{Job: "scheduler", Lines: 1001})
+			return err
+		},
+		"explain a strange job": func() error {
+			_, err := client.Explain(ctx, &duoflowv1.ExplainRequest{Job: "a b"})
+			return err
+		},
 		"doctor of a strange job": func() error {
 			_, err := client.Doctor(ctx, &duoflowv1.DoctorRequest{Job: "a b"})
 			return err
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			wantProblem(t, call(), codes.InvalidArgument, duoflowv1.Problem_KIND_USAGE)
-		})
+		t.Run(name, func(t *testing.T) { wantProblem(t, call(), codes.InvalidArgument, duoflowv1.Problem_KIND_USAGE) })
 	}
 	_, err := client.Switchover(ctx, &duoflowv1.SwitchoverRequest{Job: strings.Repeat("a", 100<<10)})
 	if status.Code(err) != codes.ResourceExhausted {
 		t.Errorf("a request of 100 KiB: %v, want ResourceExhausted", err)
+	}
+	if node.calls() != 0 {
+		t.Errorf("the node was asked %d times", node.calls())
+	}
+}
+
+func TestMalformedOrders(t *testing.T) {
+	node := newFakeNode()
+	client := dial(t, serve(t, node, nil).addr, nil)
+	ctx := within(t, patience)
+	for name, call := range map[string]func() error{
+		"plan for a year ahead": func() error {
+			_, err := client.Switchover(ctx, &duoflowv1.SwitchoverRequest{Job: "scheduler", InMs: 365 * 24 * 3_600_000})
+			return err
+		},
+		"restart of no job": func() error {
+			_, err := client.Restart(ctx, &duoflowv1.RestartRequest{})
+			return err
+		},
+		"cancel for no job": func() error {
+			_, err := client.Cancel(ctx, &duoflowv1.CancelRequest{})
+			return err
+		},
+		"pause at no level": func() error {
+			_, err := client.Pause(ctx, &duoflowv1.PauseRequest{Job: "scheduler"})
+			return err
+		},
+		"pause for a year": func() error {
+			_, err := client.Pause(ctx, &duoflowv1.PauseRequest{Job: "scheduler", Level: "moves", ForMs: 365 * 24 * 3_600_000})
+			return err
+		},
+		"pause for a novel": func() error {
+			_, err := client.Pause(ctx, &duoflowv1.PauseRequest{Job: "scheduler", Level: "moves", Reason: strings.Repeat("x", 501)})
+			return err
+		},
+		"resume of no job": func() error {
+			_, err := client.Resume(ctx, &duoflowv1.ResumeRequest{})
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) { wantProblem(t, call(), codes.InvalidArgument, duoflowv1.Problem_KIND_USAGE) })
 	}
 	if node.calls() != 0 {
 		t.Errorf("the node was asked %d times", node.calls())

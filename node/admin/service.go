@@ -37,6 +37,34 @@ func (s *service) Failover(
 	return s.node.Failover(ctx, request)
 }
 
+func (s *service) Restart(
+	ctx context.Context, request *duoflowv1.RestartRequest,
+) (*duoflowv1.TransferResponse, error) {
+	ctx, cancel := limit(ctx, request.GetTimeoutMs())
+	defer cancel()
+	return s.node.Restart(ctx, request)
+}
+
+func (s *service) Cancel(
+	ctx context.Context, request *duoflowv1.CancelRequest,
+) (*duoflowv1.CancelResponse, error) {
+	return s.node.Cancel(ctx, request)
+}
+
+func (s *service) Pause(
+	ctx context.Context, request *duoflowv1.PauseRequest,
+) (*duoflowv1.PauseResponse, error) {
+	ctx, cancel := limit(ctx, request.GetTimeoutMs())
+	defer cancel()
+	return s.node.Pause(ctx, request)
+}
+
+func (s *service) Resume(
+	ctx context.Context, request *duoflowv1.ResumeRequest,
+) (*duoflowv1.PauseResponse, error) {
+	return s.node.Resume(ctx, request)
+}
+
 func (s *service) History(
 	ctx context.Context, request *duoflowv1.HistoryRequest,
 ) (*duoflowv1.HistoryResponse, error) {
@@ -44,6 +72,27 @@ func (s *service) History(
 		request.Limit = defaultHistory
 	}
 	return s.node.History(ctx, request)
+}
+
+func (s *service) Explain(
+	ctx context.Context, request *duoflowv1.ExplainRequest,
+) (*duoflowv1.ExplainResponse, error) {
+	return s.node.Explain(ctx, request)
+}
+
+func (s *service) Logs(
+	ctx context.Context, request *duoflowv1.LogsRequest,
+) (*duoflowv1.LogsResponse, error) {
+	if request.GetLines() == 0 {
+		request.Lines = defaultLines
+	}
+	return s.node.Logs(ctx, request)
+}
+
+func (s *service) Config(
+	ctx context.Context, request *duoflowv1.ConfigRequest,
+) (*duoflowv1.ConfigResponse, error) {
+	return s.node.Config(ctx, request)
 }
 
 func (s *service) Doctor(

@@ -3,6 +3,7 @@ package control_test
 import (
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -24,7 +25,8 @@ type diary struct {
 	open    bool // a proposal is not answered
 	nodes   []lease.Node
 	job     lease.Job
-	// silences and failures are real instants.
+	// ordered is when the job's last order was learnt of; silences and failures are such real instants too.
+	ordered            control.Instant
 	silences, failures []control.Instant
 }
 
@@ -35,7 +37,10 @@ type entry struct {
 	in    control.Input
 }
 
-const silence = 300 * time.Millisecond
+const (
+	silence = 300 * time.Millisecond
+	lonely  = 200 * time.Millisecond // without any other node, for us to be the one who is cut off
+)
 
 func (d *diary) at() control.Instant { return d.real - control.Instant(d.stood) }
 
@@ -60,7 +65,7 @@ func (d *diary) note(now control.Instant, in control.Input) {
 		d.noteJob(in.Job)
 	case control.Beat:
 		if in.From != d.self {
-			if d.at().Since(d.company) > silence {
+			if len(d.nodes) > 1 && d.at().Since(d.company) > lonely {
 				d.entries = append(d.entries, entry{apart: true})
 			}
 			d.company = d.at()
@@ -78,8 +83,8 @@ func (d *diary) noteJob(j lease.Job) {
 		ended = j.Epoch
 	}
 	heard, old := d.firstHeard()
-	if ended != 0 && heard && ended >= old && len(j.History) > 0 {
-		switch j.History[len(j.History)-1].Cause {
+	if last := lastTurn(j); ended != 0 && heard && ended >= old && last != nil {
+		switch last.Cause {
 		case lease.CauseSilent:
 			d.silences = append(d.silences, d.real)
 		case lease.CauseExited, lease.CauseHung, lease.CauseStartFailed:
@@ -87,7 +92,20 @@ func (d *diary) noteJob(j lease.Job) {
 		default: // nothing to grow calmer about
 		}
 	}
+	if j.Order != d.job.Order {
+		d.ordered = d.real
+	}
 	d.job = j
+}
+
+// lastTurn is the last entry that an operator's order has not made.
+func lastTurn(j lease.Job) *lease.Entry {
+	for _, e := range slices.Backward(j.History) {
+		if e.Kind != lease.KindPause && e.Kind != lease.KindResume {
+			return &e
+		}
+	}
+	return nil
 }
 
 // firstHeard returns whether anybody was heard, and the highest epoch in everybody's first words.
@@ -106,7 +124,7 @@ func (d *diary) firstHeard() (somebody bool, old lease.Epoch) {
 type picture struct {
 	heard, gone, missed bool
 	said                control.Report
-	at, blind           control.Instant
+	at, blind, sees     control.Instant
 }
 
 func (d *diary) of(id lease.NodeID) picture {
@@ -122,6 +140,11 @@ func (d *diary) of(id lease.NodeID) picture {
 			} else if p.blind == 0 {
 				p.blind = e.at
 			}
+			if !in.Said.Healthy {
+				p.sees = 0
+			} else if p.sees == 0 {
+				p.sees = e.at
+			}
 			p.heard, p.gone, p.missed, p.said, p.at = true, false, false, in.Said, e.at
 		case control.Lost:
 			p.gone = p.gone || (in.Node == id && in.Refused)
@@ -135,10 +158,11 @@ func (d *diary) of(id lease.NodeID) picture {
 
 // believe takes a release for its holder's own word.
 func (p *picture) believe(id lease.NodeID, j lease.Job) {
-	if j.Phase != lease.Released || j.Holder != id || j.Token != p.said.Token || len(j.History) == 0 {
+	last := lastTurn(j)
+	if j.Phase != lease.Released || j.Holder != id || j.Token != p.said.Token || last == nil {
 		return
 	}
-	switch j.History[len(j.History)-1].Cause {
+	switch last.Cause {
 	case lease.CauseShutdown:
 		p.said.Goodbye = true
 	case lease.CauseFenced:
@@ -180,12 +204,16 @@ func (d *diary) suspicion() lease.Cause {
 		return lease.CauseGone
 	case h.heard && h.said.Token != d.job.Token:
 		return lease.CauseReborn
-	case unheard > patience:
+	case unheard > patience && (len(d.nodes) < 2 || d.at().Since(d.company) <= lonely):
 		return lease.CauseSilent
 	case h.said.Goodbye && h.said.State == control.Left:
 		return lease.CauseGoodbye
 	case h.blind != 0 && d.at().Since(h.blind) > 2*patience && h.said.State != control.Stopping:
-		return lease.CauseBlind
+		for _, id := range ids {
+			if p := d.of(id); id != d.job.Holder && d.fit(id) && p.sees != 0 && d.at().Since(p.sees) > 2*patience {
+				return lease.CauseBlind
+			}
+		}
 	}
 	return ""
 }
@@ -228,7 +256,14 @@ func (d *diary) decide(t *testing.T) string {
 		d.open = true
 		return proposal([]control.Effect{{Kind: control.Propose, Command: &lease.Command{Observe: &lease.Observe{Epoch: top.Epoch, Node: top.Node}}}})
 	}
+	if order := d.dueOrder(); order != "" {
+		d.open = true
+		return order
+	}
 	cause := d.cause()
+	if p := d.job.Pause; p != nil && p.Level != lease.PauseMoves && d.job.Move == nil {
+		cause = ""
+	}
 	to := d.best()
 	if cause == "" || to == "" {
 		return "nothing"
@@ -239,12 +274,31 @@ func (d *diary) decide(t *testing.T) string {
 	}}})
 }
 
+// dueOrder is the line of a move whose time has come, or of the end of a pause.
+func (d *diary) dueOrder() string {
+	ago := d.real.Since(d.ordered)
+	if plan := d.job.Plan; plan != nil && ago >= plan.In {
+		known, witness := d.member(plan.Move.To)
+		if plan.Move.To != "" && (!known || witness || d.job.Phase == lease.Granted && d.job.Holder == plan.Move.To) {
+			return "cancel"
+		}
+		return "ask to " + string(plan.Move.To)
+	}
+	if pause := d.job.Pause; pause != nil && pause.For > 0 && ago >= pause.For {
+		return "resume"
+	}
+	return ""
+}
+
 // cause is why somebody should be granted the job now.
 func (d *diary) cause() lease.Cause {
 	switch d.job.Phase {
 	case lease.Granted:
 		return d.suspicion()
 	case lease.Released:
+		if d.job.Move != nil && d.job.Move.Here {
+			return lease.CauseRestart
+		}
 		if d.job.Move != nil {
 			return lease.CauseSwitchover
 		}
@@ -281,7 +335,8 @@ func (d *diary) best() (best lease.NodeID) {
 		} else if d.job.Phase == lease.Released && d.job.Holder == id && n > 1 {
 			points--
 		}
-		if d.fit(id) && points > most {
+		stays := d.job.Pause != nil && d.job.Pause.Level == lease.PauseMoves && d.job.Move == nil && d.job.Phase != lease.Vacant
+		if d.fit(id) && points > most && (!stays || id == d.job.Holder) {
 			best, most = id, points
 		}
 	}
@@ -366,11 +421,30 @@ func (m *rumour) news() control.Input {
 	case n < 7:
 		c.Release = &lease.Release{Job: jobName, Epoch: job.Epoch, Token: job.Token, Cause: causes[m.r.IntN(len(causes))]}
 	case n < 8:
-		c.Ask = &lease.Ask{Job: jobName, Epoch: job.Epoch, Move: lease.Move{To: []lease.NodeID{"", "a", "b"}[m.r.IntN(3)], Now: m.r.IntN(2) == 0}}
+		c.Ask = m.ask(job)
+	case n < 9:
+		c.Hold = &lease.Hold{Job: jobName, Order: job.Order}
+		if job.Pause == nil || m.r.IntN(3) == 0 {
+			levels := []lease.Level{lease.PauseMoves, lease.PauseGrants, lease.PauseStopped}
+			c.Hold.Pause = &lease.Pause{Level: levels[m.r.IntN(3)], For: time.Duration(m.r.IntN(3)) * time.Second}
+		}
 	}
 	m.log.Apply(c)
 	job, _ = m.log.Job(jobName)
 	return control.Lease{Job: job}
+}
+
+func (m *rumour) ask(job lease.Job) *lease.Ask {
+	ask := &lease.Ask{Job: jobName, Epoch: job.Epoch, Move: lease.Move{To: []lease.NodeID{"", "a", "b"}[m.r.IntN(3)], Now: m.r.IntN(2) == 0}}
+	switch m.r.IntN(6) {
+	case 0:
+		ask.Move = lease.Move{To: job.Holder, Here: true}
+	case 1:
+		ask.In = time.Duration(m.r.IntN(3000)) * time.Millisecond
+	case 2:
+		ask.Cancel = true
+	}
+	return ask
 }
 
 // TestGranterOracle tells both the same rumours and compares every opinion and every proposal.
@@ -400,13 +474,13 @@ func TestGranterOracle(t *testing.T) {
 				if e.Command.Grant != nil {
 					proposed[string(e.Command.Grant.Cause)]++
 				} else {
-					proposed["observe"]++
+					proposed[strings.Fields(got)[0]]++
 				}
 			}
 			suspected[d.suspicion()]++
 		}
 	}
-	for _, cause := range []string{"first", "restart", "switchover", "failover", "gone", "reborn", "silent", "blind", "goodbye", "observe"} {
+	for _, cause := range []string{"first", "restart", "switchover", "failover", "gone", "reborn", "silent", "blind", "goodbye", "observe", "ask", "resume"} {
 		if proposed[cause] == 0 {
 			t.Errorf("nothing was proposed because of %s: %v; suspected %v", cause, proposed, suspected)
 		}

@@ -11,7 +11,7 @@ import (
 func (g *Granter) pick() (peer, bool) {
 	var fit []peer
 	for i := range g.peers {
-		if g.Unfit(g.peers[i].id) == "" {
+		if id := g.peers[i].id; g.Unfit(id) == "" && !g.keptAway(id) {
 			fit = append(fit, g.peers[i])
 		}
 	}

@@ -34,8 +34,9 @@ type peer struct {
 	missed bool
 	// gaps is nil until it is heard twice.
 	gaps *gaps
-	// blindSince is when it was first said, without a break since, not to reach the metastore; 0 when it does.
-	blindSince Instant
+	// blindSince is when it was first said, without a break since, not to reach the metastore, seesSince when to reach it; 0 for
+	// the one that is not so.
+	blindSince, seesSince Instant
 }
 
 // Granter decides for one job, on the node that is raft leader; elsewhere it only listens, so that it knows enough
@@ -64,7 +65,9 @@ type Granter struct {
 	company Instant
 	// silences and failures are when, in the calm window, silence cost a holder the job, and the job's lives failed.
 	silences, failures []Instant
-	suspicion          Suspicion
+	// orderedAt is when the view's Order was first seen.
+	orderedAt Instant
+	suspicion Suspicion
 }
 
 // Suspicion is why the leader wants the job elsewhere. The zero value is trust.
@@ -122,7 +125,17 @@ func (g *Granter) excuse(stall time.Duration) {
 		if p.blindSince != 0 {
 			p.blindSince = p.blindSince.Add(stall)
 		}
+		if p.seesSince != 0 {
+			p.seesSince = p.seesSince.Add(stall)
+		}
 	}
+}
+
+// alone reports whether nobody else has been heard for about as long as would make the holder suspect: then it is our own link
+// that is silent. What an isolated leader proposes stays in its log, and is agreed on when it is heard again, after all is well.
+// Who is a cluster by itself has nobody to hear.
+func (g *Granter) alone() bool {
+	return len(g.nodes) > 1 && g.now.Since(g.company) > g.cfg.Timing.Silence*2/3
 }
 
 // missEverybody: we were away, or heard from nobody, so who is silent now may only not have found us yet.
@@ -155,7 +168,7 @@ func (g *Granter) note(in Input) {
 func (g *Granter) noteBeat(in Beat) {
 	p := g.peer(in.From)
 	if in.From != g.cfg.Self {
-		if g.now.Since(g.company) > g.cfg.Timing.Silence {
+		if g.alone() {
 			g.missEverybody()
 		}
 		g.company = g.now
@@ -170,10 +183,10 @@ func (p *peer) hear(said Report, now Instant) {
 	p.hearGap(said, now)
 	p.said, p.heardAt, p.gone, p.cut, p.missed = said, now, false, false, false
 	switch {
-	case said.Healthy:
-		p.blindSince = 0
-	case p.blindSince == 0:
-		p.blindSince = now
+	case said.Healthy && p.seesSince == 0:
+		p.blindSince, p.seesSince = 0, now
+	case !said.Healthy && p.blindSince == 0:
+		p.blindSince, p.seesSince = now, 0
 	}
 }
 
@@ -184,9 +197,10 @@ func (g *Granter) noteLease(j lease.Job) {
 	if j.Name != g.cfg.Job {
 		return
 	}
-	if n := len(j.History); n > 0 && g.news(j) {
-		g.remember(j.History[n-1])
+	if e, ok := newest(j.History); ok && g.news(j) {
+		g.remember(e)
 	}
+	g.noteOrder(j)
 	g.view = j
 	if p := g.peer(j.Holder); j.Phase == lease.Released && p.said.Token == j.Token {
 		p.released(j.History)
@@ -208,10 +222,11 @@ func (g *Granter) news(j lease.Job) bool {
 // released takes a release for the holder's own word; its next beat will say the same. One that was fenced off is left
 // out: it knows more than we do, and its beat brings it.
 func (p *peer) released(history []lease.Entry) {
-	if len(history) == 0 {
+	last, ok := newest(history)
+	if !ok {
 		return
 	}
-	switch history[len(history)-1].Cause {
+	switch last.Cause {
 	case lease.CauseShutdown:
 		p.said.Goodbye = true
 	case lease.CauseFenced:
@@ -251,8 +266,11 @@ func (g *Granter) decide() []Effect {
 			Job: g.cfg.Job, Epoch: row.Epoch, Node: row.Node, Token: row.Token,
 		}})
 	}
+	if order, due := g.orderDue(); due {
+		return g.propose(max(g.view.Epoch, 1), order) // there may be no epoch yet
+	}
 	reason, wanted := g.wanted()
-	if !wanted {
+	if !wanted || g.heldBack() {
 		return nil
 	}
 	to, ok := g.pick()
@@ -316,7 +334,11 @@ func (g *Granter) wanted() (Suspicion, bool) {
 }
 
 func (g *Granter) wantedAgain() (Suspicion, bool) {
-	if g.view.Move != nil {
+	switch move := g.view.Move; {
+	case move == nil:
+	case move.Here:
+		return Suspicion{Cause: lease.CauseRestart, Detail: "an operator asked"}, true
+	default:
 		return Suspicion{Cause: lease.CauseSwitchover, Detail: "an operator asked"}, true
 	}
 	why := Suspicion{Cause: lease.CauseRestart, Detail: fmt.Sprintf("%s released epoch %d", g.view.Holder, g.view.Epoch)}
@@ -334,10 +356,13 @@ func (g *Granter) calm() time.Duration {
 	return doubled(g.cfg.Timing.RestartMin, n-2, g.cfg.Timing.RestartMax) - g.now.Since(g.failures[n-1])
 }
 
-// Waits says why the leader does not grant a released job yet; empty when nothing holds it back.
+// Waits says why the leader does not grant a job that nobody runs, or whose holder it suspects; empty when nothing holds it back.
 func (g *Granter) Waits() string {
-	if !g.leading || g.view.Phase != lease.Released || g.view.Move != nil {
+	if !g.leading || g.view.Move != nil || (g.view.Phase == lease.Granted && g.suspicion.Cause == "") {
 		return ""
+	}
+	if why := g.waitsForResume(); why != "" || g.view.Phase != lease.Released {
+		return why
 	}
 	calm := g.calm()
 	if calm <= 0 {

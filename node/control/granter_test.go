@@ -139,6 +139,12 @@ func proposal(effects []control.Effect) string {
 		return fmt.Sprintf("grant %d after %d to %s because %s", c.Grant.Next, c.Grant.Expect, c.Grant.Node, c.Grant.Cause)
 	case c.Observe != nil:
 		return fmt.Sprintf("observe %d of %s", c.Observe.Epoch, c.Observe.Node)
+	case c.Ask != nil && c.Ask.Cancel:
+		return "cancel"
+	case c.Ask != nil:
+		return fmt.Sprintf("ask to %s", c.Ask.Move.To)
+	case c.Hold != nil && c.Hold.Pause == nil:
+		return "resume"
 	}
 	return fmt.Sprintf("%+v", effects[0].Command)
 }

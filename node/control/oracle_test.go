@@ -213,8 +213,12 @@ func (n *naive) read() {
 		n.tell()
 	case n.takingOver() && n.passed(), n.state == Active && (later || n.passed() && !n.sees):
 		n.stop(lease.CauseFenced, "a later epoch was granted", 2*time.Second)
+	case (n.takingOver() || n.state == Active) && wanted && n.log.Move.Here:
+		n.stop(lease.CauseRestart, "an operator asked", 30*time.Second)
 	case (n.takingOver() || n.state == Active) && wanted:
 		n.stop(lease.CauseSwitchover, "an operator asked", 30*time.Second)
+	case (n.takingOver() || n.state == Active) && n.ours() && n.log.Epoch == n.epoch && n.log.Pause != nil && n.log.Pause.Level == "stopped":
+		n.stop(lease.CausePaused, "an operator wants it stopped", 30*time.Second)
 	}
 }
 

@@ -41,3 +41,44 @@ func TestOwnStallIsNotSilence(t *testing.T) {
 		t.Error("a holder that stays silent was never replaced")
 	}
 }
+
+// TestLeaderAlone: a leader that hears nobody suspects nobody, nor does it when the first to be heard again is another than the
+// holder. A holder that then stays silent is suspected all the same.
+func TestLeaderAlone(t *testing.T) {
+	g := control.NewGranter(control.GranterConfig{Job: jobName, Self: "a", Timing: control.DefaultTiming()})
+	now := control.Instant(time.Second)
+	life := func(id lease.NodeID) lease.Token { return lease.Token(strings.Repeat(string(id), 32)) }
+	states := map[lease.NodeID]control.State{"a": control.Standby, "b": control.Active, "c": control.Witness}
+	// pass lets time go by in which these nodes are heard, and returns what was proposed.
+	pass := func(d time.Duration, heard ...lease.NodeID) (proposed []control.Effect) {
+		for end := now.Add(d); now < end; {
+			now = now.Add(10 * time.Millisecond)
+			proposed = append(proposed, g.Step(now, control.Tick{})...)
+			if time.Duration(now)%beatEvery != 0 {
+				continue
+			}
+			for _, id := range append(heard, "a") {
+				said := control.Report{Token: life(id), State: states[id], Healthy: true, Hears: []lease.NodeID{"a", "b", "c"}}
+				proposed = append(proposed, g.Step(now, control.Beat{From: id, Said: said})...)
+			}
+		}
+		return proposed
+	}
+	g.Step(now, control.Members{Nodes: []lease.Node{{ID: "a"}, {ID: "b"}, {ID: "c", Witness: true}}})
+	g.Step(now, control.Leading{On: true})
+	g.Step(now, control.Lease{Job: lease.Job{Name: jobName, Epoch: 1, Holder: "b", Token: life("b"), Phase: lease.Granted}})
+	for _, alone := range []time.Duration{250, 310, 600} {
+		if got := pass(time.Second, "b", "c"); len(got) > 0 {
+			t.Fatalf("while all is well: %+v", got[0].Command)
+		}
+		if got := pass(alone*time.Millisecond, []lease.NodeID{}...); len(got) > 0 {
+			t.Errorf("alone for %d ms: %+v", alone, got[0].Command.Grant)
+		}
+		if got := pass(100*time.Millisecond, "c"); len(got) > 0 {
+			t.Errorf("heard again, after %d ms, by another than the holder: %+v", alone, got[0].Command.Grant)
+		}
+	}
+	if got := pass(3*time.Second, "c"); len(got) == 0 {
+		t.Error("a holder that stays silent is never replaced")
+	}
+}

@@ -63,7 +63,12 @@ func (w *world) command(t *testing.T, d *datadriven.TestData) {
 		h := w.host(name(d))
 		w.send(h, control.Progress{Epoch: h.running, Idle: 16 * time.Second})
 	case "ask":
-		w.ask(d)
+		w.ask(t, d)
+	case "cancel":
+		job, _ := w.log.Job(jobName)
+		w.propose("operator", lease.Command{Ask: &lease.Ask{Job: jobName, Epoch: job.Epoch, Cancel: true}})
+	case "pause", "resume":
+		w.pauseOrResume(t, d)
 	case "force":
 		h := w.host(name(d))
 		w.send(h, control.Force{Epoch: w.row.Epoch + 1})
@@ -99,15 +104,33 @@ func (w *world) blind(d *datadriven.TestData, down bool) {
 	}
 }
 
-func (w *world) ask(d *datadriven.TestData) {
-	move := lease.Move{Now: d.HasArg("now")}
+func (w *world) ask(t *testing.T, d *datadriven.TestData) {
+	t.Helper()
+	job, _ := w.log.Job(jobName)
+	ask := &lease.Ask{Job: jobName, Epoch: job.Epoch, Move: lease.Move{Now: d.HasArg("now"), Here: d.HasArg("here")}}
 	for _, arg := range d.CmdArgs {
-		if arg.Key == "to" {
-			move.To = lease.NodeID(arg.Vals[0])
+		switch arg.Key {
+		case "to":
+			ask.Move.To = lease.NodeID(arg.Vals[0])
+		case "in":
+			ask.In = duration(t, arg.Vals[0])
 		}
 	}
+	w.propose("operator", lease.Command{Ask: ask})
+}
+
+// pauseOrResume does what the operator wants of the pause there is now.
+func (w *world) pauseOrResume(t *testing.T, d *datadriven.TestData) {
+	t.Helper()
 	job, _ := w.log.Job(jobName)
-	w.propose("operator", lease.Command{Ask: &lease.Ask{Job: jobName, Epoch: job.Epoch, Move: move}})
+	hold := &lease.Hold{Job: jobName, Order: job.Order, Cause: lease.CauseOperator}
+	if d.Cmd == "pause" {
+		hold.Pause = &lease.Pause{Level: lease.Level(name(d))}
+		for _, arg := range d.CmdArgs[1:] {
+			hold.Pause.For = duration(t, arg.Vals[0])
+		}
+	}
+	w.propose("operator", lease.Command{Hold: hold})
 }
 
 // check is the oracle of every story: in no state of the metastore may two processes be able to write.
@@ -137,6 +160,9 @@ func (w *world) status() {
 			line += fmt.Sprintf(", its process of epoch %d can write", h.running)
 		case h.running != 0:
 			line += fmt.Sprintf(", its process of epoch %d can write nothing", h.running)
+		}
+		if why := h.granter.Waits(); why != "" {
+			line += "; " + why
 		}
 		if s := h.granter.Suspicion(); s.Cause != "" {
 			line += "; suspects the holder: " + s.Detail

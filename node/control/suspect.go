@@ -10,8 +10,8 @@ import (
 // suspect is the leader's opinion of the present holder. Proof comes before silence: a refused redial or a new life
 // needs no waiting, silence needs the whole detection time.
 //
-// A blind holder is given twice the detection time: a metastore that is gone for everybody is noticed by one node
-// before the other, and moving the job from blind to blind helps nobody.
+// A blind holder is given twice the detection time, and so long must another node have seen the metastore: one that is gone for
+// everybody is noticed by one node before the other, when it goes and when it comes back.
 //
 // No rule here touches safety. A wrong suspicion costs one clean failover, for the fence is taken either way.
 func (g *Granter) suspect() Suspicion {
@@ -29,14 +29,24 @@ func (g *Granter) suspect() Suspicion {
 		return Suspicion{lease.CauseGone, fmt.Sprintf("%s: connection closed and redial refused", h.id), unheard}
 	case heard && h.said.Token != g.view.Token:
 		return Suspicion{Cause: lease.CauseReborn, Detail: fmt.Sprintf("%s: its daemon has restarted", h.id)}
-	case unheard > patience:
+	case unheard > patience && !g.alone():
 		return Suspicion{lease.CauseSilent, fmt.Sprintf("%s: not heard for %s", h.id, unheard.Round(time.Millisecond)), unheard}
 	case heard && h.said.Goodbye && h.said.State == Left:
 		return Suspicion{Cause: lease.CauseGoodbye, Detail: fmt.Sprintf("%s: its daemon is leaving", h.id)}
-	case h.blindSince != 0 && g.now.Since(h.blindSince) > 2*patience && h.said.State != Stopping:
+	case h.blindSince != 0 && g.now.Since(h.blindSince) > 2*patience && h.said.State != Stopping && g.seenFor(2*patience, h.id):
 		return Suspicion{Cause: lease.CauseBlind, Detail: fmt.Sprintf("%s: cannot reach the metastore", h.id)}
 	}
 	return g.suspectFollower(h.id)
+}
+
+// seenFor reports whether another node that could have the job has seen the metastore for longer than d.
+func (g *Granter) seenFor(d time.Duration, but lease.NodeID) bool {
+	for i := range g.peers {
+		if p := &g.peers[i]; p.id != but && p.seesSince != 0 && g.now.Since(p.seesSince) > d && g.Unfit(p.id) == "" {
+			return true
+		}
+	}
+	return false
 }
 
 func (g *Granter) suspectFollower(holder lease.NodeID) Suspicion {

@@ -60,6 +60,8 @@ var table = []row{
 		"the cluster has moved on to another grant before we were active"},
 	{in(taking...), onLease, asked, Stopping, (*Machine).moved,
 		"an operator moves the job before we were active"},
+	{in(taking...), onLease, toBeStopped, Stopping, (*Machine).halted,
+		"an operator pauses the job before it is active, so that nobody runs it"},
 	{in(taking...), onFence, fencedOff, Stopping, (*Machine).fenced,
 		"the fence row names a later epoch or another life, so this takeover is over"},
 	{in(taking...), onQuit, nil, Stopping, (*Machine).shutdown,
@@ -92,6 +94,8 @@ var table = []row{
 		"the cluster has granted a later epoch while we cannot see the fence"},
 	{in(Active), onLease, asked, Stopping, (*Machine).moved,
 		"an operator asks for a switchover; the old holder leaves in order"},
+	{in(Active), onLease, toBeStopped, Stopping, (*Machine).halted,
+		"an operator pauses the job so that nobody runs it; the holder stops it in order"},
 	{in(Active), onExited, nil, Stopping, (*Machine).exited,
 		"the job ended by itself; what is left of its tree is killed"},
 	{in(Active), onProgress, hung, Stopping, (*Machine).hung,
@@ -213,7 +217,11 @@ func (m *Machine) superseded(in Input) {
 }
 
 func (m *Machine) moved(Input) {
-	m.end(lease.CauseSwitchover, "an operator asked", m.cfg.Timing.PlannedGrace)
+	cause := lease.CauseSwitchover
+	if m.view.Move.Here {
+		cause = lease.CauseRestart
+	}
+	m.end(cause, "an operator asked", m.cfg.Timing.PlannedGrace)
 }
 
 func (m *Machine) shutdown(Input) {

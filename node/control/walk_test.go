@@ -280,14 +280,22 @@ func (w *walker) lease() Input {
 	lives := []Row{{Node: "a", Token: lifeA}, {Node: "a", Token: lifeA}, {Node: "a", Token: lifeA2}, {Node: "b", Token: lifeB}}
 	to := lives[w.r.IntN(len(lives))]
 	var c lease.Command
-	switch n := w.r.IntN(10); {
+	switch n := w.r.IntN(12); {
 	case w.goodDay() && now.Phase == lease.Granted:
+	case n >= 11 || now.Pause != nil && n >= 9:
+		c.Hold = &lease.Hold{Job: scheduler, Order: now.Order}
+		if now.Pause == nil {
+			c.Hold.Pause = &lease.Pause{Level: []lease.Level{lease.PauseMoves, lease.PauseGrants, lease.PauseStopped}[w.r.IntN(3)]}
+		}
 	case n < 3:
 		c.Grant = &lease.Grant{Job: scheduler, Expect: now.Epoch, Next: next, Node: to.Node, Token: to.Token}
 	case n < 4:
 		c.Observe = &lease.Observe{Job: scheduler, Epoch: max(now.Epoch, w.m.Epoch()), Node: to.Node, Token: to.Token}
 	case n < 6:
 		c.Ask = &lease.Ask{Job: scheduler, Epoch: now.Epoch, Move: lease.Move{Now: w.r.IntN(3) == 0}}
+		if w.r.IntN(4) == 0 {
+			c.Ask.Move = lease.Move{To: now.Holder, Here: true}
+		}
 	case n < 8 && len(w.proposals) > 0:
 		c = w.proposals[w.r.IntN(len(w.proposals))]
 	}

@@ -169,6 +169,7 @@ func (w *world) catchUp() {
 	if job.Move != nil {
 		version += 1000 // a wish is news too
 	}
+	version += 10_000 * int(job.Order)
 	for _, h := range w.hosts {
 		if w.linked(w.host(w.leader), h) && !h.dead && h.seen != version {
 			h.seen = version
@@ -309,8 +310,16 @@ func kind(c lease.Command) string {
 		return fmt.Sprintf("release %d because %s (%s)", c.Release.Epoch, c.Release.Cause, c.Release.Detail)
 	case c.Observe != nil:
 		return fmt.Sprintf("observe %d at %s", c.Observe.Epoch, c.Observe.Node)
+	case c.Ask != nil && c.Ask.Cancel:
+		return "cancel"
+	case c.Ask != nil && c.Ask.In > 0:
+		return fmt.Sprintf("plan to=%s in %s", c.Ask.Move.To, c.Ask.In)
 	case c.Ask != nil:
 		return fmt.Sprintf("ask to=%s now=%v", c.Ask.Move.To, c.Ask.Move.Now)
+	case c.Hold != nil && c.Hold.Pause == nil:
+		return fmt.Sprintf("resume because %s", c.Hold.Cause)
+	case c.Hold != nil:
+		return fmt.Sprintf("pause (%s) for %s", c.Hold.Pause.Level, c.Hold.Pause.For)
 	}
 	return "command"
 }

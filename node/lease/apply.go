@@ -18,7 +18,11 @@ type Outcome struct {
 
 // Apply carries out one command. It panics when the result would break an invariant: a node that went on from
 // there could disagree with the others for ever.
-func (s *State) Apply(c Command) Outcome {
+func (s *State) Apply(c Command) Outcome { return s.ApplyAt(0, c) }
+
+// ApplyAt is Apply of the command at an index of raft's log, which the history keeps.
+func (s *State) ApplyAt(index uint64, c Command) Outcome {
+	s.index = index
 	if err := c.validate(); err != nil {
 		return Outcome{Why: err.Error()}
 	}
@@ -47,6 +51,8 @@ func (c Command) job() JobName {
 		return c.Ask.Job
 	case c.Report != nil:
 		return c.Report.Job
+	case c.Hold != nil:
+		return c.Hold.Job
 	}
 	return ""
 }
@@ -56,11 +62,13 @@ func (s *State) applyTo(j *Job, c Command) Outcome {
 	case c.Grant != nil:
 		return s.grant(j, *c.Grant)
 	case c.Release != nil:
-		return release(j, *c.Release)
+		return s.release(j, *c.Release)
 	case c.Observe != nil:
 		return s.observe(j, *c.Observe)
 	case c.Ask != nil:
 		return s.ask(j, *c.Ask)
+	case c.Hold != nil:
+		return s.hold(j, *c.Hold)
 	default:
 		return report(j, *c.Report)
 	}
@@ -100,21 +108,24 @@ func (s *State) grant(j *Job, g Grant) Outcome {
 	if n.Witness {
 		return refuse(j.Name, "%s is a witness", g.Node)
 	}
-	j.Epoch, j.Holder, j.Token, j.Phase, j.Move = g.Next, g.Node, g.Token, Granted, nil
+	if j.Pause.stops() {
+		return refuse(j.Name, "it is paused: stopped%s", byWhom(j.Pause.By, j.Pause.Reason))
+	}
+	j.begin(g.Next, g.Node, g.Token)
 	entry := Entry{Kind: KindGrant, Epoch: g.Next, Node: g.Node, Cause: g.Cause, Detail: g.Detail, At: g.At}
 	if g.Detect.Took > 0 {
 		entry.Phases = []Timing{g.Detect}
 	}
-	j.record(entry)
+	s.record(j, entry)
 	return accept(j.Name)
 }
 
-func release(j *Job, r Release) Outcome {
+func (s *State) release(j *Job, r Release) Outcome {
 	if j.Phase != Granted || j.Epoch != r.Epoch || j.Token != r.Token {
 		return refuse(j.Name, "epoch %d is not held by that life", r.Epoch)
 	}
 	j.Phase = Released
-	j.record(Entry{Kind: KindRelease, Epoch: r.Epoch, Node: j.Holder, Cause: r.Cause, Detail: r.Detail, At: r.At})
+	s.record(j, Entry{Kind: KindRelease, Epoch: r.Epoch, Node: j.Holder, Cause: r.Cause, Detail: r.Detail, At: r.At})
 	return accept(j.Name)
 }
 
@@ -125,14 +136,37 @@ func (s *State) observe(j *Job, o Observe) Outcome {
 	if n, ok := s.Node(o.Node); ok && n.Witness {
 		return refuse(j.Name, "%s is a witness", o.Node)
 	}
-	j.Epoch, j.Holder, j.Token, j.Phase, j.Move = o.Epoch, o.Node, o.Token, Granted, nil
-	j.record(Entry{Kind: KindObserve, Epoch: o.Epoch, Node: o.Node, Cause: CauseForced, At: o.At})
+	j.begin(o.Epoch, o.Node, o.Token)
+	if j.Pause.stops() {
+		j.Pause, j.Order = nil, j.Order+1 // somebody with more rights than who stopped it has had it taken over since
+	}
+	s.record(j, Entry{Kind: KindObserve, Epoch: o.Epoch, Node: o.Node, Cause: CauseForced, At: o.At})
 	return accept(j.Name)
 }
 
+// begin makes an epoch the job's. What operators wanted of the one before is over; a pause is not.
+func (j *Job) begin(epoch Epoch, node NodeID, token Token) {
+	j.Epoch, j.Holder, j.Token, j.Phase, j.Move = epoch, node, token, Granted, nil
+	j.unplan()
+}
+
+func (j *Job) unplan() {
+	if j.Plan != nil {
+		j.Plan, j.Order = nil, j.Order+1
+	}
+}
+
 func (s *State) ask(j *Job, a Ask) Outcome {
-	if a.Epoch != j.Epoch {
+	switch {
+	case a.Epoch != j.Epoch:
 		return refuse(j.Name, "epoch is %d, the request was made for %d", j.Epoch, a.Epoch)
+	case a.Cancel:
+		return cancel(j)
+	case j.Pause.stops():
+		return refuse(j.Name, "it is paused: stopped%s", byWhom(j.Pause.By, j.Pause.Reason))
+	}
+	if a.Move.Here && (a.Move.Now || a.Move.To != j.Holder || j.Phase != Granted) {
+		return refuse(j.Name, "there is no life on %q to be followed by another", a.Move.To)
 	}
 	if a.Move.To != "" {
 		n, ok := s.Node(a.Move.To)
@@ -142,24 +176,39 @@ func (s *State) ask(j *Job, a Ask) Outcome {
 		if n.Witness {
 			return refuse(j.Name, "%s is a witness and never runs a job", a.Move.To)
 		}
-		if j.Phase == Granted && j.Holder == a.Move.To {
+		if j.Phase == Granted && j.Holder == a.Move.To && !a.Move.Here {
 			return refuse(j.Name, "%s holds it already", a.Move.To)
 		}
 	}
+	if a.In > 0 {
+		j.Plan, j.Order = &Plan{Move: a.Move, In: a.In, By: a.By, At: a.At}, j.Order+1
+		return accept(j.Name)
+	}
 	move := a.Move
 	j.Move = &move
+	j.unplan()
+	return accept(j.Name)
+}
+
+func cancel(j *Job) Outcome {
+	if j.Move == nil && j.Plan == nil {
+		return refuse(j.Name, "no move is asked for or planned")
+	}
+	j.Move = nil
+	j.unplan()
 	return accept(j.Name)
 }
 
 func report(j *Job, r Report) Outcome {
 	for i := len(j.History) - 1; i >= 0; i-- {
 		e := &j.History[i]
-		if e.Epoch == r.Epoch && e.Kind != KindRelease {
+		if e.Epoch == r.Epoch && e.Kind.Begins() {
 			if len(e.Phases)+len(r.Phases) > maxEntryPhases {
 				return refuse(j.Name, "epoch %d has %d phases already", r.Epoch, len(e.Phases))
 			}
 			// A fresh slice: a clone of the job may share the old one.
 			e.Phases = append(slices.Clone(e.Phases), r.Phases...)
+			e.By = cmp.Or(r.By, e.By)
 			return accept(j.Name)
 		}
 	}

@@ -45,6 +45,26 @@ func ask(epoch lease.Epoch, move lease.Move) lease.Command {
 	return lease.Command{Ask: &lease.Ask{Job: scheduler, Epoch: epoch, Move: move}}
 }
 
+// plan is a wish for later.
+func plan(epoch lease.Epoch, move lease.Move) lease.Command {
+	return lease.Command{Ask: &lease.Ask{Job: scheduler, Epoch: epoch, Move: move, In: time.Hour, By: "eve", At: 10}}
+}
+
+func cancel(epoch lease.Epoch) lease.Command {
+	return lease.Command{Ask: &lease.Ask{Job: scheduler, Epoch: epoch, Cancel: true}}
+}
+
+// pause puts a pause in the place of what order has made.
+func pause(order uint64, level lease.Level) lease.Command {
+	return lease.Command{Hold: &lease.Hold{Job: scheduler, Order: order, Cause: lease.CauseOperator, At: 11, Pause: &lease.Pause{
+		Level: level, For: time.Minute, By: "eve", Reason: "upgrade", At: 11,
+	}}}
+}
+
+func resume(order uint64) lease.Command {
+	return lease.Command{Hold: &lease.Hold{Job: scheduler, Order: order, Cause: lease.CauseOperator, By: "bob", At: 12}}
+}
+
 func report(epoch lease.Epoch, phases ...lease.Timing) lease.Command {
 	return lease.Command{Report: &lease.Report{Job: scheduler, Epoch: epoch, Phases: phases}}
 }
@@ -62,14 +82,17 @@ func cluster(t testing.TB, commands ...lease.Command) *lease.State {
 	return s
 }
 
+// acceptance is a command that is accepted after others, and the job that comes of it.
+type acceptance struct {
+	name   string
+	before []lease.Command
+	do     lease.Command
+	want   string
+}
+
 // TestAccepted names, for every command, what an accepted one changes.
 func TestAccepted(t *testing.T) {
-	tests := []struct {
-		name   string
-		before []lease.Command
-		do     lease.Command
-		want   string
-	}{
+	mustAccept(t, []acceptance{
 		{"first grant", nil, grant(0, 1, "a", tokenA), "1 granted a aaaa; grant 1 a first why @7"},
 		{"grant skips epochs", nil, grant(0, 9, "b", tokenB), "9 granted b bbbb; grant 9 b first why @7"},
 		{"grant while another life holds it", []lease.Command{grant(0, 1, "a", tokenA)}, grant(1, 2, "b", tokenB),
@@ -81,21 +104,23 @@ func TestAccepted(t *testing.T) {
 		{"release", []lease.Command{grant(0, 1, "a", tokenA)}, release(1, tokenA),
 			"1 released a aaaa; grant 1 a first why @7; release 1 a exited exit code 1 @8"},
 		{"release keeps a wish", []lease.Command{grant(0, 1, "a", tokenA), ask(1, lease.Move{To: "b"})}, release(1, tokenA),
-			"1 released a aaaa move b false; grant 1 a first why @7; release 1 a exited exit code 1 @8"},
+			"1 released a aaaa move b false false; grant 1 a first why @7; release 1 a exited exit code 1 @8"},
 		{"observe what was never granted", nil, observe(4, "b", tokenB), "4 granted b bbbb; observe 4 b forced  @9"},
 		{"observe past a grant ends its wish", []lease.Command{grant(0, 1, "a", tokenA), ask(1, lease.Move{})},
 			observe(2, "b", tokenB), "2 granted b bbbb; grant 1 a first why @7; observe 2 b forced  @9"},
 		{"observe a node that is no member", nil, observe(4, "z", tokenB), "4 granted z bbbb; observe 4 z forced  @9"},
 		{"ask for anywhere else", []lease.Command{grant(0, 1, "a", tokenA)}, ask(1, lease.Move{}),
-			"1 granted a aaaa move  false; grant 1 a first why @7"},
+			"1 granted a aaaa move  false false; grant 1 a first why @7"},
 		{"ask for a node, at once", []lease.Command{grant(0, 1, "a", tokenA)}, ask(1, lease.Move{To: "b", Now: true}),
-			"1 granted a aaaa move b true; grant 1 a first why @7"},
+			"1 granted a aaaa move b true false; grant 1 a first why @7"},
 		{"ask replaces a wish", []lease.Command{grant(0, 1, "a", tokenA), ask(1, lease.Move{To: "b"})}, ask(1, lease.Move{}),
-			"1 granted a aaaa move  false; grant 1 a first why @7"},
+			"1 granted a aaaa move  false false; grant 1 a first why @7"},
 		{"ask for the last holder of a released job", []lease.Command{grant(0, 1, "a", tokenA), release(1, tokenA)},
 			ask(1, lease.Move{To: "a"}),
-			"1 released a aaaa move a false; grant 1 a first why @7; release 1 a exited exit code 1 @8"},
-		{"ask for a job nobody had", nil, ask(0, lease.Move{To: "b"}), "0 vacant   move b false"},
+			"1 released a aaaa move a false false; grant 1 a first why @7; release 1 a exited exit code 1 @8"},
+		{"ask for a job nobody had", nil, ask(0, lease.Move{To: "b"}), "0 vacant   move b false false"},
+		{"ask for a new life", []lease.Command{grant(0, 1, "a", tokenA)}, ask(1, lease.Move{To: "a", Here: true}),
+			"1 granted a aaaa move a false true; grant 1 a first why @7"},
 		{"report", []lease.Command{grant(0, 1, "a", tokenA)}, report(1, lease.Timing{Name: "fence", Took: 5}),
 			"1 granted a aaaa; grant 1 a first why @7 fence=5ns"},
 		{"report of an older epoch", []lease.Command{grant(0, 1, "a", tokenA), grant(1, 2, "b", tokenB)},
@@ -106,7 +131,48 @@ func TestAccepted(t *testing.T) {
 			"1 released a aaaa; grant 1 a first why @7 fence=5ns; release 1 a exited exit code 1 @8"},
 		{"report of an observed epoch", []lease.Command{observe(3, "a", tokenA)}, report(3, lease.Timing{Name: "drain", Took: 6}),
 			"3 granted a aaaa; observe 3 a forced  @9 drain=6ns"},
-	}
+	})
+}
+
+// TestOrdersAccepted is about what operators order: moves for later, their end, and pauses.
+func TestOrdersAccepted(t *testing.T) {
+	mustAccept(t, []acceptance{
+		{"plan", []lease.Command{grant(0, 1, "a", tokenA)}, plan(1, lease.Move{To: "b"}),
+			"1 granted a aaaa order 1 plan {Move:{To:b Now:false Here:false} In:1h0m0s By:eve At:10}; grant 1 a first why @7"},
+		{"ask for what was planned", []lease.Command{grant(0, 1, "a", tokenA), plan(1, lease.Move{To: "b"})}, ask(1, lease.Move{To: "b"}),
+			"1 granted a aaaa move b false false order 2; grant 1 a first why @7"},
+		{"grant ends a plan", []lease.Command{grant(0, 1, "a", tokenA), plan(1, lease.Move{To: "b"})}, grant(1, 2, "b", tokenB),
+			"2 granted b bbbb order 2; grant 1 a first why @7; grant 2 b first why @7"},
+		{"cancel a wish and a plan", []lease.Command{grant(0, 1, "a", tokenA), ask(1, lease.Move{}), plan(1, lease.Move{})}, cancel(1),
+			"1 granted a aaaa order 2; grant 1 a first why @7"},
+		{"pause", []lease.Command{grant(0, 1, "a", tokenA)}, pause(0, lease.PauseMoves),
+			"1 granted a aaaa order 1 pause {Level:moves For:1m0s By:eve Reason:upgrade At:11}; grant 1 a first why @7; " +
+				"pause 1 a operator moves by eve: upgrade @11"},
+		{"pause a job nobody had", nil, pause(0, lease.PauseGrants),
+			"0 vacant   order 1 pause {Level:grants For:1m0s By:eve Reason:upgrade At:11}; pause 0  operator grants by eve: upgrade @11"},
+		{"a pause that stops ends wish and plan", []lease.Command{grant(0, 1, "a", tokenA), ask(1, lease.Move{}), plan(1, lease.Move{})},
+			pause(1, lease.PauseStopped),
+			"1 granted a aaaa order 2 pause {Level:stopped For:1m0s By:eve Reason:upgrade At:11}; grant 1 a first why @7; " +
+				"pause 1 a operator stopped by eve: upgrade @11"},
+		{"resume", []lease.Command{pause(0, lease.PauseMoves)}, resume(1),
+			"0 vacant   order 2; pause 0  operator moves by eve: upgrade @11; resume 0  operator  by bob @12"},
+		{"ask under a pause", []lease.Command{grant(0, 1, "a", tokenA), pause(0, lease.PauseGrants)}, ask(1, lease.Move{To: "b"}),
+			"1 granted a aaaa move b false false order 1 pause {Level:grants For:1m0s By:eve Reason:upgrade At:11}; grant 1 a first why @7; " +
+				"pause 1 a operator grants by eve: upgrade @11"},
+		{"grant keeps a pause", []lease.Command{pause(0, lease.PauseMoves)}, grant(0, 1, "a", tokenA),
+			"1 granted a aaaa order 1 pause {Level:moves For:1m0s By:eve Reason:upgrade At:11}; pause 0  operator moves by eve: upgrade @11; " +
+				"grant 1 a first why @7"},
+		{"observe ends what stops it", []lease.Command{pause(0, lease.PauseStopped)}, observe(4, "b", tokenB),
+			"4 granted b bbbb order 2; pause 0  operator stopped by eve: upgrade @11; observe 4 b forced  @9"},
+		{"report under a pause goes to the grant", []lease.Command{grant(0, 1, "a", tokenA), pause(0, lease.PauseMoves)},
+			report(1, lease.Timing{Name: "fence", Took: 5}),
+			"1 granted a aaaa order 1 pause {Level:moves For:1m0s By:eve Reason:upgrade At:11}; grant 1 a first why @7 fence=5ns; " +
+				"pause 1 a operator moves by eve: upgrade @11"},
+	})
+}
+
+func mustAccept(t *testing.T, tests []acceptance) {
+	t.Helper()
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			s := cluster(t, tt.before...)
@@ -128,7 +194,16 @@ func show(s *lease.State, name lease.JobName) string {
 	j, _ := s.Job(name)
 	line := fmt.Sprintf("%d %s %s %.4s", j.Epoch, j.Phase, j.Holder, j.Token)
 	if j.Move != nil {
-		line += fmt.Sprintf(" move %s %v", j.Move.To, j.Move.Now)
+		line += fmt.Sprintf(" move %s %v %v", j.Move.To, j.Move.Now, j.Move.Here)
+	}
+	if j.Order != 0 {
+		line += fmt.Sprintf(" order %d", j.Order)
+	}
+	if j.Pause != nil {
+		line += fmt.Sprintf(" pause %+v", *j.Pause)
+	}
+	if j.Plan != nil {
+		line += fmt.Sprintf(" plan %+v", *j.Plan)
 	}
 	for _, e := range j.History {
 		line += fmt.Sprintf("; %s %d %s %s %s @%d", e.Kind, e.Epoch, e.Node, e.Cause, e.Detail, e.At)
@@ -139,17 +214,24 @@ func show(s *lease.State, name lease.JobName) string {
 	return line
 }
 
+// refusal is a command that is refused after others, and why.
+type refusal struct {
+	name   string
+	before []lease.Command
+	do     lease.Command
+	why    string
+}
+
+// What the refusals begin with: a job that is held, one that was released, and a text that is too long.
+var (
+	held = []lease.Command{grant(0, 5, "a", tokenA)}
+	over = append(held[:1:1], release(5, tokenA))
+	long = strings.Repeat("x", 1025)
+)
+
 // TestRefused names every refusal. A refused command changes nothing, to the byte.
 func TestRefused(t *testing.T) {
-	held := []lease.Command{grant(0, 5, "a", tokenA)}
-	over := append(held[:1:1], release(5, tokenA))
-	long := strings.Repeat("x", 1025)
-	tests := []struct {
-		name   string
-		before []lease.Command
-		do     lease.Command
-		why    string
-	}{
+	mustRefuse(t, []refusal{
 		{"nothing", nil, lease.Command{}, "command is empty"},
 		{"grant of an unknown job", nil, lease.Command{Grant: &lease.Grant{Job: "ghost", Next: 1, Node: "a", Token: tokenA}}, "no such job"},
 		{"grant on an older epoch", held, grant(4, 6, "b", tokenB), "epoch is 5, the grant expected 4"},
@@ -186,6 +268,9 @@ func TestRefused(t *testing.T) {
 		{"ask for nobody known", held, ask(5, lease.Move{To: "z"}), "no such node: z"},
 		{"ask for the witness", held, ask(5, lease.Move{To: "t"}), "t is a witness and never runs a job"},
 		{"ask for the holder", held, ask(5, lease.Move{To: "a"}), "a holds it already"},
+		{"ask for a new life elsewhere", held, ask(5, lease.Move{To: "b", Here: true}), `there is no life on "b"`},
+		{"ask for a new life of what nobody runs", over, ask(5, lease.Move{To: "a", Here: true}), `there is no life on "a"`},
+		{"ask for a new life beside the present one", held, ask(5, lease.Move{To: "a", Here: true, Now: true}), `there is no life on "a"`},
 		{"ask about no name", held, lease.Command{Ask: &lease.Ask{Job: "A"}}, `job name "A"`},
 		{"report of what was never granted", held, report(4, lease.Timing{Name: "x"}), "epoch 4 is not in the history"},
 		{"report of an unknown job", held, lease.Command{Report: &lease.Report{Job: "ghost", Epoch: 5}}, "no such job"},
@@ -194,7 +279,38 @@ func TestRefused(t *testing.T) {
 		{"configure a bad node", held, configure(lease.Node{ID: "seventeen-letters"}), `node name "seventeen-letters"`},
 		{"configure a bad job", held, lease.Command{Configure: &lease.Configure{Jobs: []lease.JobName{"Job"}}}, `job name "Job"`},
 		{"configure the holder as witness", held, configure(lease.Node{ID: "a", Witness: true}), "I7: witness a holds epoch 5"},
-	}
+	})
+}
+
+// TestOrdersRefused is about what operators order: moves, plans and pauses.
+func TestOrdersRefused(t *testing.T) {
+	mustRefuse(t, []refusal{
+		{"ask for later than a month", held, lease.Command{Ask: &lease.Ask{Job: scheduler, Epoch: 5, In: lease.MaxWait + 1}}, "a wait of 720h0m0"},
+		{"ask for earlier than now", held, lease.Command{Ask: &lease.Ask{Job: scheduler, Epoch: 5, In: -1}}, "a wait of -1ns"},
+		{"ask by a name without end", held, lease.Command{Ask: &lease.Ask{Job: scheduler, Epoch: 5, By: long}}, "text of 1025 bytes"},
+		{"ask for what is stopped", append(held[:1:1], pause(0, lease.PauseStopped)), ask(5, lease.Move{To: "b"}),
+			"it is paused: stopped by eve: upgrade"},
+		{"plan for what is stopped", append(held[:1:1], pause(0, lease.PauseStopped)), plan(5, lease.Move{To: "b"}), "it is paused"},
+		{"plan for the witness", held, plan(5, lease.Move{To: "t"}), "t is a witness and never runs a job"},
+		{"grant of what is stopped", append(over[:2:2], pause(0, lease.PauseStopped)), grant(5, 6, "b", tokenB), "it is paused: stopped"},
+		{"cancel nothing", held, cancel(5), "no move is asked for or planned"},
+		{"cancel for an older epoch", held, cancel(4), "epoch is 5, the request was made for 4"},
+		{"pause in the place of an unseen order", append(held[:1:1], pause(0, lease.PauseMoves)), pause(0, lease.PauseStopped),
+			"order 1 was given since the one you know, 0"},
+		{"resume what was paused anew", append(held[:1:1], pause(0, lease.PauseMoves), pause(1, lease.PauseMoves)), resume(1), "order 2 was given"},
+		{"resume what is not paused", held, resume(0), "it is not paused"},
+		{"pause at no level", held, pause(0, "a bit"), `pause level "a bit": want moves, grants or stopped`},
+		{"pause for longer than a month", held, lease.Command{Hold: &lease.Hold{Job: scheduler, Pause: &lease.Pause{
+			Level: lease.PauseMoves, For: lease.MaxWait + 1}}}, "a wait of 720h0m0"},
+		{"pause with too much to say", held, lease.Command{Hold: &lease.Hold{Job: scheduler, Pause: &lease.Pause{
+			Level: lease.PauseMoves, Reason: long}}}, "text of 1025 bytes"},
+		{"pause of an unknown job", held, lease.Command{Hold: &lease.Hold{Job: "ghost"}}, "no such job"},
+		{"pause of no name", held, lease.Command{Hold: &lease.Hold{Job: "A"}}, `job name "A"`},
+	})
+}
+
+func mustRefuse(t *testing.T, tests []refusal) {
+	t.Helper()
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			s := cluster(t, tt.before...)

@@ -2,6 +2,7 @@ package lease
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 )
@@ -40,7 +41,7 @@ func DecodeCommand(entry []byte) (Command, error) {
 func (c Command) set() int {
 	n := 0
 	for _, set := range []bool{
-		c.Configure != nil, c.Grant != nil, c.Release != nil, c.Observe != nil, c.Ask != nil, c.Report != nil,
+		c.Configure != nil, c.Grant != nil, c.Release != nil, c.Observe != nil, c.Ask != nil, c.Report != nil, c.Hold != nil,
 	} {
 		if set {
 			n++
@@ -78,7 +79,7 @@ func (s *State) validate() error {
 		if broken := phaseMatchesEpoch(j) + s.witnessNeverHolds(j); broken != "" {
 			return fmt.Errorf("job %s: %s", j.Name, broken)
 		}
-		if err := validHolder(j); err != nil {
+		if err := cmp.Or(validHolder(j), validOrders(j)); err != nil {
 			return err
 		}
 	}
@@ -93,6 +94,28 @@ func validHolder(j Job) error {
 		return validLife(j.Name, j.Holder, j.Token)
 	}
 	return fmt.Errorf("job %s: unknown phase %q", j.Name, j.Phase)
+}
+
+// validOrders refuses a pause that Hold would, or a plan, a pause or a wish that was given under a pause or in a number that
+// excludes it.
+func validOrders(j Job) error {
+	if (j.Plan != nil || j.Pause != nil) && j.Order == 0 {
+		return fmt.Errorf("job %s: a plan or pause that no order has made", j.Name)
+	}
+	if j.Pause.stops() && (j.Move != nil || j.Plan != nil) {
+		return fmt.Errorf("job %s: stopped, and to be moved", j.Name)
+	}
+	if j.Plan != nil {
+		if err := cmp.Or(validWait(j.Plan.In), validText(j.Plan.By)); err != nil {
+			return fmt.Errorf("job %s: plan: %w", j.Name, err)
+		}
+	}
+	if j.Pause != nil {
+		if err := j.Pause.validate(); err != nil {
+			return fmt.Errorf("job %s: %w", j.Name, err)
+		}
+	}
+	return nil
 }
 
 // canonical refuses what encode would not have written (a key twice, or in another case): there is one way to write a

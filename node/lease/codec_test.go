@@ -19,6 +19,10 @@ func commands() map[string]lease.Command {
 		"release":   release(5, tokenB),
 		"observe":   observe(6, "a", tokenA),
 		"ask":       ask(6, lease.Move{To: "b", Now: true}),
+		"plan":      plan(6, lease.Move{To: "b"}),
+		"cancel":    cancel(6),
+		"pause":     pause(3, lease.PauseStopped),
+		"resume":    resume(4),
 		"report":    report(6, lease.Timing{Name: "fence", Took: 1}, lease.Timing{Name: "drain", Took: 2}),
 	}
 }
@@ -42,7 +46,12 @@ func TestFormatIsStable(t *testing.T) {
 		"release": `{"release":{"job":"scheduler","epoch":5,"token":"` + string(tokenB) + `","cause":"exited","detail":"exit code 1","at":8}}`,
 		"observe": `{"observe":{"job":"scheduler","epoch":6,"node":"a","token":"` + string(tokenA) + `","at":9}}`,
 		"ask":     `{"ask":{"job":"scheduler","epoch":6,"move":{"to":"b","now":true}}}`,
-		"report":  `{"report":{"job":"scheduler","epoch":6,"phases":[{"name":"fence","took":1},{"name":"drain","took":2}]}}`,
+		"plan":    `{"ask":{"job":"scheduler","epoch":6,"move":{"to":"b"},"in":3600000000000,"by":"eve","at":10}}`,
+		"cancel":  `{"ask":{"job":"scheduler","epoch":6,"move":{},"cancel":true}}`,
+		"pause": `{"hold":{"job":"scheduler","order":3,"pause":{"level":"stopped","for":60000000000,"by":"eve","reason":"upgrade","at":11},` +
+			`"cause":"operator","at":11}}`,
+		"resume": `{"hold":{"job":"scheduler","order":4,"cause":"operator","by":"bob","at":12}}`,
+		"report": `{"report":{"job":"scheduler","epoch":6,"phases":[{"name":"fence","took":1},{"name":"drain","took":2}]}}`,
 	}
 	for name, c := range commands() {
 		if got := string(c.Encode()); got != "\x01"+want[name] {
@@ -58,6 +67,8 @@ func TestSnapshotRoundTrip(t *testing.T) {
 		"lived": cluster(t, grant(0, 1, "a", tokenA), report(1, lease.Timing{Name: "fence", Took: 1}), release(1, tokenA),
 			grant(1, 2, "b", tokenB), ask(2, lease.Move{To: "a"})),
 		"observed stranger": cluster(t, observe(9, "z", tokenB)),
+		"paused, planned":   cluster(t, grant(0, 1, "a", tokenA), plan(1, lease.Move{To: "b"}), pause(1, lease.PauseMoves)),
+		"stopped":           cluster(t, pause(0, lease.PauseStopped)),
 	} {
 		got, err := lease.DecodeSnapshot(s.Snapshot())
 		if err != nil {

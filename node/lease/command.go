@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -16,6 +17,7 @@ type Command struct {
 	Observe   *Observe   `json:"observe,omitempty"`
 	Ask       *Ask       `json:"ask,omitempty"`
 	Report    *Report    `json:"report,omitempty"`
+	Hold      *Hold      `json:"hold,omitempty"`
 }
 
 // Configure states the members and the jobs of the cluster. Jobs that are already known keep their epochs; a job
@@ -65,6 +67,12 @@ type Ask struct {
 	Job   JobName `json:"job"`
 	Epoch Epoch   `json:"epoch"`
 	Move  Move    `json:"move"`
+	// In makes it a plan, which is due after that time; see Plan. 0: at once.
+	In time.Duration `json:"in,omitempty"`
+	// Cancel takes back what was asked for, or planned, and not begun. Move and In mean nothing then.
+	Cancel bool   `json:"cancel,omitempty"`
+	By     string `json:"by,omitempty"`
+	At     int64  `json:"at,omitempty"`
 }
 
 // Report adds measured phases to the history entry of the grant of an epoch.
@@ -72,6 +80,8 @@ type Report struct {
 	Job    JobName  `json:"job"`
 	Epoch  Epoch    `json:"epoch"`
 	Phases []Timing `json:"phases"`
+	// By is the raft leader, when it is the one that reports.
+	By NodeID `json:"by,omitempty"`
 }
 
 // maxText bounds free text in a command, in bytes, so that one bad caller cannot bloat every node's log.
@@ -124,11 +134,20 @@ func (c Command) validate() error {
 	case c.Observe != nil:
 		return validLife(c.Observe.Job, c.Observe.Node, c.Observe.Token)
 	case c.Ask != nil:
-		return validJob(c.Ask.Job)
+		return cmp.Or(validJob(c.Ask.Job), validText(c.Ask.By), validWait(c.Ask.In))
+	case c.Hold != nil:
+		return c.Hold.validate()
 	case c.Report != nil:
-		return cmp.Or(validJob(c.Report.Job), validPhases(c.Report.Phases))
+		return cmp.Or(validJob(c.Report.Job), validPhases(c.Report.Phases), validReporter(c.Report.By))
 	}
 	return fmt.Errorf("command is empty")
+}
+
+func validReporter(by NodeID) error {
+	if by != "" && !ValidName(string(by)) {
+		return fmt.Errorf("node name %q: want %s", by, nameForm)
+	}
+	return nil
 }
 
 func validPhases(phases []Timing) error {

@@ -45,6 +45,8 @@ type Move struct {
 	To NodeID `json:"to,omitempty"`
 	// Now asks for a failover: grant without waiting for the holder to stop.
 	Now bool `json:"now,omitempty"`
+	// Here asks for a new life where the job is; To is its holder.
+	Here bool `json:"here,omitempty"`
 }
 
 // Job is the agreed state of one job.
@@ -56,6 +58,11 @@ type Job struct {
 	Phase  Phase   `json:"phase"`
 	// Move is nil while no operator has asked for one.
 	Move *Move `json:"move,omitempty"`
+	// Plan is nil while no operator wants one later, Pause while nothing is held back.
+	Plan  *Plan  `json:"plan,omitempty"`
+	Pause *Pause `json:"pause,omitempty"`
+	// Order counts the pauses and plans that were made or ended, so that two of them are told apart.
+	Order uint64 `json:"order,omitempty"`
 	// History is oldest first, at most HistoryCap entries.
 	History []Entry `json:"history,omitempty"`
 }
@@ -73,9 +80,17 @@ type Entry struct {
 	Detail string `json:"detail,omitempty"`
 	// At is the proposer's wall clock in Unix milliseconds. It is shown to people and read by no rule.
 	At int64 `json:"at,omitempty"`
-	// Phases are measured durations of this transition, in the order they happened; empty until reported.
+	// Phases are measured durations of this transition, in the order in which they were reported; empty until then.
 	Phases []Timing `json:"phases,omitempty"`
+	// By is the raft leader that granted the epoch and saw the job run under it; empty until it has reported that.
+	By NodeID `json:"by,omitempty"`
+	// Index is that of the command in raft's log; 0 = unknown.
+	Index uint64 `json:"index,omitempty"`
 }
+
+// PhaseWhole names the Timing that is no part of the others but the time from the first sign that the epoch before was over to
+// the first sign that the job ran under this one, on the clock of Entry.By.
+const PhaseWhole = "whole"
 
 // Timing is how long one named phase of a transition took, on the clock of the one node that measured it.
 type Timing struct {
@@ -93,7 +108,14 @@ const (
 	KindRelease Kind = "release"
 	// KindObserve is the log catching up with a fence taken without quorum.
 	KindObserve Kind = "observe"
+	// KindPause is an operator holding back what the cluster does by itself.
+	KindPause Kind = "pause"
+	// KindResume is the end of that.
+	KindResume Kind = "resume"
 )
+
+// Begins reports whether an entry of that kind is the beginning of an epoch.
+func (k Kind) Begins() bool { return k == KindGrant || k == KindObserve }
 
 // Cause is why a transition happened.
 type Cause string
@@ -116,6 +138,9 @@ const (
 	CauseStartFailed Cause = "startfailed" // the job could not be started
 	CauseFenced      Cause = "fenced"      // the fence row names a later epoch, or another life
 	CauseShutdown    Cause = "shutdown"    // the daemon is being stopped
+	CausePaused      Cause = "paused"      // an operator wants it stopped
+	CauseOperator    Cause = "operator"    // an operator asked
+	CauseExpired     Cause = "expired"     // the time of a pause is over
 )
 
 // State is everything the cluster has agreed on. The zero value is a cluster that knows no node and no job.
@@ -123,6 +148,8 @@ type State struct {
 	// Nodes and Jobs are sorted by name.
 	Nodes []Node `json:"nodes"`
 	Jobs  []Job  `json:"jobs"`
+	// index is that of the command being applied.
+	index uint64
 }
 
 // Job returns the job called name, or a vacant one and false.
@@ -157,11 +184,17 @@ func (j Job) clone() Job {
 		move := *j.Move
 		j.Move = &move
 	}
+	if j.Plan != nil {
+		plan := *j.Plan
+		j.Plan = &plan
+	}
+	j.Pause = j.Pause.clone()
 	return j
 }
 
 // record appends to the history and drops the oldest entries over the cap.
-func (j *Job) record(e Entry) {
+func (s *State) record(j *Job, e Entry) {
+	e.Index = s.index
 	j.History = append(j.History, e)
 	if over := len(j.History) - HistoryCap; over > 0 {
 		j.History = slices.Delete(j.History, 0, over)

@@ -28,7 +28,8 @@ func (o *oracle) accepts(c lease.Command) bool {
 		return true
 	case c.Grant != nil:
 		witness, known := o.node(c.Grant.Node)
-		return o.knows(c.Grant.Job) && c.Grant.Expect == o.epoch(c.Grant.Job) && c.Grant.Next > o.epoch(c.Grant.Job) && known && !witness
+		return o.knows(c.Grant.Job) && c.Grant.Expect == o.epoch(c.Grant.Job) && c.Grant.Next > o.epoch(c.Grant.Job) && known && !witness &&
+			!o.orders(c.Grant.Job).stopped()
 	case c.Release != nil:
 		_, token := o.owner(c.Release.Job)
 		return o.held(c.Release.Job) && c.Release.Epoch == o.epoch(c.Release.Job) && c.Release.Token == token
@@ -37,6 +38,9 @@ func (o *oracle) accepts(c lease.Command) bool {
 		return o.knows(c.Observe.Job) && c.Observe.Epoch > o.epoch(c.Observe.Job) && !witness
 	case c.Ask != nil:
 		return o.acceptsAsk(*c.Ask)
+	case c.Hold != nil:
+		now := o.orders(c.Hold.Job)
+		return o.knows(c.Hold.Job) && c.Hold.Order == now.number && (c.Hold.Pause != nil || now.pause != nil)
 	}
 	return o.remembers(c.Report.Job, c.Report.Epoch)
 }
@@ -48,7 +52,8 @@ func (o *oracle) remembers(job lease.JobName, epoch lease.Epoch) bool {
 		switch {
 		case c.Grant != nil && c.Grant.Job == job && c.Grant.Next == epoch, c.Observe != nil && c.Observe.Job == job && c.Observe.Epoch == epoch:
 			return after < 200
-		case c.Grant != nil && c.Grant.Job == job, c.Observe != nil && c.Observe.Job == job, c.Release != nil && c.Release.Job == job:
+		case c.Grant != nil && c.Grant.Job == job, c.Observe != nil && c.Observe.Job == job, c.Release != nil && c.Release.Job == job,
+			c.Hold != nil && c.Hold.Job == job:
 			after++
 		}
 	}
@@ -59,12 +64,22 @@ func (o *oracle) acceptsAsk(a lease.Ask) bool {
 	if !o.knows(a.Job) || a.Epoch != o.epoch(a.Job) {
 		return false
 	}
+	now := o.orders(a.Job)
+	if a.Cancel {
+		return now.plan != nil || o.wish(a.Job) != nil
+	}
+	if now.stopped() {
+		return false
+	}
+	owner, _ := o.owner(a.Job)
+	if a.Move.Here && (a.Move.Now || owner != a.Move.To || !o.held(a.Job)) {
+		return false
+	}
 	if a.Move.To == "" {
 		return true
 	}
 	witness, known := o.node(a.Move.To)
-	owner, _ := o.owner(a.Job)
-	return known && !witness && !(o.held(a.Job) && owner == a.Move.To)
+	return known && !witness && (a.Move.Here || !(o.held(a.Job) && owner == a.Move.To))
 }
 
 func (o *oracle) jobs() []lease.JobName {
@@ -129,11 +144,64 @@ func (o *oracle) held(job lease.JobName) bool {
 	return epoch != 0 && !released
 }
 
-// wish is the last one since the epoch began.
+// orders are what operators have ordered of a job, and how often that has changed.
+type orders struct {
+	number uint64
+	pause  *lease.Pause
+	plan   *lease.Plan
+}
+
+func (o orders) stopped() bool { return o.pause != nil && o.pause.Level == "stopped" }
+
+func (o orders) show() string {
+	if o.number == 0 {
+		return ""
+	}
+	line := fmt.Sprintf(" order %d", o.number)
+	if o.pause != nil {
+		line += fmt.Sprintf(" pause %+v", *o.pause)
+	}
+	if o.plan != nil {
+		line += fmt.Sprintf(" plan %+v", *o.plan)
+	}
+	return line
+}
+
+func (o *oracle) orders(job lease.JobName) orders {
+	var now orders
+	for _, c := range o.accepted {
+		switch {
+		case c.Hold != nil && c.Hold.Job == job:
+			now.number, now.pause = now.number+1, c.Hold.Pause
+			if now.stopped() {
+				now.plan = nil
+			}
+			continue
+		case c.Ask != nil && c.Ask.Job == job && !c.Ask.Cancel && c.Ask.In > 0:
+			now.number++
+			now.plan = &lease.Plan{Move: c.Ask.Move, In: c.Ask.In, By: c.Ask.By, At: c.Ask.At}
+			continue
+		case c.Ask != nil && c.Ask.Job == job, c.Grant != nil && c.Grant.Job == job, c.Observe != nil && c.Observe.Job == job:
+			if now.plan != nil {
+				now.number, now.plan = now.number+1, nil
+			}
+		}
+		if c.Observe != nil && c.Observe.Job == job && now.stopped() {
+			now.number, now.pause = now.number+1, nil
+		}
+	}
+	return now
+}
+
+// wish is the last one since the epoch began, or since the job was stopped.
 func (o *oracle) wish(job lease.JobName) *lease.Move {
 	for _, c := range slices.Backward(o.accepted) {
 		switch {
-		case c.Ask != nil && c.Ask.Job == job:
+		case c.Hold != nil && c.Hold.Job == job && c.Hold.Pause != nil && c.Hold.Pause.Level == "stopped":
+			return nil
+		case c.Ask != nil && c.Ask.Job == job && c.Ask.Cancel:
+			return nil
+		case c.Ask != nil && c.Ask.Job == job && c.Ask.In == 0:
 			return &c.Ask.Move
 		case c.Grant != nil && c.Grant.Job == job, c.Observe != nil && c.Observe.Job == job:
 			return nil
@@ -145,7 +213,7 @@ func (o *oracle) wish(job lease.JobName) *lease.Move {
 // history is one line per entry, with the phases that were reported while the entry was kept.
 func (o *oracle) history(job lease.JobName) []string {
 	var lines []string
-	for _, c := range o.accepted {
+	for i, c := range o.accepted {
 		switch {
 		case c.Grant != nil && c.Grant.Job == job:
 			g := c.Grant
@@ -157,12 +225,19 @@ func (o *oracle) history(job lease.JobName) []string {
 		case c.Observe != nil && c.Observe.Job == job:
 			lines = append(lines, fmt.Sprintf("observe %d %s forced  @%d", c.Observe.Epoch, c.Observe.Node, c.Observe.At))
 		case c.Release != nil && c.Release.Job == job:
-			// An epoch is released by nobody but its owner, and before any other epoch begins.
-			owner := strings.Fields(lines[len(lines)-1])[2]
+			owner, _ := (&oracle{o.accepted[:i]}).owner(job)
 			lines = append(lines, fmt.Sprintf("release %d %s %s %s @%d", c.Release.Epoch, owner, c.Release.Cause, c.Release.Detail, c.Release.At))
+		case c.Hold != nil && c.Hold.Job == job:
+			before := &oracle{o.accepted[:i]}
+			owner, _ := before.owner(job)
+			kind, detail := "resume", " by "+c.Hold.By
+			if p := c.Hold.Pause; p != nil {
+				kind, detail = "pause", fmt.Sprintf("%s by %s: %s", p.Level, p.By, p.Reason)
+			}
+			lines = append(lines, fmt.Sprintf("%s %d %s %s %s @%d", kind, before.epoch(job), owner, c.Hold.Cause, detail, c.Hold.At))
 		case c.Report != nil && c.Report.Job == job:
 			for i, line := range lines {
-				if !strings.HasPrefix(line, "release") && strings.Contains(line, fmt.Sprintf(" %d ", c.Report.Epoch)) {
+				if (strings.HasPrefix(line, "grant") || strings.HasPrefix(line, "observe")) && strings.Contains(line, fmt.Sprintf(" %d ", c.Report.Epoch)) {
 					for _, p := range c.Report.Phases {
 						lines[i] += fmt.Sprintf(" %s=%s", p.Name, p.Took)
 					}
@@ -188,8 +263,9 @@ func (o *oracle) show(job lease.JobName) string {
 	}
 	line := fmt.Sprintf("%d %s %s %.4s", o.epoch(job), phase, owner, token)
 	if w := o.wish(job); w != nil {
-		line += fmt.Sprintf(" move %s %v", w.To, w.Now)
+		line += fmt.Sprintf(" move %s %v %v", w.To, w.Now, w.Here)
 	}
+	line += o.orders(job).show()
 	return strings.Join(append([]string{line}, o.history(job)...), "; ")
 }
 
@@ -228,8 +304,8 @@ func compare(t *testing.T, seed uint64, steps int, jobs []lease.JobName) {
 			s = reload(t, s)
 		}
 	}
-	if steps > 500 && (len(accepted) != 6 || len(o.history(scheduler)) < lease.HistoryCap) {
-		t.Errorf("seed %d: accepted %v and %d history entries, want all six kinds and a full history",
+	if steps > 500 && (len(accepted) != 7 || len(o.history(scheduler)) < lease.HistoryCap) {
+		t.Errorf("seed %d: accepted %v and %d history entries, want all seven kinds and a full history",
 			seed, accepted, len(o.history(scheduler)))
 	}
 }
@@ -257,7 +333,7 @@ func random(r *rand.Rand, s *lease.State, jobs []lease.JobName) lease.Command {
 	if now.Token != "" && r.IntN(3) > 0 {
 		token = now.Token
 	}
-	switch n := r.IntN(24); {
+	switch n := r.IntN(26); {
 	case n == 0 || len(s.Jobs) == 0:
 		members := []lease.Node{{ID: "t", Witness: r.IntN(8) > 0}, {ID: "b"}, {ID: "a", Witness: r.IntN(8) == 0}}
 		return lease.Command{Configure: &lease.Configure{Nodes: members[:1+r.IntN(3)], Jobs: jobs[:min(len(jobs), 1+r.IntN(3))]}}
@@ -274,9 +350,26 @@ func random(r *rand.Rand, s *lease.State, jobs []lease.JobName) lease.Command {
 		if r.IntN(2) == 0 {
 			node = ""
 		}
-		return lease.Command{Ask: &lease.Ask{Job: job, Epoch: near, Move: lease.Move{To: node, Now: r.IntN(2) == 0}}}
+		return lease.Command{Ask: &lease.Ask{
+			Job: job, Epoch: near, Move: lease.Move{To: node, Now: r.IntN(2) == 0, Here: r.IntN(4) == 0}, In: max(0, time.Duration(r.IntN(4)-2)),
+			Cancel: r.IntN(4) == 0, By: "eve", At: r.Int64N(100),
+		}}
+	case n < 22:
+		return lease.Command{Hold: randomHold(r, now)}
 	}
 	return lease.Command{Report: &lease.Report{
 		Job: job, Epoch: near, Phases: []lease.Timing{{Name: "p", Took: time.Duration(r.IntN(9))}}[:r.IntN(2)],
 	}}
+}
+
+func randomHold(r *rand.Rand, now lease.Job) *lease.Hold {
+	h := &lease.Hold{Job: now.Name, Order: now.Order, Cause: lease.CauseOperator, By: "eve", At: r.Int64N(100)}
+	if r.IntN(4) == 0 {
+		h.Order = uint64(r.IntN(3))
+	}
+	if r.IntN(2) == 0 {
+		levels := []lease.Level{lease.PauseMoves, lease.PauseGrants, lease.PauseStopped}
+		h.Pause = &lease.Pause{Level: levels[r.IntN(3)], For: time.Duration(r.IntN(2)), By: "eve", Reason: "r", At: r.Int64N(100)}
+	}
+	return h
 }

@@ -44,22 +44,6 @@ func newDoor(log *slog.Logger) (*door.Door, error) {
 	})
 }
 
-// guestKey finds a request's *door.Guest in its context.
-type guestKey struct{}
-
-func withGuest(ctx context.Context, conn net.Conn) context.Context {
-	if secured, ok := conn.(*tls.Conn); ok {
-		conn = secured.NetConn()
-	}
-	return context.WithValue(ctx, guestKey{}, conn)
-}
-
-func admit(r *http.Request) {
-	if guest, ok := r.Context().Value(guestKey{}).(*door.Guest); ok { // not in a test without a listener
-		guest.Admit("")
-	}
-}
-
 // methods are those that every path understands.
 var methods = []string{http.MethodGet, http.MethodHead, http.MethodOptions}
 
@@ -80,6 +64,8 @@ type Server struct {
 	door    *door.Door
 	started atomic.Bool
 	addr    atomic.Pointer[string]
+	streams atomic.Int32
+	over    chan struct{} // closed when Run ends, for streams that would not
 }
 
 // New checks the configuration, reporting every problem at once, and starts nothing. Plain HTTP is refused on any
@@ -91,7 +77,7 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{cfg: cfg, log: cfg.Logger}
+	s := &Server{cfg: cfg, log: cfg.Logger, over: make(chan struct{})}
 	var err error
 	if s.door, err = newDoor(s.log); err != nil {
 		return nil, fmt.Errorf("web configuration: %w", err)
@@ -142,7 +128,7 @@ func (s *Server) Run(ctx context.Context) error {
 		Handler: s, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
 		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), ConnContext: withGuest,
-		Protocols: new(http.Protocols),
+		ConnState: settle, Protocols: new(http.Protocols),
 	}
 	server.Protocols.SetHTTP1(true)   // with HTTP/2 a connection would be as many requests as it likes
 	defer func() { _ = ln.Close() }() // closed by Serve, except when ServeTLS refuses its configuration
@@ -156,6 +142,7 @@ func (s *Server) Run(ctx context.Context) error {
 		return fmt.Errorf("serve http: %w", err)
 	case <-ctx.Done():
 	}
+	close(s.over)
 	stop(server)
 	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve http: %w", err)
@@ -192,6 +179,7 @@ func (s *Server) routes() http.Handler {
 		ErrorLog:            slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
 	}))
 	mux.HandleFunc("/{$}", s.status)
+	mux.HandleFunc("/events", s.events)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.answer(w, r, verdict{status: http.StatusNotFound, body: problem{Reason: "no such page"}})
 	})
@@ -203,6 +191,10 @@ func (s *Server) common(next http.Handler) http.Handler {
 	allow := strings.Join(methods, ", ")
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		admit(r)
+		if err := s.stillGood(r); err != nil {
+			s.answer(w, r, verdict{status: http.StatusForbidden, body: problem{Reason: err.Error()}})
+			return
+		}
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		if r.Method == http.MethodOptions {

@@ -19,8 +19,9 @@ import (
 
 // authority signs certificates for one test.
 type authority struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
+	cert  *x509.Certificate
+	key   *ecdsa.PrivateKey
+	until time.Time // end of what it signs; zero: an hour from now
 }
 
 func newAuthority(t *testing.T) authority {
@@ -61,6 +62,9 @@ func (a authority) issue(t *testing.T, name string) tls.Certificate {
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	if !a.until.IsZero() {
+		template.NotAfter = a.until
 	}
 	raw, err := x509.CreateCertificate(rand.Reader, template, a.cert, &key.PublicKey, a.key)
 	if err != nil {

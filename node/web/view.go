@@ -17,6 +17,13 @@ type JobView struct {
 	StatusAgeMS int64  `json:"status_age_ms,omitempty"`
 	// Schedule is what the job's schedule comes to: its next slot, and what became of the newest; empty = unknown, or it has none.
 	Schedule string `json:"schedule,omitempty"`
+	// Paused says what a pause holds back, by whom and why; Planned what is to be moved, and when; empty = nothing.
+	Paused  string `json:"paused,omitempty"`
+	Planned string `json:"planned,omitempty"`
+
+	// For the page only.
+	On      []OnView `json:"-"` // every node, in the order of the configuration
+	Suspect string   `json:"-"` // why this node, as raft leader, suspects the holder; empty = it does not
 }
 
 // StatusAge is StatusAgeMS for people.
@@ -33,7 +40,12 @@ type View struct {
 	Leader  string        `json:"leader"`         // raft leader; empty = unknown
 	Reason  string        `json:"reason"`         // why it is not ready; empty when it is
 	Age     time.Duration `json:"-"`              // since the loop published this; 0 = just now
-	Jobs    []JobView     `json:"jobs,omitempty"` // in the order of the configuration; empty on a witness
+	Jobs    []JobView     `json:"jobs,omitempty"` // in the order of the configuration
+
+	// For the page only.
+	Nodes []NodeView `json:"-"`
+	Moves []MoveView `json:"-"` // the newest first
+	Now   time.Time  `json:"-"` // of this host's clock, for people
 }
 
 // staleAfter is the age at which a View says nothing any more. A healthy loop publishes many times a second; on an

@@ -144,14 +144,18 @@ func TestPageShowsTheNodeAndAsksNobodyElse(t *testing.T) {
 	v.Jobs[0].Detection = "raised from 300ms to 621ms"
 	v.Jobs[1].Status, v.Jobs[1].StatusAgeMS = "3 of 12 chunks <b>", 12_400
 	v.Jobs[1].Schedule = "next slot tomorrow"
+	v.Nodes = []NodeView{{Name: "b", Role: "scheduler host", HeardMS: 12_700, Trouble: "disk <full>"}}
+	v.Now = time.UnixMilli(1_000_000)
+	v.Moves = []MoveView{{Job: "scheduler", Epoch: 7, Kind: "grant", Node: "a", Reason: "gone: <b>", At: v.Now.Add(-time.Minute)}}
 	w := ask(newServer(t, func() View { return v }), http.MethodGet, "/")
 	body := w.Body.String()
-	for _, want := range []string{"scheduler", "etl", "<td>7</td>", "UNSAFE", "lease-only", "to 621ms", "on b: 3 of 12 chunks &lt;b&gt; (12s ago)", "Schedule of etl: next slot tomorrow", "Not current", "&lt;script&gt;"} {
+	for _, want := range []string{"scheduler", "etl", "<dd>7</dd>", "UNSAFE", "lease-only", "to 621ms", "on b: 3 of 12 chunks &lt;b&gt; (12s ago)", "Schedule of etl: next slot tomorrow", "Not current", "&lt;script&gt;",
+		"12s ago", "disk &lt;full&gt;", "gone: &lt;b&gt;", "1970-01-01 00:15:40.000"} {
 		if !strings.Contains(body, want) {
 			t.Errorf("%q is not on the page", want)
 		}
 	}
-	for _, bad := range []string{"<script", "http://", "https://", "src=", "@import", "url("} {
+	for _, bad := range []string{"<script>a", "http://", "https://", "src=", "@import", "url("} {
 		if strings.Contains(body, bad) {
 			t.Errorf("%q is on the page", bad)
 		}

@@ -22,8 +22,8 @@ type Guest struct {
 
 	// Under the door's lock:
 	name    string // that it is admitted under
-	shaking bool   // Credentials is at work, and will say how it ended
-	shaken  bool   // the handshake of Credentials is behind it
+	shaking bool   // Shaking was called, and Shaken will be
+	shaken  bool   // a handshake is behind it
 	blamed  bool   // its reason is counted
 	removed bool   // it is no longer among the door's guests
 }
@@ -78,10 +78,16 @@ func (g *Guest) Refuse(reason Reason, err error) {
 		return
 	}
 	g.door.mu.Lock()
+	defer g.door.mu.Unlock()
+	if g.removed {
+		return
+	}
 	g.door.inside[g.name] = without(g.door.inside[g.name], g) // it must not push out another of its name
-	g.door.mu.Unlock()
 	g.overdue.Reset(farewell)
 }
+
+// Received is how many bytes the guest has sent before it was admitted.
+func (g *Guest) Received() int64 { return g.read.Load() }
 
 // Close implements net.Conn. A guest that leaves without having been admitted is counted.
 func (g *Guest) Close() error {

@@ -18,12 +18,14 @@ const (
 	Closed    Reason = "closed"    // it went away by itself, as probes of ports do
 	Plain     Reason = "plain"     // it does not speak TLS
 	Handshake Reason = "handshake" // TLS did not come about: no certificate, a wrong one, no common ground
+	Expired   Reason = "expired"   // its certificate has ended, or has not begun: one of the two clocks may be wrong
+	Revoked   Reason = "revoked"   // its certificate was taken back
 	Stranger  Reason = "stranger"  // its certificate is sound, and nobody's who has business here
 	Protocol  Reason = "protocol"  // it does not speak what is spoken here, or too much of it
 	Message   Reason = "message"   // it said something that no sound guest says
 )
 
-var reasons = []Reason{Busy, Silent, Closed, Plain, Handshake, Stranger, Protocol, Message}
+var reasons = []Reason{Busy, Silent, Closed, Plain, Handshake, Expired, Revoked, Stranger, Protocol, Message}
 
 // Count is how many guests were turned away for one reason since the door was made.
 type Count struct {

@@ -40,6 +40,7 @@ type AirflowOptions struct {
 type Airflow struct {
 	URL     string // of the api-server, without a path
 	Process map[string]*Process
+	Broker  *Rabbit // with its management API
 
 	store   *Metastore
 	home    string
@@ -87,7 +88,7 @@ func (l *Lab) StartAirflow(ctx context.Context, options AirflowOptions) (*Airflo
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	a.environ["AIRFLOW__CELERY__BROKER_URL"] = broker.URL()
+	a.Broker, a.environ["AIRFLOW__CELERY__BROKER_URL"] = broker, broker.URL()
 	if err := a.startServices(ctx, l); err != nil {
 		return nil, err
 	}

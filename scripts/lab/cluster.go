@@ -42,6 +42,8 @@ type Job struct {
 	Database string            // that it is fenced in; "" = Airflow's own. See Metastore.AddDatabase
 	Grace    time.Duration     // of a planned stop; 0 = duoflowd's own
 	Env      map[string]string // added to the daemon's
+	Hooks    map[string]any    // as in the configuration
+	Broker   map[string]any    // as in the configuration
 }
 
 // SchedulerJob is Airflow's scheduler with a warm standby.

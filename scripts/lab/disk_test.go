@@ -86,6 +86,7 @@ func (s *supervised) ended() (time.Time, bool) {
 type scene struct {
 	t    *testing.T
 	ctx  context.Context
+	lab  *lab.Lab
 	c    *lab.Cluster
 	conn *pgx.Conn
 	root *pgx.Conn // the superuser's
@@ -100,9 +101,9 @@ type scene struct {
 func newScene(t *testing.T, put func(*testing.T, *lab.Node) *disk, job string) (*scene, map[string]*disk) {
 	t.Helper()
 	l := up(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	t.Cleanup(cancel)
-	s := &scene{t: t, ctx: ctx, up: map[string]*supervised{}}
+	s := &scene{t: t, ctx: ctx, lab: l, up: map[string]*supervised{}}
 	side := shell("exec sleep 1000000")
 	side.Group = "side"
 	s.c, s.conn = prepared(ctx, t, l, lab.ClusterOptions{Jobs: map[string]lab.Job{"scheduler": shell(job), "side": side}})
@@ -325,7 +326,7 @@ func (f failure) underActive(t *testing.T) {
 	name := s.active.Node
 	mend := f.fail(disks[name])
 	s.stays("on the failed disk", 3*time.Second)
-	if lost, ok := s.metric(name, `duoflow_job_output_lost_lines{job="scheduler"}`); !ok || lost == 0 {
+	if lost, ok := s.metric(name, `duoflow_job_output_lost_lines{duoflow_job="scheduler"}`); !ok || lost == 0 {
 		t.Errorf("%v lines of output are counted as lost", lost)
 	}
 	s.ends(name, f.texts...)

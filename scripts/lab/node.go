@@ -161,6 +161,12 @@ func (n *Node) job(job Job) map[string]any {
 	if job.Grace > 0 {
 		out["grace"] = job.Grace.String()
 	}
+	if len(job.Hooks) > 0 {
+		out["hooks"] = job.Hooks
+	}
+	if len(job.Broker) > 0 {
+		out["broker"] = job.Broker
+	}
 	if password, ok := n.cluster.passwords[n.Name]; ok {
 		out["fence"] = map[string]any{
 			"dsn": n.cluster.store.DSN(fencer(n.Name), password, job.database()), "group": job.group(),

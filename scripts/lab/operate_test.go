@@ -167,7 +167,7 @@ func checkHTTP(t *testing.T, l *lab.Lab, c *lab.Cluster, active, standby string)
 	defer answer.Body.Close()
 	text, err := io.ReadAll(answer.Body)
 	must(t, err)
-	for _, line := range []string{`duoflow_job_state{job="scheduler",state="active"} 1`, "duoflow_quorum 1", "duoflow_takeover_phase_seconds_bucket"} {
+	for _, line := range []string{`duoflow_job_state{duoflow_job="scheduler",state="active"} 1`, "duoflow_quorum 1", "duoflow_takeover_phase_seconds_bucket"} {
 		if !strings.Contains(string(text), line) {
 			t.Errorf("metrics of %s lack %s", active, line)
 		}

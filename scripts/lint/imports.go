@@ -16,18 +16,22 @@ var rooms = []struct {
 	{"raftstore/replica", nil},
 	{"raftstore/door", nil}, // its other users are node/admin and node/web: what listens, stands behind it
 	{"gossip", nil},
-	{"airflowctl", []string{"airflowctl/fence", "airflowctl/proc", "airflowctl/airflow", "airflowctl/shim", "airflowctl/schedule"}},
+	{"airflowctl", []string{"airflowctl/fence", "airflowctl/proc", "airflowctl/airflow", "airflowctl/shim", "airflowctl/schedule", "airflowctl/hook",
+		"airflowctl/broker"}},
 	{"airflowctl/fence", nil},
 	{"airflowctl/proc", nil},
 	{"airflowctl/airflow", []string{"airflowctl/fence"}}, // epoch credentials are the fence's
+	{"airflowctl/audit", []string{"airflowctl/fence"}},   // the ledger is the fence's
 	{"airflowctl/shim", nil},
 	{"airflowctl/schedule", nil},
+	{"airflowctl/hook", nil},
+	{"airflowctl/broker", nil},
 	{"node/lease", nil},
 	{"node/control", []string{"node/lease"}},
 	{"node/web", []string{"raftstore/door"}},
 	{"node/admin", []string{"raftstore/door", "proto/...", "node/control", "node/lease"}},
 	// The admin service is spelled in messages of proto, and node answers it.
-	{"node", []string{"raftstore", "gossip", "airflowctl/...", "node/...", "proto/..."}},
+	{"node", []string{"raftstore", "raftstore/door", "gossip", "airflowctl/...", "node/...", "proto/..."}},
 	// Whole nodes in one goroutine. Of raftstore and airflowctl the words of their interfaces, and the pure half of the former.
 	{"node/sim", []string{"node", "node/control", "node/lease", "node/sim/metastore", "raftstore", "raftstore/replica",
 		"airflowctl", "airflowctl/fence", "gossip", "proto/..."}},
@@ -48,7 +52,8 @@ var rooms = []struct {
 	{"cmd/duoflowd", []string{"cmd/statusline", "node/...", "raftstore", "gossip", "airflowctl/...", "proto/..."}}, // composition root
 	{"cmd/grid", nil},
 	{"cmd/statusline", nil},
-	{"cmd/duoctl", []string{"cmd/grid", "proto/...", "airflowctl/fence"}}, // fence: `metastore init` and `doctor` run before any daemon
+	// fence: `metastore init` and `doctor` run before any daemon; audit without one; gossip: how a keyring is written
+	{"cmd/duoctl", []string{"cmd/grid", "proto/...", "airflowctl/fence", "airflowctl/audit", "gossip"}},
 	{"cmd/duoetl", []string{"cmd/grid", "cmd/statusline", "etl/..."}},
 	{"cmd/duosandbox", []string{"etl/..."}},
 	{"scripts/benchetl/part", []string{"etl/..."}},        // does parts of the pipeline by themselves
@@ -71,6 +76,7 @@ var dependencies = []struct {
 	{"github.com/jackc/pgservicefile", []string{"etl"}},
 	{"github.com/goccy/go-yaml", []string{"node", "etl/...", "cmd/...", "scripts/..."}},
 	{"github.com/spf13/cobra", []string{"cmd/..."}},
+	{"github.com/pmezard/go-difflib/difflib", []string{"cmd/duoctl"}},
 	{"github.com/klauspost/compress", []string{"etl/nldn", "etl/columnar", "etl/synth", "etl/sandbox"}},
 	{"github.com/versity/versitygw", []string{"etl/sandbox"}},
 	{"github.com/gofiber/fiber/v3", []string{"etl/sandbox"}},                   // versitygw's own, to stand inside it

@@ -72,9 +72,9 @@ func sampleOf(heard map[string]lab.Metrics, active string) Sample {
 			continue
 		}
 		s.Leader = name
-		s.D = m[fmt.Sprintf("duoflow_detection_seconds{job=%q,peer=%q}", probe.Job, active)]
+		s.D = m[fmt.Sprintf("duoflow_detection_seconds{duoflow_job=%q,peer=%q}", probe.Job, active)]
 		for _, q := range []string{"0.5", "0.99", "0.999", "1"} {
-			s.Gaps[q] = m[fmt.Sprintf("duoflow_beat_gap_seconds{job=%q,peer=%q,quantile=%q}", probe.Job, active, q)]
+			s.Gaps[q] = m[fmt.Sprintf("duoflow_beat_gap_seconds{duoflow_job=%q,peer=%q,quantile=%q}", probe.Job, active, q)]
 		}
 	}
 	return s

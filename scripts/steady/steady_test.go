@@ -125,8 +125,8 @@ func TestSampleOf(t *testing.T) {
 duoflow_raft_term 7
 duoflow_raft_leader 1
 duoflow_log_fsync_p99_seconds 0.004
-duoflow_detection_seconds{job="scheduler",peer="a"} 0.621
-duoflow_beat_gap_seconds{job="scheduler",peer="a",quantile="0.999"} 0.207
+duoflow_detection_seconds{duoflow_job="scheduler",peer="a"} 0.621
+duoflow_beat_gap_seconds{duoflow_job="scheduler",peer="a",quantile="0.999"} 0.207
 `
 	leader, err := lab.ParseMetrics(strings.NewReader(text))
 	if err != nil {

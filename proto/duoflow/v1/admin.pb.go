@@ -84,7 +84,7 @@ func (x Problem_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Problem_Kind.Descriptor instead.
 func (Problem_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{21, 0}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{37, 0}
 }
 
 type StatusRequest struct {
@@ -449,7 +449,11 @@ type JobStatus struct {
 	Unsafe        bool                   `protobuf:"varint,11,opt,name=unsafe,proto3" json:"unsafe,omitempty"`                                     // runs without a fence (fence: lease-only)
 	UnsafeReason  string                 `protobuf:"bytes,12,opt,name=unsafe_reason,json=unsafeReason,proto3" json:"unsafe_reason,omitempty"`
 	Pending       *PendingTransfer       `protobuf:"bytes,13,opt,name=pending,proto3" json:"pending,omitempty"`                                  // absent = none
-	WaitingReason string                 `protobuf:"bytes,14,opt,name=waiting_reason,json=waitingReason,proto3" json:"waiting_reason,omitempty"` // why a released job is not granted again yet (back-off); "" = nothing holds it back
+	WaitingReason string                 `protobuf:"bytes,14,opt,name=waiting_reason,json=waitingReason,proto3" json:"waiting_reason,omitempty"` // why a job that nobody runs, or whose holder is suspected, is not granted (back-off,
+	// a pause); "" = nothing holds it back
+	Pause         *PauseStatus `protobuf:"bytes,15,opt,name=pause,proto3" json:"pause,omitempty"`     // absent = it is not paused
+	Planned       *PlannedMove `protobuf:"bytes,16,opt,name=planned,proto3" json:"planned,omitempty"` // absent = none
+	Order         uint64       `protobuf:"varint,17,opt,name=order,proto3" json:"order,omitempty"`    // counts the pauses and plans that were made or ended
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -582,6 +586,181 @@ func (x *JobStatus) GetWaitingReason() string {
 	return ""
 }
 
+func (x *JobStatus) GetPause() *PauseStatus {
+	if x != nil {
+		return x.Pause
+	}
+	return nil
+}
+
+func (x *JobStatus) GetPlanned() *PlannedMove {
+	if x != nil {
+		return x.Planned
+	}
+	return nil
+}
+
+func (x *JobStatus) GetOrder() uint64 {
+	if x != nil {
+		return x.Order
+	}
+	return 0
+}
+
+// PauseStatus is what holds back what the cluster does by itself about a job.
+type PauseStatus struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Level         string                 `protobuf:"bytes,1,opt,name=level,proto3" json:"level,omitempty"`                        // moves | grants | stopped
+	ForMs         uint64                 `protobuf:"varint,2,opt,name=for_ms,json=forMs,proto3" json:"for_ms,omitempty"`          // 0 = until it is resumed
+	LeftMs        *uint64                `protobuf:"varint,3,opt,name=left_ms,json=leftMs,proto3,oneof" json:"left_ms,omitempty"` // by the answering node's count; absent = until it is resumed
+	By            string                 `protobuf:"bytes,4,opt,name=by,proto3" json:"by,omitempty"`                              // who asked: the CN of the certificate
+	Reason        string                 `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	AtUnixMs      int64                  `protobuf:"varint,6,opt,name=at_unix_ms,json=atUnixMs,proto3" json:"at_unix_ms,omitempty"` // for display only; 0 = unknown
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseStatus) Reset() {
+	*x = PauseStatus{}
+	mi := &file_duoflow_v1_admin_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseStatus) ProtoMessage() {}
+
+func (x *PauseStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_duoflow_v1_admin_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseStatus.ProtoReflect.Descriptor instead.
+func (*PauseStatus) Descriptor() ([]byte, []int) {
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *PauseStatus) GetLevel() string {
+	if x != nil {
+		return x.Level
+	}
+	return ""
+}
+
+func (x *PauseStatus) GetForMs() uint64 {
+	if x != nil {
+		return x.ForMs
+	}
+	return 0
+}
+
+func (x *PauseStatus) GetLeftMs() uint64 {
+	if x != nil && x.LeftMs != nil {
+		return *x.LeftMs
+	}
+	return 0
+}
+
+func (x *PauseStatus) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *PauseStatus) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *PauseStatus) GetAtUnixMs() int64 {
+	if x != nil {
+		return x.AtUnixMs
+	}
+	return 0
+}
+
+// PlannedMove is a switchover that is due later.
+type PlannedMove struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	To            string                 `protobuf:"bytes,1,opt,name=to,proto3" json:"to,omitempty"`                                // "" = the best eligible node
+	LeftMs        uint64                 `protobuf:"varint,2,opt,name=left_ms,json=leftMs,proto3" json:"left_ms,omitempty"`         // by the answering node's count
+	By            string                 `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`                                // who asked: the CN of the certificate
+	AtUnixMs      int64                  `protobuf:"varint,4,opt,name=at_unix_ms,json=atUnixMs,proto3" json:"at_unix_ms,omitempty"` // when it was asked for; for display only; 0 = unknown
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlannedMove) Reset() {
+	*x = PlannedMove{}
+	mi := &file_duoflow_v1_admin_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlannedMove) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlannedMove) ProtoMessage() {}
+
+func (x *PlannedMove) ProtoReflect() protoreflect.Message {
+	mi := &file_duoflow_v1_admin_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlannedMove.ProtoReflect.Descriptor instead.
+func (*PlannedMove) Descriptor() ([]byte, []int) {
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *PlannedMove) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *PlannedMove) GetLeftMs() uint64 {
+	if x != nil {
+		return x.LeftMs
+	}
+	return 0
+}
+
+func (x *PlannedMove) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *PlannedMove) GetAtUnixMs() int64 {
+	if x != nil {
+		return x.AtUnixMs
+	}
+	return 0
+}
+
 // JobOnNode is one job as one node sees it. The metastore belongs here because each job has its own.
 type JobOnNode struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -605,7 +784,7 @@ type JobOnNode struct {
 
 func (x *JobOnNode) Reset() {
 	*x = JobOnNode{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[5]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -617,7 +796,7 @@ func (x *JobOnNode) String() string {
 func (*JobOnNode) ProtoMessage() {}
 
 func (x *JobOnNode) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[5]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -630,7 +809,7 @@ func (x *JobOnNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobOnNode.ProtoReflect.Descriptor instead.
 func (*JobOnNode) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{5}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *JobOnNode) GetNode() string {
@@ -735,7 +914,7 @@ type MetastoreStatus struct {
 
 func (x *MetastoreStatus) Reset() {
 	*x = MetastoreStatus{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[6]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -747,7 +926,7 @@ func (x *MetastoreStatus) String() string {
 func (*MetastoreStatus) ProtoMessage() {}
 
 func (x *MetastoreStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[6]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -760,7 +939,7 @@ func (x *MetastoreStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MetastoreStatus.ProtoReflect.Descriptor instead.
 func (*MetastoreStatus) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{6}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *MetastoreStatus) GetReachable() bool {
@@ -795,7 +974,7 @@ type FenceRow struct {
 
 func (x *FenceRow) Reset() {
 	*x = FenceRow{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[7]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -807,7 +986,7 @@ func (x *FenceRow) String() string {
 func (*FenceRow) ProtoMessage() {}
 
 func (x *FenceRow) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[7]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -820,7 +999,7 @@ func (x *FenceRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FenceRow.ProtoReflect.Descriptor instead.
 func (*FenceRow) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{7}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *FenceRow) GetEpoch() uint64 {
@@ -839,7 +1018,7 @@ func (x *FenceRow) GetNode() string {
 
 type PendingTransfer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"` // switchover | failover
+	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"` // switchover | failover | restart
 	To            string                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`     // "" = the best eligible node
 	AgeMs         uint64                 `protobuf:"varint,3,opt,name=age_ms,json=ageMs,proto3" json:"age_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -848,7 +1027,7 @@ type PendingTransfer struct {
 
 func (x *PendingTransfer) Reset() {
 	*x = PendingTransfer{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[8]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -860,7 +1039,7 @@ func (x *PendingTransfer) String() string {
 func (*PendingTransfer) ProtoMessage() {}
 
 func (x *PendingTransfer) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[8]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -873,7 +1052,7 @@ func (x *PendingTransfer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PendingTransfer.ProtoReflect.Descriptor instead.
 func (*PendingTransfer) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{8}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *PendingTransfer) GetKind() string {
@@ -898,20 +1077,22 @@ func (x *PendingTransfer) GetAgeMs() uint64 {
 }
 
 type SwitchoverRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Job           string                 `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
-	To            string                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`                                       // "" = the best eligible node
-	DryRun        bool                   `protobuf:"varint,3,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`                // decide and answer, change nothing
-	Wait          bool                   `protobuf:"varint,4,opt,name=wait,proto3" json:"wait,omitempty"`                                  // answer when the new epoch is active (or failed), not when accepted
-	TimeoutMs     uint64                 `protobuf:"varint,5,opt,name=timeout_ms,json=timeoutMs,proto3" json:"timeout_ms,omitempty"`       // of the wait; 0 = the call's own deadline
-	ExpectEpoch   uint64                 `protobuf:"varint,6,opt,name=expect_epoch,json=expectEpoch,proto3" json:"expect_epoch,omitempty"` // refuse (MOVED) unless this is the job's epoch; 0 = any.
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Job         string                 `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
+	To          string                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`                                       // "" = the best eligible node
+	DryRun      bool                   `protobuf:"varint,3,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`                // decide and answer, change nothing
+	Wait        bool                   `protobuf:"varint,4,opt,name=wait,proto3" json:"wait,omitempty"`                                  // answer when the new epoch is active (or failed), not when accepted
+	TimeoutMs   uint64                 `protobuf:"varint,5,opt,name=timeout_ms,json=timeoutMs,proto3" json:"timeout_ms,omitempty"`       // of the wait; 0 = the call's own deadline
+	ExpectEpoch uint64                 `protobuf:"varint,6,opt,name=expect_epoch,json=expectEpoch,proto3" json:"expect_epoch,omitempty"` // refuse (MOVED) unless this is the job's epoch; 0 = any.
+	// Makes a repeated request harmless.
+	InMs          uint64 `protobuf:"varint,7,opt,name=in_ms,json=inMs,proto3" json:"in_ms,omitempty"` // plan it, to be done after that time unless the job changes hands before; 0 = now
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SwitchoverRequest) Reset() {
 	*x = SwitchoverRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[9]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -923,7 +1104,7 @@ func (x *SwitchoverRequest) String() string {
 func (*SwitchoverRequest) ProtoMessage() {}
 
 func (x *SwitchoverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[9]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -936,7 +1117,7 @@ func (x *SwitchoverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SwitchoverRequest.ProtoReflect.Descriptor instead.
 func (*SwitchoverRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{9}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SwitchoverRequest) GetJob() string {
@@ -981,6 +1162,454 @@ func (x *SwitchoverRequest) GetExpectEpoch() uint64 {
 	return 0
 }
 
+func (x *SwitchoverRequest) GetInMs() uint64 {
+	if x != nil {
+		return x.InMs
+	}
+	return 0
+}
+
+type RestartRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Job           string                 `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
+	DryRun        bool                   `protobuf:"varint,2,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	Wait          bool                   `protobuf:"varint,3,opt,name=wait,proto3" json:"wait,omitempty"` // answer when the new epoch is active (or failed), not when accepted
+	TimeoutMs     uint64                 `protobuf:"varint,4,opt,name=timeout_ms,json=timeoutMs,proto3" json:"timeout_ms,omitempty"`
+	ExpectEpoch   uint64                 `protobuf:"varint,5,opt,name=expect_epoch,json=expectEpoch,proto3" json:"expect_epoch,omitempty"` // as in SwitchoverRequest
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestartRequest) Reset() {
+	*x = RestartRequest{}
+	mi := &file_duoflow_v1_admin_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestartRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestartRequest) ProtoMessage() {}
+
+func (x *RestartRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_duoflow_v1_admin_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestartRequest.ProtoReflect.Descriptor instead.
+func (*RestartRequest) Descriptor() ([]byte, []int) {
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *RestartRequest) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+func (x *RestartRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+func (x *RestartRequest) GetWait() bool {
+	if x != nil {
+		return x.Wait
+	}
+	return false
+}
+
+func (x *RestartRequest) GetTimeoutMs() uint64 {
+	if x != nil {
+		return x.TimeoutMs
+	}
+	return 0
+}
+
+func (x *RestartRequest) GetExpectEpoch() uint64 {
+	if x != nil {
+		return x.ExpectEpoch
+	}
+	return 0
+}
+
+type CancelRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Job           string                 `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
+	DryRun        bool                   `protobuf:"varint,2,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelRequest) Reset() {
+	*x = CancelRequest{}
+	mi := &file_duoflow_v1_admin_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelRequest) ProtoMessage() {}
+
+func (x *CancelRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_duoflow_v1_admin_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelRequest.ProtoReflect.Descriptor instead.
+func (*CancelRequest) Descriptor() ([]byte, []int) {
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *CancelRequest) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+func (x *CancelRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+type CancelResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Accepted      bool                   `protobuf:"varint,1,opt,name=accepted,proto3" json:"accepted,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`   // why not
+	Pending       *PendingTransfer       `protobuf:"bytes,3,opt,name=pending,proto3" json:"pending,omitempty"` // what was taken back; absent = none
+	Planned       *PlannedMove           `protobuf:"bytes,4,opt,name=planned,proto3" json:"planned,omitempty"` // what was taken back; absent = none
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelResponse) Reset() {
+	*x = CancelResponse{}
+	mi := &file_duoflow_v1_admin_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelResponse) ProtoMessage() {}
+
+func (x *CancelResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_duoflow_v1_admin_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelResponse.ProtoReflect.Descriptor instead.
+func (*CancelResponse) Descriptor() ([]byte, []int) {
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *CancelResponse) GetAccepted() bool {
+	if x != nil {
+		return x.Accepted
+	}
+	return false
+}
+
+func (x *CancelResponse) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *CancelResponse) GetPending() *PendingTransfer {
+	if x != nil {
+		return x.Pending
+	}
+	return nil
+}
+
+func (x *CancelResponse) GetPlanned() *PlannedMove {
+	if x != nil {
+		return x.Planned
+	}
+	return nil
+}
+
+type PauseRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Job           string                 `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
+	Level         string                 `protobuf:"bytes,2,opt,name=level,proto3" json:"level,omitempty"`               // as in PauseStatus
+	ForMs         uint64                 `protobuf:"varint,3,opt,name=for_ms,json=forMs,proto3" json:"for_ms,omitempty"` // 0 = until it is resumed
+	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	DryRun        bool                   `protobuf:"varint,5,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	Wait          bool                   `protobuf:"varint,6,opt,name=wait,proto3" json:"wait,omitempty"`                                        // with level stopped: answer when nobody runs the job
+	TimeoutMs     uint64                 `protobuf:"varint,7,opt,name=timeout_ms,json=timeoutMs,proto3" json:"timeout_ms,omitempty"`             // of the wait; 0 = the call's own deadline
+	ExpectOrder   *uint64                `protobuf:"varint,8,opt,name=expect_order,json=expectOrder,proto3,oneof" json:"expect_order,omitempty"` // refuse (MOVED) unless this is the job's order; absent = any
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseRequest) Reset() {
+	*x = PauseRequest{}
+	mi := &file_duoflow_v1_admin_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseRequest) ProtoMessage() {}
+
+func (x *PauseRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_duoflow_v1_admin_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseRequest.ProtoReflect.Descriptor instead.
+func (*PauseRequest) Descriptor() ([]byte, []int) {
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *PauseRequest) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+func (x *PauseRequest) GetLevel() string {
+	if x != nil {
+		return x.Level
+	}
+	return ""
+}
+
+func (x *PauseRequest) GetForMs() uint64 {
+	if x != nil {
+		return x.ForMs
+	}
+	return 0
+}
+
+func (x *PauseRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *PauseRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+func (x *PauseRequest) GetWait() bool {
+	if x != nil {
+		return x.Wait
+	}
+	return false
+}
+
+func (x *PauseRequest) GetTimeoutMs() uint64 {
+	if x != nil {
+		return x.TimeoutMs
+	}
+	return 0
+}
+
+func (x *PauseRequest) GetExpectOrder() uint64 {
+	if x != nil && x.ExpectOrder != nil {
+		return *x.ExpectOrder
+	}
+	return 0
+}
+
+type ResumeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Job           string                 `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
+	DryRun        bool                   `protobuf:"varint,2,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	ExpectOrder   *uint64                `protobuf:"varint,3,opt,name=expect_order,json=expectOrder,proto3,oneof" json:"expect_order,omitempty"` // as in PauseRequest
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResumeRequest) Reset() {
+	*x = ResumeRequest{}
+	mi := &file_duoflow_v1_admin_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResumeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResumeRequest) ProtoMessage() {}
+
+func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_duoflow_v1_admin_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResumeRequest.ProtoReflect.Descriptor instead.
+func (*ResumeRequest) Descriptor() ([]byte, []int) {
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ResumeRequest) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+func (x *ResumeRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+func (x *ResumeRequest) GetExpectOrder() uint64 {
+	if x != nil && x.ExpectOrder != nil {
+		return *x.ExpectOrder
+	}
+	return 0
+}
+
+// PauseResponse answers Pause and Resume. A dry run that would be refused answers accepted = false with the reason.
+type PauseResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Accepted      bool                   `protobuf:"varint,1,opt,name=accepted,proto3" json:"accepted,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`        // why not; or a remark
+	Completed     bool                   `protobuf:"varint,3,opt,name=completed,proto3" json:"completed,omitempty"` // with wait: nobody runs the job
+	Job           string                 `protobuf:"bytes,4,opt,name=job,proto3" json:"job,omitempty"`
+	Before        *PauseStatus           `protobuf:"bytes,5,opt,name=before,proto3" json:"before,omitempty"` // absent = it was not paused
+	After         *PauseStatus           `protobuf:"bytes,6,opt,name=after,proto3" json:"after,omitempty"`   // absent = it is not paused
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PauseResponse) Reset() {
+	*x = PauseResponse{}
+	mi := &file_duoflow_v1_admin_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PauseResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PauseResponse) ProtoMessage() {}
+
+func (x *PauseResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_duoflow_v1_admin_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PauseResponse.ProtoReflect.Descriptor instead.
+func (*PauseResponse) Descriptor() ([]byte, []int) {
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *PauseResponse) GetAccepted() bool {
+	if x != nil {
+		return x.Accepted
+	}
+	return false
+}
+
+func (x *PauseResponse) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *PauseResponse) GetCompleted() bool {
+	if x != nil {
+		return x.Completed
+	}
+	return false
+}
+
+func (x *PauseResponse) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+func (x *PauseResponse) GetBefore() *PauseStatus {
+	if x != nil {
+		return x.Before
+	}
+	return nil
+}
+
+func (x *PauseResponse) GetAfter() *PauseStatus {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
 type FailoverRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Job           string                 `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
@@ -996,7 +1625,7 @@ type FailoverRequest struct {
 
 func (x *FailoverRequest) Reset() {
 	*x = FailoverRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[10]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1008,7 +1637,7 @@ func (x *FailoverRequest) String() string {
 func (*FailoverRequest) ProtoMessage() {}
 
 func (x *FailoverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[10]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1021,7 +1650,7 @@ func (x *FailoverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FailoverRequest.ProtoReflect.Descriptor instead.
 func (*FailoverRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{10}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *FailoverRequest) GetJob() string {
@@ -1092,7 +1721,7 @@ type TransferResponse struct {
 
 func (x *TransferResponse) Reset() {
 	*x = TransferResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[11]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1104,7 +1733,7 @@ func (x *TransferResponse) String() string {
 func (*TransferResponse) ProtoMessage() {}
 
 func (x *TransferResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[11]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1117,7 +1746,7 @@ func (x *TransferResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferResponse.ProtoReflect.Descriptor instead.
 func (*TransferResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{11}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *TransferResponse) GetAccepted() bool {
@@ -1194,7 +1823,7 @@ type PhaseTook struct {
 
 func (x *PhaseTook) Reset() {
 	*x = PhaseTook{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[12]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1206,7 +1835,7 @@ func (x *PhaseTook) String() string {
 func (*PhaseTook) ProtoMessage() {}
 
 func (x *PhaseTook) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[12]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1219,7 +1848,7 @@ func (x *PhaseTook) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PhaseTook.ProtoReflect.Descriptor instead.
 func (*PhaseTook) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{12}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *PhaseTook) GetName() string {
@@ -1247,7 +1876,7 @@ type HistoryRequest struct {
 
 func (x *HistoryRequest) Reset() {
 	*x = HistoryRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[13]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1259,7 +1888,7 @@ func (x *HistoryRequest) String() string {
 func (*HistoryRequest) ProtoMessage() {}
 
 func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[13]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1272,7 +1901,7 @@ func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryRequest.ProtoReflect.Descriptor instead.
 func (*HistoryRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{13}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *HistoryRequest) GetJob() string {
@@ -1306,7 +1935,7 @@ type HistoryResponse struct {
 
 func (x *HistoryResponse) Reset() {
 	*x = HistoryResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[14]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1318,7 +1947,7 @@ func (x *HistoryResponse) String() string {
 func (*HistoryResponse) ProtoMessage() {}
 
 func (x *HistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[14]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1331,7 +1960,7 @@ func (x *HistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryResponse.ProtoReflect.Descriptor instead.
 func (*HistoryResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{14}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *HistoryResponse) GetView() *View {
@@ -1353,19 +1982,20 @@ type HistoryEntry struct {
 	Job           string                 `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
 	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	Node          string                 `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
-	Kind          string                 `protobuf:"bytes,4,opt,name=kind,proto3" json:"kind,omitempty"` // grant | release | observe
+	Kind          string                 `protobuf:"bytes,4,opt,name=kind,proto3" json:"kind,omitempty"` // grant | release | observe | pause | resume
 	Reason        string                 `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
 	AtUnixMs      int64                  `protobuf:"varint,6,opt,name=at_unix_ms,json=atUnixMs,proto3" json:"at_unix_ms,omitempty"` // for display only: no decision reads it; 0 = unknown
 	Phases        []*PhaseTook           `protobuf:"bytes,7,rep,name=phases,proto3" json:"phases,omitempty"`
 	LastLines     []string               `protobuf:"bytes,8,rep,name=last_lines,json=lastLines,proto3" json:"last_lines,omitempty"` // output of a life that failed
-	Index         uint64                 `protobuf:"varint,9,opt,name=index,proto3" json:"index,omitempty"`                         // raft index of the entry
+	Index         uint64                 `protobuf:"varint,9,opt,name=index,proto3" json:"index,omitempty"`                         // raft index of the entry; 0 = unknown
+	WholeMs       float64                `protobuf:"fixed64,10,opt,name=whole_ms,json=wholeMs,proto3" json:"whole_ms,omitempty"`    // of a grant: from the first sign that the epoch before was over until the job ran under
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *HistoryEntry) Reset() {
 	*x = HistoryEntry{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[15]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1377,7 +2007,7 @@ func (x *HistoryEntry) String() string {
 func (*HistoryEntry) ProtoMessage() {}
 
 func (x *HistoryEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[15]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1390,7 +2020,7 @@ func (x *HistoryEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryEntry.ProtoReflect.Descriptor instead.
 func (*HistoryEntry) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{15}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *HistoryEntry) GetJob() string {
@@ -1456,6 +2086,583 @@ func (x *HistoryEntry) GetIndex() uint64 {
 	return 0
 }
 
+func (x *HistoryEntry) GetWholeMs() float64 {
+	if x != nil {
+		return x.WholeMs
+	}
+	return 0
+}
+
+type ExplainRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Job           string                 `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"` // how it came to be; 0 = the present one
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainRequest) Reset() {
+	*x = ExplainRequest{}
+	mi := &file_duoflow_v1_admin_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainRequest) ProtoMessage() {}
+
+func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_duoflow_v1_admin_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
+func (*ExplainRequest) Descriptor() ([]byte, []int) {
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *ExplainRequest) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+func (x *ExplainRequest) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+// ExplainResponse is how an epoch came to be, in the order of causes.
+type ExplainResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	View          *View                  `protobuf:"bytes,1,opt,name=view,proto3" json:"view,omitempty"`
+	Job           string                 `protobuf:"bytes,2,opt,name=job,proto3" json:"job,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Node          string                 `protobuf:"bytes,4,opt,name=node,proto3" json:"node,omitempty"`      // whose epoch it is
+	Cause         string                 `protobuf:"bytes,5,opt,name=cause,proto3" json:"cause,omitempty"`    // the machine-readable reason, e.g. silent, switchover, exited
+	Detail        string                 `protobuf:"bytes,6,opt,name=detail,proto3" json:"detail,omitempty"`  // the sentence
+	Before        uint64                 `protobuf:"varint,7,opt,name=before,proto3" json:"before,omitempty"` // the epoch before; 0 = none
+	From          string                 `protobuf:"bytes,8,opt,name=from,proto3" json:"from,omitempty"`      // whose that was; "" = nobody's, or unknown
+	Steps         []*TimelineStep        `protobuf:"bytes,9,rep,name=steps,proto3" json:"steps,omitempty"`
+	WholeMs       float64                `protobuf:"fixed64,10,opt,name=whole_ms,json=wholeMs,proto3" json:"whole_ms,omitempty"`                   // as in HistoryEntry; 0 = unknown
+	UnaccountedMs float64                `protobuf:"fixed64,11,opt,name=unaccounted_ms,json=unaccountedMs,proto3" json:"unaccounted_ms,omitempty"` // of the whole, in no step: the ways between the two nodes that measure; absent without whole
+	Remarks       []string               `protobuf:"bytes,12,rep,name=remarks,proto3" json:"remarks,omitempty"`                                    // what is not known, and what has happened meanwhile
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExplainResponse) Reset() {
+	*x = ExplainResponse{}
+	mi := &file_duoflow_v1_admin_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExplainResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExplainResponse) ProtoMessage() {}
+
+func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_duoflow_v1_admin_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
+func (*ExplainResponse) Descriptor() ([]byte, []int) {
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *ExplainResponse) GetView() *View {
+	if x != nil {
+		return x.View
+	}
+	return nil
+}
+
+func (x *ExplainResponse) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+func (x *ExplainResponse) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *ExplainResponse) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *ExplainResponse) GetCause() string {
+	if x != nil {
+		return x.Cause
+	}
+	return ""
+}
+
+func (x *ExplainResponse) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *ExplainResponse) GetBefore() uint64 {
+	if x != nil {
+		return x.Before
+	}
+	return 0
+}
+
+func (x *ExplainResponse) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *ExplainResponse) GetSteps() []*TimelineStep {
+	if x != nil {
+		return x.Steps
+	}
+	return nil
+}
+
+func (x *ExplainResponse) GetWholeMs() float64 {
+	if x != nil {
+		return x.WholeMs
+	}
+	return 0
+}
+
+func (x *ExplainResponse) GetUnaccountedMs() float64 {
+	if x != nil {
+		return x.UnaccountedMs
+	}
+	return 0
+}
+
+func (x *ExplainResponse) GetRemarks() []string {
+	if x != nil {
+		return x.Remarks
+	}
+	return nil
+}
+
+type TimelineStep struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`                            // release, pause, resume, signal, decision, grant, observe, fence, drain, adopt, start, running
+	Node          string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`                            // who did or saw it; "" = unknown
+	AtMs          *float64               `protobuf:"fixed64,3,opt,name=at_ms,json=atMs,proto3,oneof" json:"at_ms,omitempty"`        // since the first sign; absent = before the measurement, or unknown
+	TookMs        float64                `protobuf:"fixed64,4,opt,name=took_ms,json=tookMs,proto3" json:"took_ms,omitempty"`        // 0 = it takes no time, or unknown
+	What          string                 `protobuf:"bytes,5,opt,name=what,proto3" json:"what,omitempty"`                            // the sentence
+	AtUnixMs      int64                  `protobuf:"varint,6,opt,name=at_unix_ms,json=atUnixMs,proto3" json:"at_unix_ms,omitempty"` // by the wall clock of the node, for display only; 0 = unknown
+	Index         uint64                 `protobuf:"varint,7,opt,name=index,proto3" json:"index,omitempty"`                         // of raft's log; 0 = it is not in there
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TimelineStep) Reset() {
+	*x = TimelineStep{}
+	mi := &file_duoflow_v1_admin_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TimelineStep) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TimelineStep) ProtoMessage() {}
+
+func (x *TimelineStep) ProtoReflect() protoreflect.Message {
+	mi := &file_duoflow_v1_admin_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TimelineStep.ProtoReflect.Descriptor instead.
+func (*TimelineStep) Descriptor() ([]byte, []int) {
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *TimelineStep) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *TimelineStep) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *TimelineStep) GetAtMs() float64 {
+	if x != nil && x.AtMs != nil {
+		return *x.AtMs
+	}
+	return 0
+}
+
+func (x *TimelineStep) GetTookMs() float64 {
+	if x != nil {
+		return x.TookMs
+	}
+	return 0
+}
+
+func (x *TimelineStep) GetWhat() string {
+	if x != nil {
+		return x.What
+	}
+	return ""
+}
+
+func (x *TimelineStep) GetAtUnixMs() int64 {
+	if x != nil {
+		return x.AtUnixMs
+	}
+	return 0
+}
+
+func (x *TimelineStep) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+type LogsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Job           string                 `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
+	Lines         uint32                 `protobuf:"varint,2,opt,name=lines,proto3" json:"lines,omitempty"` // 0 = 100; at most 1000
+	After         *LogMark               `protobuf:"bytes,3,opt,name=after,proto3" json:"after,omitempty"`  // only what came since; absent, or of a file that was rotated away: the last lines
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LogsRequest) Reset() {
+	*x = LogsRequest{}
+	mi := &file_duoflow_v1_admin_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LogsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LogsRequest) ProtoMessage() {}
+
+func (x *LogsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_duoflow_v1_admin_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LogsRequest.ProtoReflect.Descriptor instead.
+func (*LogsRequest) Descriptor() ([]byte, []int) {
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *LogsRequest) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+func (x *LogsRequest) GetLines() uint32 {
+	if x != nil {
+		return x.Lines
+	}
+	return 0
+}
+
+func (x *LogsRequest) GetAfter() *LogMark {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+type LogsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`   // the node that answers
+	Lines         []string               `protobuf:"bytes,2,rep,name=lines,proto3" json:"lines,omitempty"` // the oldest first
+	Mark          *LogMark               `protobuf:"bytes,3,opt,name=mark,proto3" json:"mark,omitempty"`   // for the next request
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LogsResponse) Reset() {
+	*x = LogsResponse{}
+	mi := &file_duoflow_v1_admin_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LogsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LogsResponse) ProtoMessage() {}
+
+func (x *LogsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_duoflow_v1_admin_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LogsResponse.ProtoReflect.Descriptor instead.
+func (*LogsResponse) Descriptor() ([]byte, []int) {
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *LogsResponse) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *LogsResponse) GetLines() []string {
+	if x != nil {
+		return x.Lines
+	}
+	return nil
+}
+
+func (x *LogsResponse) GetMark() *LogMark {
+	if x != nil {
+		return x.Mark
+	}
+	return nil
+}
+
+// LogMark is how far a job's output was read; of no meaning to anybody but the node that made it.
+type LogMark struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	File          uint64                 `protobuf:"varint,1,opt,name=file,proto3" json:"file,omitempty"`
+	Offset        uint64                 `protobuf:"varint,2,opt,name=offset,proto3" json:"offset,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LogMark) Reset() {
+	*x = LogMark{}
+	mi := &file_duoflow_v1_admin_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LogMark) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LogMark) ProtoMessage() {}
+
+func (x *LogMark) ProtoReflect() protoreflect.Message {
+	mi := &file_duoflow_v1_admin_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LogMark.ProtoReflect.Descriptor instead.
+func (*LogMark) Descriptor() ([]byte, []int) {
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *LogMark) GetFile() uint64 {
+	if x != nil {
+		return x.File
+	}
+	return 0
+}
+
+func (x *LogMark) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+type ConfigRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Candidate     *string                `protobuf:"bytes,1,opt,name=candidate,proto3,oneof" json:"candidate,omitempty"` // YAML that is examined as if it were this node's configuration; it is not kept
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfigRequest) Reset() {
+	*x = ConfigRequest{}
+	mi := &file_duoflow_v1_admin_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfigRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfigRequest) ProtoMessage() {}
+
+func (x *ConfigRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_duoflow_v1_admin_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfigRequest.ProtoReflect.Descriptor instead.
+func (*ConfigRequest) Descriptor() ([]byte, []int) {
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *ConfigRequest) GetCandidate() string {
+	if x != nil && x.Candidate != nil {
+		return *x.Candidate
+	}
+	return ""
+}
+
+type ConfigResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`           // the node that answers
+	Path          string                 `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`           // where it was read
+	Text          string                 `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`           // as it was read, without secrets; what was written there since is not in it
+	Candidate     string                 `protobuf:"bytes,4,opt,name=candidate,proto3" json:"candidate,omitempty"` // without secrets; "" = none was given
+	Problems      []string               `protobuf:"bytes,5,rep,name=problems,proto3" json:"problems,omitempty"`   // of the candidate; none = it would be taken
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfigResponse) Reset() {
+	*x = ConfigResponse{}
+	mi := &file_duoflow_v1_admin_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfigResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfigResponse) ProtoMessage() {}
+
+func (x *ConfigResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_duoflow_v1_admin_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfigResponse.ProtoReflect.Descriptor instead.
+func (*ConfigResponse) Descriptor() ([]byte, []int) {
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *ConfigResponse) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *ConfigResponse) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *ConfigResponse) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *ConfigResponse) GetCandidate() string {
+	if x != nil {
+		return x.Candidate
+	}
+	return ""
+}
+
+func (x *ConfigResponse) GetProblems() []string {
+	if x != nil {
+		return x.Problems
+	}
+	return nil
+}
+
 type DoctorRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Job           string                 `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"` // "" = every job
@@ -1465,7 +2672,7 @@ type DoctorRequest struct {
 
 func (x *DoctorRequest) Reset() {
 	*x = DoctorRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[16]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1477,7 +2684,7 @@ func (x *DoctorRequest) String() string {
 func (*DoctorRequest) ProtoMessage() {}
 
 func (x *DoctorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[16]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1490,7 +2697,7 @@ func (x *DoctorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorRequest.ProtoReflect.Descriptor instead.
 func (*DoctorRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{16}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *DoctorRequest) GetJob() string {
@@ -1511,7 +2718,7 @@ type DoctorResponse struct {
 
 func (x *DoctorResponse) Reset() {
 	*x = DoctorResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[17]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1523,7 +2730,7 @@ func (x *DoctorResponse) String() string {
 func (*DoctorResponse) ProtoMessage() {}
 
 func (x *DoctorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[17]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1536,7 +2743,7 @@ func (x *DoctorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorResponse.ProtoReflect.Descriptor instead.
 func (*DoctorResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{17}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *DoctorResponse) GetNode() string {
@@ -1573,7 +2780,7 @@ type Finding struct {
 
 func (x *Finding) Reset() {
 	*x = Finding{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[18]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1585,7 +2792,7 @@ func (x *Finding) String() string {
 func (*Finding) ProtoMessage() {}
 
 func (x *Finding) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[18]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1598,7 +2805,7 @@ func (x *Finding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finding.ProtoReflect.Descriptor instead.
 func (*Finding) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{18}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Finding) GetJob() string {
@@ -1644,7 +2851,7 @@ type VersionRequest struct {
 
 func (x *VersionRequest) Reset() {
 	*x = VersionRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[19]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1656,7 +2863,7 @@ func (x *VersionRequest) String() string {
 func (*VersionRequest) ProtoMessage() {}
 
 func (x *VersionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[19]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1669,7 +2876,7 @@ func (x *VersionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VersionRequest.ProtoReflect.Descriptor instead.
 func (*VersionRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{19}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{35}
 }
 
 type VersionResponse struct {
@@ -1683,7 +2890,7 @@ type VersionResponse struct {
 
 func (x *VersionResponse) Reset() {
 	*x = VersionResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[20]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1695,7 +2902,7 @@ func (x *VersionResponse) String() string {
 func (*VersionResponse) ProtoMessage() {}
 
 func (x *VersionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[20]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1708,7 +2915,7 @@ func (x *VersionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VersionResponse.ProtoReflect.Descriptor instead.
 func (*VersionResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{20}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *VersionResponse) GetVersion() string {
@@ -1744,7 +2951,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[21]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1756,7 +2963,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[21]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1769,7 +2976,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{21}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Problem) GetKind() Problem_Kind {
@@ -1831,7 +3038,7 @@ const file_duoflow_v1_admin_proto_rawDesc = "" +
 	"fsyncP99Ms\x12\x18\n" +
 	"\atrouble\x18\v \x01(\tR\atrouble\x12#\n" +
 	"\radmin_address\x18\f \x01(\tR\fadminAddressB\x13\n" +
-	"\x11_last_beat_age_ms\"\xe5\x03\n" +
+	"\x11_last_beat_age_ms\"\xdd\x04\n" +
 	"\tJobStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x16\n" +
@@ -1847,8 +3054,27 @@ const file_duoflow_v1_admin_proto_rawDesc = "" +
 	"\x06unsafe\x18\v \x01(\bR\x06unsafe\x12#\n" +
 	"\runsafe_reason\x18\f \x01(\tR\funsafeReason\x125\n" +
 	"\apending\x18\r \x01(\v2\x1b.duoflow.v1.PendingTransferR\apending\x12%\n" +
-	"\x0ewaiting_reason\x18\x0e \x01(\tR\rwaitingReasonB\x10\n" +
-	"\x0e_mirror_age_ms\"\xec\x03\n" +
+	"\x0ewaiting_reason\x18\x0e \x01(\tR\rwaitingReason\x12-\n" +
+	"\x05pause\x18\x0f \x01(\v2\x17.duoflow.v1.PauseStatusR\x05pause\x121\n" +
+	"\aplanned\x18\x10 \x01(\v2\x17.duoflow.v1.PlannedMoveR\aplanned\x12\x14\n" +
+	"\x05order\x18\x11 \x01(\x04R\x05orderB\x10\n" +
+	"\x0e_mirror_age_ms\"\xaa\x01\n" +
+	"\vPauseStatus\x12\x14\n" +
+	"\x05level\x18\x01 \x01(\tR\x05level\x12\x15\n" +
+	"\x06for_ms\x18\x02 \x01(\x04R\x05forMs\x12\x1c\n" +
+	"\aleft_ms\x18\x03 \x01(\x04H\x00R\x06leftMs\x88\x01\x01\x12\x0e\n" +
+	"\x02by\x18\x04 \x01(\tR\x02by\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x1c\n" +
+	"\n" +
+	"at_unix_ms\x18\x06 \x01(\x03R\batUnixMsB\n" +
+	"\n" +
+	"\b_left_ms\"d\n" +
+	"\vPlannedMove\x12\x0e\n" +
+	"\x02to\x18\x01 \x01(\tR\x02to\x12\x17\n" +
+	"\aleft_ms\x18\x02 \x01(\x04R\x06leftMs\x12\x0e\n" +
+	"\x02by\x18\x03 \x01(\tR\x02by\x12\x1c\n" +
+	"\n" +
+	"at_unix_ms\x18\x04 \x01(\x03R\batUnixMs\"\xec\x03\n" +
 	"\tJobOnNode\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x14\n" +
@@ -1877,7 +3103,7 @@ const file_duoflow_v1_admin_proto_rawDesc = "" +
 	"\x0fPendingTransfer\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x15\n" +
-	"\x06age_ms\x18\x03 \x01(\x04R\x05ageMs\"\xa4\x01\n" +
+	"\x06age_ms\x18\x03 \x01(\x04R\x05ageMs\"\xb9\x01\n" +
 	"\x11SwitchoverRequest\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\tR\x03job\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x17\n" +
@@ -1885,7 +3111,46 @@ const file_duoflow_v1_admin_proto_rawDesc = "" +
 	"\x04wait\x18\x04 \x01(\bR\x04wait\x12\x1d\n" +
 	"\n" +
 	"timeout_ms\x18\x05 \x01(\x04R\ttimeoutMs\x12!\n" +
-	"\fexpect_epoch\x18\x06 \x01(\x04R\vexpectEpoch\"\xb8\x01\n" +
+	"\fexpect_epoch\x18\x06 \x01(\x04R\vexpectEpoch\x12\x13\n" +
+	"\x05in_ms\x18\a \x01(\x04R\x04inMs\"\x91\x01\n" +
+	"\x0eRestartRequest\x12\x10\n" +
+	"\x03job\x18\x01 \x01(\tR\x03job\x12\x17\n" +
+	"\adry_run\x18\x02 \x01(\bR\x06dryRun\x12\x12\n" +
+	"\x04wait\x18\x03 \x01(\bR\x04wait\x12\x1d\n" +
+	"\n" +
+	"timeout_ms\x18\x04 \x01(\x04R\ttimeoutMs\x12!\n" +
+	"\fexpect_epoch\x18\x05 \x01(\x04R\vexpectEpoch\":\n" +
+	"\rCancelRequest\x12\x10\n" +
+	"\x03job\x18\x01 \x01(\tR\x03job\x12\x17\n" +
+	"\adry_run\x18\x02 \x01(\bR\x06dryRun\"\xae\x01\n" +
+	"\x0eCancelResponse\x12\x1a\n" +
+	"\baccepted\x18\x01 \x01(\bR\baccepted\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x125\n" +
+	"\apending\x18\x03 \x01(\v2\x1b.duoflow.v1.PendingTransferR\apending\x121\n" +
+	"\aplanned\x18\x04 \x01(\v2\x17.duoflow.v1.PlannedMoveR\aplanned\"\xea\x01\n" +
+	"\fPauseRequest\x12\x10\n" +
+	"\x03job\x18\x01 \x01(\tR\x03job\x12\x14\n" +
+	"\x05level\x18\x02 \x01(\tR\x05level\x12\x15\n" +
+	"\x06for_ms\x18\x03 \x01(\x04R\x05forMs\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x17\n" +
+	"\adry_run\x18\x05 \x01(\bR\x06dryRun\x12\x12\n" +
+	"\x04wait\x18\x06 \x01(\bR\x04wait\x12\x1d\n" +
+	"\n" +
+	"timeout_ms\x18\a \x01(\x04R\ttimeoutMs\x12&\n" +
+	"\fexpect_order\x18\b \x01(\x04H\x00R\vexpectOrder\x88\x01\x01B\x0f\n" +
+	"\r_expect_order\"s\n" +
+	"\rResumeRequest\x12\x10\n" +
+	"\x03job\x18\x01 \x01(\tR\x03job\x12\x17\n" +
+	"\adry_run\x18\x02 \x01(\bR\x06dryRun\x12&\n" +
+	"\fexpect_order\x18\x03 \x01(\x04H\x00R\vexpectOrder\x88\x01\x01B\x0f\n" +
+	"\r_expect_order\"\xd3\x01\n" +
+	"\rPauseResponse\x12\x1a\n" +
+	"\baccepted\x18\x01 \x01(\bR\baccepted\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1c\n" +
+	"\tcompleted\x18\x03 \x01(\bR\tcompleted\x12\x10\n" +
+	"\x03job\x18\x04 \x01(\tR\x03job\x12/\n" +
+	"\x06before\x18\x05 \x01(\v2\x17.duoflow.v1.PauseStatusR\x06before\x12-\n" +
+	"\x05after\x18\x06 \x01(\v2\x17.duoflow.v1.PauseStatusR\x05after\"\xb8\x01\n" +
 	"\x0fFailoverRequest\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\tR\x03job\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
@@ -1915,7 +3180,7 @@ const file_duoflow_v1_admin_proto_rawDesc = "" +
 	"\flinearizable\x18\x03 \x01(\bR\flinearizable\"k\n" +
 	"\x0fHistoryResponse\x12$\n" +
 	"\x04view\x18\x01 \x01(\v2\x10.duoflow.v1.ViewR\x04view\x122\n" +
-	"\aentries\x18\x02 \x03(\v2\x18.duoflow.v1.HistoryEntryR\aentries\"\xf8\x01\n" +
+	"\aentries\x18\x02 \x03(\v2\x18.duoflow.v1.HistoryEntryR\aentries\"\x93\x02\n" +
 	"\fHistoryEntry\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\tR\x03job\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x12\n" +
@@ -1927,7 +3192,57 @@ const file_duoflow_v1_admin_proto_rawDesc = "" +
 	"\x06phases\x18\a \x03(\v2\x15.duoflow.v1.PhaseTookR\x06phases\x12\x1d\n" +
 	"\n" +
 	"last_lines\x18\b \x03(\tR\tlastLines\x12\x14\n" +
-	"\x05index\x18\t \x01(\x04R\x05index\"!\n" +
+	"\x05index\x18\t \x01(\x04R\x05index\x12\x19\n" +
+	"\bwhole_ms\x18\n" +
+	" \x01(\x01R\awholeMs\"8\n" +
+	"\x0eExplainRequest\x12\x10\n" +
+	"\x03job\x18\x01 \x01(\tR\x03job\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\xd9\x02\n" +
+	"\x0fExplainResponse\x12$\n" +
+	"\x04view\x18\x01 \x01(\v2\x10.duoflow.v1.ViewR\x04view\x12\x10\n" +
+	"\x03job\x18\x02 \x01(\tR\x03job\x12\x14\n" +
+	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x12\x12\n" +
+	"\x04node\x18\x04 \x01(\tR\x04node\x12\x14\n" +
+	"\x05cause\x18\x05 \x01(\tR\x05cause\x12\x16\n" +
+	"\x06detail\x18\x06 \x01(\tR\x06detail\x12\x16\n" +
+	"\x06before\x18\a \x01(\x04R\x06before\x12\x12\n" +
+	"\x04from\x18\b \x01(\tR\x04from\x12.\n" +
+	"\x05steps\x18\t \x03(\v2\x18.duoflow.v1.TimelineStepR\x05steps\x12\x19\n" +
+	"\bwhole_ms\x18\n" +
+	" \x01(\x01R\awholeMs\x12%\n" +
+	"\x0eunaccounted_ms\x18\v \x01(\x01R\runaccountedMs\x12\x18\n" +
+	"\aremarks\x18\f \x03(\tR\aremarks\"\xbb\x01\n" +
+	"\fTimelineStep\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\x12\x18\n" +
+	"\x05at_ms\x18\x03 \x01(\x01H\x00R\x04atMs\x88\x01\x01\x12\x17\n" +
+	"\atook_ms\x18\x04 \x01(\x01R\x06tookMs\x12\x12\n" +
+	"\x04what\x18\x05 \x01(\tR\x04what\x12\x1c\n" +
+	"\n" +
+	"at_unix_ms\x18\x06 \x01(\x03R\batUnixMs\x12\x14\n" +
+	"\x05index\x18\a \x01(\x04R\x05indexB\b\n" +
+	"\x06_at_ms\"`\n" +
+	"\vLogsRequest\x12\x10\n" +
+	"\x03job\x18\x01 \x01(\tR\x03job\x12\x14\n" +
+	"\x05lines\x18\x02 \x01(\rR\x05lines\x12)\n" +
+	"\x05after\x18\x03 \x01(\v2\x13.duoflow.v1.LogMarkR\x05after\"a\n" +
+	"\fLogsResponse\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x14\n" +
+	"\x05lines\x18\x02 \x03(\tR\x05lines\x12'\n" +
+	"\x04mark\x18\x03 \x01(\v2\x13.duoflow.v1.LogMarkR\x04mark\"5\n" +
+	"\aLogMark\x12\x12\n" +
+	"\x04file\x18\x01 \x01(\x04R\x04file\x12\x16\n" +
+	"\x06offset\x18\x02 \x01(\x04R\x06offset\"@\n" +
+	"\rConfigRequest\x12!\n" +
+	"\tcandidate\x18\x01 \x01(\tH\x00R\tcandidate\x88\x01\x01B\f\n" +
+	"\n" +
+	"_candidate\"\x86\x01\n" +
+	"\x0eConfigResponse\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
+	"\x04path\x18\x02 \x01(\tR\x04path\x12\x12\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\x12\x1c\n" +
+	"\tcandidate\x18\x04 \x01(\tR\tcandidate\x12\x1a\n" +
+	"\bproblems\x18\x05 \x03(\tR\bproblems\"!\n" +
 	"\rDoctorRequest\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\tR\x03job\"i\n" +
 	"\x0eDoctorResponse\x12\x12\n" +
@@ -1959,13 +3274,20 @@ const file_duoflow_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"KIND_MOVED\x10\x05\x12\x0f\n" +
 	"\vKIND_FAILED\x10\x06\x12\x0f\n" +
-	"\vKIND_DENIED\x10\a2\xa3\x03\n" +
+	"\vKIND_DENIED\x10\a2\xe7\x06\n" +
 	"\x05Admin\x12?\n" +
 	"\x06Status\x12\x19.duoflow.v1.StatusRequest\x1a\x1a.duoflow.v1.StatusResponse\x12I\n" +
 	"\n" +
 	"Switchover\x12\x1d.duoflow.v1.SwitchoverRequest\x1a\x1c.duoflow.v1.TransferResponse\x12E\n" +
-	"\bFailover\x12\x1b.duoflow.v1.FailoverRequest\x1a\x1c.duoflow.v1.TransferResponse\x12B\n" +
-	"\aHistory\x12\x1a.duoflow.v1.HistoryRequest\x1a\x1b.duoflow.v1.HistoryResponse\x12?\n" +
+	"\bFailover\x12\x1b.duoflow.v1.FailoverRequest\x1a\x1c.duoflow.v1.TransferResponse\x12C\n" +
+	"\aRestart\x12\x1a.duoflow.v1.RestartRequest\x1a\x1c.duoflow.v1.TransferResponse\x12?\n" +
+	"\x06Cancel\x12\x19.duoflow.v1.CancelRequest\x1a\x1a.duoflow.v1.CancelResponse\x12<\n" +
+	"\x05Pause\x12\x18.duoflow.v1.PauseRequest\x1a\x19.duoflow.v1.PauseResponse\x12>\n" +
+	"\x06Resume\x12\x19.duoflow.v1.ResumeRequest\x1a\x19.duoflow.v1.PauseResponse\x12B\n" +
+	"\aHistory\x12\x1a.duoflow.v1.HistoryRequest\x1a\x1b.duoflow.v1.HistoryResponse\x12B\n" +
+	"\aExplain\x12\x1a.duoflow.v1.ExplainRequest\x1a\x1b.duoflow.v1.ExplainResponse\x129\n" +
+	"\x04Logs\x12\x17.duoflow.v1.LogsRequest\x1a\x18.duoflow.v1.LogsResponse\x12?\n" +
+	"\x06Config\x12\x19.duoflow.v1.ConfigRequest\x1a\x1a.duoflow.v1.ConfigResponse\x12?\n" +
 	"\x06Doctor\x12\x19.duoflow.v1.DoctorRequest\x1a\x1a.duoflow.v1.DoctorResponse\x12B\n" +
 	"\aVersion\x12\x1a.duoflow.v1.VersionRequest\x1a\x1b.duoflow.v1.VersionResponseB7Z5github.com/duoflow/duoflow/proto/duoflow/v1;duoflowv1b\x06proto3"
 
@@ -1982,7 +3304,7 @@ func file_duoflow_v1_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_duoflow_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_duoflow_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_duoflow_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_duoflow_v1_admin_proto_goTypes = []any{
 	(Problem_Kind)(0),         // 0: duoflow.v1.Problem.Kind
 	(*StatusRequest)(nil),     // 1: duoflow.v1.StatusRequest
@@ -1990,55 +3312,95 @@ var file_duoflow_v1_admin_proto_goTypes = []any{
 	(*View)(nil),              // 3: duoflow.v1.View
 	(*NodeStatus)(nil),        // 4: duoflow.v1.NodeStatus
 	(*JobStatus)(nil),         // 5: duoflow.v1.JobStatus
-	(*JobOnNode)(nil),         // 6: duoflow.v1.JobOnNode
-	(*MetastoreStatus)(nil),   // 7: duoflow.v1.MetastoreStatus
-	(*FenceRow)(nil),          // 8: duoflow.v1.FenceRow
-	(*PendingTransfer)(nil),   // 9: duoflow.v1.PendingTransfer
-	(*SwitchoverRequest)(nil), // 10: duoflow.v1.SwitchoverRequest
-	(*FailoverRequest)(nil),   // 11: duoflow.v1.FailoverRequest
-	(*TransferResponse)(nil),  // 12: duoflow.v1.TransferResponse
-	(*PhaseTook)(nil),         // 13: duoflow.v1.PhaseTook
-	(*HistoryRequest)(nil),    // 14: duoflow.v1.HistoryRequest
-	(*HistoryResponse)(nil),   // 15: duoflow.v1.HistoryResponse
-	(*HistoryEntry)(nil),      // 16: duoflow.v1.HistoryEntry
-	(*DoctorRequest)(nil),     // 17: duoflow.v1.DoctorRequest
-	(*DoctorResponse)(nil),    // 18: duoflow.v1.DoctorResponse
-	(*Finding)(nil),           // 19: duoflow.v1.Finding
-	(*VersionRequest)(nil),    // 20: duoflow.v1.VersionRequest
-	(*VersionResponse)(nil),   // 21: duoflow.v1.VersionResponse
-	(*Problem)(nil),           // 22: duoflow.v1.Problem
+	(*PauseStatus)(nil),       // 6: duoflow.v1.PauseStatus
+	(*PlannedMove)(nil),       // 7: duoflow.v1.PlannedMove
+	(*JobOnNode)(nil),         // 8: duoflow.v1.JobOnNode
+	(*MetastoreStatus)(nil),   // 9: duoflow.v1.MetastoreStatus
+	(*FenceRow)(nil),          // 10: duoflow.v1.FenceRow
+	(*PendingTransfer)(nil),   // 11: duoflow.v1.PendingTransfer
+	(*SwitchoverRequest)(nil), // 12: duoflow.v1.SwitchoverRequest
+	(*RestartRequest)(nil),    // 13: duoflow.v1.RestartRequest
+	(*CancelRequest)(nil),     // 14: duoflow.v1.CancelRequest
+	(*CancelResponse)(nil),    // 15: duoflow.v1.CancelResponse
+	(*PauseRequest)(nil),      // 16: duoflow.v1.PauseRequest
+	(*ResumeRequest)(nil),     // 17: duoflow.v1.ResumeRequest
+	(*PauseResponse)(nil),     // 18: duoflow.v1.PauseResponse
+	(*FailoverRequest)(nil),   // 19: duoflow.v1.FailoverRequest
+	(*TransferResponse)(nil),  // 20: duoflow.v1.TransferResponse
+	(*PhaseTook)(nil),         // 21: duoflow.v1.PhaseTook
+	(*HistoryRequest)(nil),    // 22: duoflow.v1.HistoryRequest
+	(*HistoryResponse)(nil),   // 23: duoflow.v1.HistoryResponse
+	(*HistoryEntry)(nil),      // 24: duoflow.v1.HistoryEntry
+	(*ExplainRequest)(nil),    // 25: duoflow.v1.ExplainRequest
+	(*ExplainResponse)(nil),   // 26: duoflow.v1.ExplainResponse
+	(*TimelineStep)(nil),      // 27: duoflow.v1.TimelineStep
+	(*LogsRequest)(nil),       // 28: duoflow.v1.LogsRequest
+	(*LogsResponse)(nil),      // 29: duoflow.v1.LogsResponse
+	(*LogMark)(nil),           // 30: duoflow.v1.LogMark
+	(*ConfigRequest)(nil),     // 31: duoflow.v1.ConfigRequest
+	(*ConfigResponse)(nil),    // 32: duoflow.v1.ConfigResponse
+	(*DoctorRequest)(nil),     // 33: duoflow.v1.DoctorRequest
+	(*DoctorResponse)(nil),    // 34: duoflow.v1.DoctorResponse
+	(*Finding)(nil),           // 35: duoflow.v1.Finding
+	(*VersionRequest)(nil),    // 36: duoflow.v1.VersionRequest
+	(*VersionResponse)(nil),   // 37: duoflow.v1.VersionResponse
+	(*Problem)(nil),           // 38: duoflow.v1.Problem
 }
 var file_duoflow_v1_admin_proto_depIdxs = []int32{
 	3,  // 0: duoflow.v1.StatusResponse.view:type_name -> duoflow.v1.View
 	4,  // 1: duoflow.v1.StatusResponse.nodes:type_name -> duoflow.v1.NodeStatus
 	5,  // 2: duoflow.v1.StatusResponse.jobs:type_name -> duoflow.v1.JobStatus
-	6,  // 3: duoflow.v1.JobStatus.nodes:type_name -> duoflow.v1.JobOnNode
-	8,  // 4: duoflow.v1.JobStatus.fence:type_name -> duoflow.v1.FenceRow
-	9,  // 5: duoflow.v1.JobStatus.pending:type_name -> duoflow.v1.PendingTransfer
-	7,  // 6: duoflow.v1.JobOnNode.metastore:type_name -> duoflow.v1.MetastoreStatus
-	13, // 7: duoflow.v1.TransferResponse.phases:type_name -> duoflow.v1.PhaseTook
-	3,  // 8: duoflow.v1.HistoryResponse.view:type_name -> duoflow.v1.View
-	16, // 9: duoflow.v1.HistoryResponse.entries:type_name -> duoflow.v1.HistoryEntry
-	13, // 10: duoflow.v1.HistoryEntry.phases:type_name -> duoflow.v1.PhaseTook
-	19, // 11: duoflow.v1.DoctorResponse.findings:type_name -> duoflow.v1.Finding
-	0,  // 12: duoflow.v1.Problem.kind:type_name -> duoflow.v1.Problem.Kind
-	1,  // 13: duoflow.v1.Admin.Status:input_type -> duoflow.v1.StatusRequest
-	10, // 14: duoflow.v1.Admin.Switchover:input_type -> duoflow.v1.SwitchoverRequest
-	11, // 15: duoflow.v1.Admin.Failover:input_type -> duoflow.v1.FailoverRequest
-	14, // 16: duoflow.v1.Admin.History:input_type -> duoflow.v1.HistoryRequest
-	17, // 17: duoflow.v1.Admin.Doctor:input_type -> duoflow.v1.DoctorRequest
-	20, // 18: duoflow.v1.Admin.Version:input_type -> duoflow.v1.VersionRequest
-	2,  // 19: duoflow.v1.Admin.Status:output_type -> duoflow.v1.StatusResponse
-	12, // 20: duoflow.v1.Admin.Switchover:output_type -> duoflow.v1.TransferResponse
-	12, // 21: duoflow.v1.Admin.Failover:output_type -> duoflow.v1.TransferResponse
-	15, // 22: duoflow.v1.Admin.History:output_type -> duoflow.v1.HistoryResponse
-	18, // 23: duoflow.v1.Admin.Doctor:output_type -> duoflow.v1.DoctorResponse
-	21, // 24: duoflow.v1.Admin.Version:output_type -> duoflow.v1.VersionResponse
-	19, // [19:25] is the sub-list for method output_type
-	13, // [13:19] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	8,  // 3: duoflow.v1.JobStatus.nodes:type_name -> duoflow.v1.JobOnNode
+	10, // 4: duoflow.v1.JobStatus.fence:type_name -> duoflow.v1.FenceRow
+	11, // 5: duoflow.v1.JobStatus.pending:type_name -> duoflow.v1.PendingTransfer
+	6,  // 6: duoflow.v1.JobStatus.pause:type_name -> duoflow.v1.PauseStatus
+	7,  // 7: duoflow.v1.JobStatus.planned:type_name -> duoflow.v1.PlannedMove
+	9,  // 8: duoflow.v1.JobOnNode.metastore:type_name -> duoflow.v1.MetastoreStatus
+	11, // 9: duoflow.v1.CancelResponse.pending:type_name -> duoflow.v1.PendingTransfer
+	7,  // 10: duoflow.v1.CancelResponse.planned:type_name -> duoflow.v1.PlannedMove
+	6,  // 11: duoflow.v1.PauseResponse.before:type_name -> duoflow.v1.PauseStatus
+	6,  // 12: duoflow.v1.PauseResponse.after:type_name -> duoflow.v1.PauseStatus
+	21, // 13: duoflow.v1.TransferResponse.phases:type_name -> duoflow.v1.PhaseTook
+	3,  // 14: duoflow.v1.HistoryResponse.view:type_name -> duoflow.v1.View
+	24, // 15: duoflow.v1.HistoryResponse.entries:type_name -> duoflow.v1.HistoryEntry
+	21, // 16: duoflow.v1.HistoryEntry.phases:type_name -> duoflow.v1.PhaseTook
+	3,  // 17: duoflow.v1.ExplainResponse.view:type_name -> duoflow.v1.View
+	27, // 18: duoflow.v1.ExplainResponse.steps:type_name -> duoflow.v1.TimelineStep
+	30, // 19: duoflow.v1.LogsRequest.after:type_name -> duoflow.v1.LogMark
+	30, // 20: duoflow.v1.LogsResponse.mark:type_name -> duoflow.v1.LogMark
+	35, // 21: duoflow.v1.DoctorResponse.findings:type_name -> duoflow.v1.Finding
+	0,  // 22: duoflow.v1.Problem.kind:type_name -> duoflow.v1.Problem.Kind
+	1,  // 23: duoflow.v1.Admin.Status:input_type -> duoflow.v1.StatusRequest
+	12, // 24: duoflow.v1.Admin.Switchover:input_type -> duoflow.v1.SwitchoverRequest
+	19, // 25: duoflow.v1.Admin.Failover:input_type -> duoflow.v1.FailoverRequest
+	13, // 26: duoflow.v1.Admin.Restart:input_type -> duoflow.v1.RestartRequest
+	14, // 27: duoflow.v1.Admin.Cancel:input_type -> duoflow.v1.CancelRequest
+	16, // 28: duoflow.v1.Admin.Pause:input_type -> duoflow.v1.PauseRequest
+	17, // 29: duoflow.v1.Admin.Resume:input_type -> duoflow.v1.ResumeRequest
+	22, // 30: duoflow.v1.Admin.History:input_type -> duoflow.v1.HistoryRequest
+	25, // 31: duoflow.v1.Admin.Explain:input_type -> duoflow.v1.ExplainRequest
+	28, // 32: duoflow.v1.Admin.Logs:input_type -> duoflow.v1.LogsRequest
+	31, // 33: duoflow.v1.Admin.Config:input_type -> duoflow.v1.ConfigRequest
+	33, // 34: duoflow.v1.Admin.Doctor:input_type -> duoflow.v1.DoctorRequest
+	36, // 35: duoflow.v1.Admin.Version:input_type -> duoflow.v1.VersionRequest
+	2,  // 36: duoflow.v1.Admin.Status:output_type -> duoflow.v1.StatusResponse
+	20, // 37: duoflow.v1.Admin.Switchover:output_type -> duoflow.v1.TransferResponse
+	20, // 38: duoflow.v1.Admin.Failover:output_type -> duoflow.v1.TransferResponse
+	20, // 39: duoflow.v1.Admin.Restart:output_type -> duoflow.v1.TransferResponse
+	15, // 40: duoflow.v1.Admin.Cancel:output_type -> duoflow.v1.CancelResponse
+	18, // 41: duoflow.v1.Admin.Pause:output_type -> duoflow.v1.PauseResponse
+	18, // 42: duoflow.v1.Admin.Resume:output_type -> duoflow.v1.PauseResponse
+	23, // 43: duoflow.v1.Admin.History:output_type -> duoflow.v1.HistoryResponse
+	26, // 44: duoflow.v1.Admin.Explain:output_type -> duoflow.v1.ExplainResponse
+	29, // 45: duoflow.v1.Admin.Logs:output_type -> duoflow.v1.LogsResponse
+	32, // 46: duoflow.v1.Admin.Config:output_type -> duoflow.v1.ConfigResponse
+	34, // 47: duoflow.v1.Admin.Doctor:output_type -> duoflow.v1.DoctorResponse
+	37, // 48: duoflow.v1.Admin.Version:output_type -> duoflow.v1.VersionResponse
+	36, // [36:49] is the sub-list for method output_type
+	23, // [23:36] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_duoflow_v1_admin_proto_init() }
@@ -2049,13 +3411,18 @@ func file_duoflow_v1_admin_proto_init() {
 	file_duoflow_v1_admin_proto_msgTypes[3].OneofWrappers = []any{}
 	file_duoflow_v1_admin_proto_msgTypes[4].OneofWrappers = []any{}
 	file_duoflow_v1_admin_proto_msgTypes[5].OneofWrappers = []any{}
+	file_duoflow_v1_admin_proto_msgTypes[7].OneofWrappers = []any{}
+	file_duoflow_v1_admin_proto_msgTypes[15].OneofWrappers = []any{}
+	file_duoflow_v1_admin_proto_msgTypes[16].OneofWrappers = []any{}
+	file_duoflow_v1_admin_proto_msgTypes[26].OneofWrappers = []any{}
+	file_duoflow_v1_admin_proto_msgTypes[30].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_duoflow_v1_admin_proto_rawDesc), len(file_duoflow_v1_admin_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   22,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -24,7 +24,14 @@ const (
 	Admin_Status_FullMethodName     = "/duoflow.v1.Admin/Status"
 	Admin_Switchover_FullMethodName = "/duoflow.v1.Admin/Switchover"
 	Admin_Failover_FullMethodName   = "/duoflow.v1.Admin/Failover"
+	Admin_Restart_FullMethodName    = "/duoflow.v1.Admin/Restart"
+	Admin_Cancel_FullMethodName     = "/duoflow.v1.Admin/Cancel"
+	Admin_Pause_FullMethodName      = "/duoflow.v1.Admin/Pause"
+	Admin_Resume_FullMethodName     = "/duoflow.v1.Admin/Resume"
 	Admin_History_FullMethodName    = "/duoflow.v1.Admin/History"
+	Admin_Explain_FullMethodName    = "/duoflow.v1.Admin/Explain"
+	Admin_Logs_FullMethodName       = "/duoflow.v1.Admin/Logs"
+	Admin_Config_FullMethodName     = "/duoflow.v1.Admin/Config"
 	Admin_Doctor_FullMethodName     = "/duoflow.v1.Admin/Doctor"
 	Admin_Version_FullMethodName    = "/duoflow.v1.Admin/Version"
 )
@@ -34,8 +41,8 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // Admin is the operators' service. Roles come from the client's certificate (its OU): viewer for
-// Status, History and Version; operator for Switchover, Failover and Doctor; admin for Failover with
-// force. A refusal is a gRPC error that carries a Problem as its status detail.
+// Status, History, Explain and Version; operator for Switchover, Failover, Restart, Cancel, Pause, Resume, Logs and Doctor;
+// admin for Failover with force. A refusal is a gRPC error that carries a Problem as its status detail.
 type AdminClient interface {
 	// Status tells what the answering node knows of the whole cluster. It always answers, also without
 	// quorum: then the view says that it is the local one, and how old it is.
@@ -44,8 +51,22 @@ type AdminClient interface {
 	Switchover(ctx context.Context, in *SwitchoverRequest, opts ...grpc.CallOption) (*TransferResponse, error)
 	// Failover moves a job away from a holder that is presumed lost, without asking it.
 	Failover(ctx context.Context, in *FailoverRequest, opts ...grpc.CallOption) (*TransferResponse, error)
+	// Restart ends the present life of a job in order; the next one is on the same node, under the next epoch.
+	Restart(ctx context.Context, in *RestartRequest, opts ...grpc.CallOption) (*TransferResponse, error)
+	// Cancel takes back a move that is planned, or asked for and not begun.
+	Cancel(ctx context.Context, in *CancelRequest, opts ...grpc.CallOption) (*CancelResponse, error)
+	// Pause holds back what the cluster does by itself about a job.
+	Pause(ctx context.Context, in *PauseRequest, opts ...grpc.CallOption) (*PauseResponse, error)
+	// Resume ends a pause.
+	Resume(ctx context.Context, in *ResumeRequest, opts ...grpc.CallOption) (*PauseResponse, error)
 	// History lists past transitions, the newest first.
 	History(ctx context.Context, in *HistoryRequest, opts ...grpc.CallOption) (*HistoryResponse, error)
+	// Explain tells how an epoch of a job came to be.
+	Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error)
+	// Logs shows what a job has written on the answering node.
+	Logs(ctx context.Context, in *LogsRequest, opts ...grpc.CallOption) (*LogsResponse, error)
+	// Config shows the configuration the answering node runs with, and examines a candidate for it. It needs the role admin.
+	Config(ctx context.Context, in *ConfigRequest, opts ...grpc.CallOption) (*ConfigResponse, error)
 	// Doctor examines the answering node. It performs a fence against a scratch role.
 	Doctor(ctx context.Context, in *DoctorRequest, opts ...grpc.CallOption) (*DoctorResponse, error)
 	// Version names the program that answers.
@@ -90,10 +111,80 @@ func (c *adminClient) Failover(ctx context.Context, in *FailoverRequest, opts ..
 	return out, nil
 }
 
+func (c *adminClient) Restart(ctx context.Context, in *RestartRequest, opts ...grpc.CallOption) (*TransferResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TransferResponse)
+	err := c.cc.Invoke(ctx, Admin_Restart_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) Cancel(ctx context.Context, in *CancelRequest, opts ...grpc.CallOption) (*CancelResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CancelResponse)
+	err := c.cc.Invoke(ctx, Admin_Cancel_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) Pause(ctx context.Context, in *PauseRequest, opts ...grpc.CallOption) (*PauseResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PauseResponse)
+	err := c.cc.Invoke(ctx, Admin_Pause_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) Resume(ctx context.Context, in *ResumeRequest, opts ...grpc.CallOption) (*PauseResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PauseResponse)
+	err := c.cc.Invoke(ctx, Admin_Resume_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *adminClient) History(ctx context.Context, in *HistoryRequest, opts ...grpc.CallOption) (*HistoryResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(HistoryResponse)
 	err := c.cc.Invoke(ctx, Admin_History_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ExplainResponse)
+	err := c.cc.Invoke(ctx, Admin_Explain_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) Logs(ctx context.Context, in *LogsRequest, opts ...grpc.CallOption) (*LogsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(LogsResponse)
+	err := c.cc.Invoke(ctx, Admin_Logs_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) Config(ctx context.Context, in *ConfigRequest, opts ...grpc.CallOption) (*ConfigResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ConfigResponse)
+	err := c.cc.Invoke(ctx, Admin_Config_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -125,8 +216,8 @@ func (c *adminClient) Version(ctx context.Context, in *VersionRequest, opts ...g
 // for forward compatibility.
 //
 // Admin is the operators' service. Roles come from the client's certificate (its OU): viewer for
-// Status, History and Version; operator for Switchover, Failover and Doctor; admin for Failover with
-// force. A refusal is a gRPC error that carries a Problem as its status detail.
+// Status, History, Explain and Version; operator for Switchover, Failover, Restart, Cancel, Pause, Resume, Logs and Doctor;
+// admin for Failover with force. A refusal is a gRPC error that carries a Problem as its status detail.
 type AdminServer interface {
 	// Status tells what the answering node knows of the whole cluster. It always answers, also without
 	// quorum: then the view says that it is the local one, and how old it is.
@@ -135,8 +226,22 @@ type AdminServer interface {
 	Switchover(context.Context, *SwitchoverRequest) (*TransferResponse, error)
 	// Failover moves a job away from a holder that is presumed lost, without asking it.
 	Failover(context.Context, *FailoverRequest) (*TransferResponse, error)
+	// Restart ends the present life of a job in order; the next one is on the same node, under the next epoch.
+	Restart(context.Context, *RestartRequest) (*TransferResponse, error)
+	// Cancel takes back a move that is planned, or asked for and not begun.
+	Cancel(context.Context, *CancelRequest) (*CancelResponse, error)
+	// Pause holds back what the cluster does by itself about a job.
+	Pause(context.Context, *PauseRequest) (*PauseResponse, error)
+	// Resume ends a pause.
+	Resume(context.Context, *ResumeRequest) (*PauseResponse, error)
 	// History lists past transitions, the newest first.
 	History(context.Context, *HistoryRequest) (*HistoryResponse, error)
+	// Explain tells how an epoch of a job came to be.
+	Explain(context.Context, *ExplainRequest) (*ExplainResponse, error)
+	// Logs shows what a job has written on the answering node.
+	Logs(context.Context, *LogsRequest) (*LogsResponse, error)
+	// Config shows the configuration the answering node runs with, and examines a candidate for it. It needs the role admin.
+	Config(context.Context, *ConfigRequest) (*ConfigResponse, error)
 	// Doctor examines the answering node. It performs a fence against a scratch role.
 	Doctor(context.Context, *DoctorRequest) (*DoctorResponse, error)
 	// Version names the program that answers.
@@ -160,8 +265,29 @@ func (UnimplementedAdminServer) Switchover(context.Context, *SwitchoverRequest) 
 func (UnimplementedAdminServer) Failover(context.Context, *FailoverRequest) (*TransferResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Failover not implemented")
 }
+func (UnimplementedAdminServer) Restart(context.Context, *RestartRequest) (*TransferResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Restart not implemented")
+}
+func (UnimplementedAdminServer) Cancel(context.Context, *CancelRequest) (*CancelResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Cancel not implemented")
+}
+func (UnimplementedAdminServer) Pause(context.Context, *PauseRequest) (*PauseResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Pause not implemented")
+}
+func (UnimplementedAdminServer) Resume(context.Context, *ResumeRequest) (*PauseResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Resume not implemented")
+}
 func (UnimplementedAdminServer) History(context.Context, *HistoryRequest) (*HistoryResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method History not implemented")
+}
+func (UnimplementedAdminServer) Explain(context.Context, *ExplainRequest) (*ExplainResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Explain not implemented")
+}
+func (UnimplementedAdminServer) Logs(context.Context, *LogsRequest) (*LogsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Logs not implemented")
+}
+func (UnimplementedAdminServer) Config(context.Context, *ConfigRequest) (*ConfigResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Config not implemented")
 }
 func (UnimplementedAdminServer) Doctor(context.Context, *DoctorRequest) (*DoctorResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Doctor not implemented")
@@ -244,6 +370,78 @@ func _Admin_Failover_Handler(srv interface{}, ctx context.Context, dec func(inte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Admin_Restart_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RestartRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).Restart(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_Restart_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).Restart(ctx, req.(*RestartRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_Cancel_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CancelRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).Cancel(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_Cancel_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).Cancel(ctx, req.(*CancelRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_Pause_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PauseRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).Pause(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_Pause_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).Pause(ctx, req.(*PauseRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_Resume_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ResumeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).Resume(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_Resume_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).Resume(ctx, req.(*ResumeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Admin_History_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(HistoryRequest)
 	if err := dec(in); err != nil {
@@ -258,6 +456,60 @@ func _Admin_History_Handler(srv interface{}, ctx context.Context, dec func(inter
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(AdminServer).History(ctx, req.(*HistoryRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_Explain_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExplainRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).Explain(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_Explain_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).Explain(ctx, req.(*ExplainRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_Logs_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(LogsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).Logs(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_Logs_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).Logs(ctx, req.(*LogsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_Config_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ConfigRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).Config(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_Config_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).Config(ctx, req.(*ConfigRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -318,8 +570,36 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Admin_Failover_Handler,
 		},
 		{
+			MethodName: "Restart",
+			Handler:    _Admin_Restart_Handler,
+		},
+		{
+			MethodName: "Cancel",
+			Handler:    _Admin_Cancel_Handler,
+		},
+		{
+			MethodName: "Pause",
+			Handler:    _Admin_Pause_Handler,
+		},
+		{
+			MethodName: "Resume",
+			Handler:    _Admin_Resume_Handler,
+		},
+		{
 			MethodName: "History",
 			Handler:    _Admin_History_Handler,
+		},
+		{
+			MethodName: "Explain",
+			Handler:    _Admin_Explain_Handler,
+		},
+		{
+			MethodName: "Logs",
+			Handler:    _Admin_Logs_Handler,
+		},
+		{
+			MethodName: "Config",
+			Handler:    _Admin_Config_Handler,
 		},
 		{
 			MethodName: "Doctor",

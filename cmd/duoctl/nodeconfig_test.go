@@ -1,0 +1,67 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestConfigShowAndCheck(t *testing.T) {
+	dir := makeCertificates(t)
+	ctl := operator(dir, serve(t, newFakeCluster(), dir))
+	if got := ctl.run(t, "config", "show"); got.code != exitOK || got.out != "cluster: prod\ndetection: lan\n" {
+		t.Errorf("%d %q %s", got.code, got.out, got.err)
+	}
+	file := filepath.Join(t.TempDir(), "node.yaml")
+	for _, test := range []struct {
+		text string
+		code int
+		want string
+	}{
+		{"cluster: prod\ndetection: lan\n", exitOK, "nothing differs, secrets apart"},
+		{"cluster: prod\ndetection: wan\n", exitOK, "-detection: lan\n+detection: wan\n"},
+		{"cluster: prod\ndetection: quick\n", exitFailed, `detection: "quick"; want fast, lan or wan`},
+	} {
+		if err := os.WriteFile(file, []byte(test.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := ctl.run(t, "config", "check", file); got.code != test.code || !strings.Contains(got.out, test.want) {
+			t.Errorf("%q: %d %s%s", test.text, got.code, got.out, got.err)
+		}
+	}
+	ctl.run(t, "config", "check", file+".missing").want(t, exitFailed, "no such file")
+}
+
+// TestConfigEdit: what is well is put in place whole, with the file's mode; a mistake changes nothing and is kept.
+func TestConfigEdit(t *testing.T) {
+	dir := makeCertificates(t)
+	ctl := operator(dir, serve(t, newFakeCluster(), dir))
+	file := filepath.Join(t.TempDir(), "node.yaml")
+	for _, test := range []struct {
+		editor, answer string
+		code           int
+		want           string
+		put            bool
+	}{
+		{"sed -i s/lan/wan/", "y\n", exitOK, "+detection: wan", true},
+		{"sed -i s/lan/wan/", "n\n", exitFailed, "what you made is in", false},
+		{"sed -i s/lan/quick/", "y\n", exitFailed, "what you made is in", false},
+		{"true", "y\n", exitFailed, "nothing was edited", false},
+		{"false", "y\n", exitFailed, "run editor false", false},
+	} {
+		if err := os.WriteFile(file, []byte("cluster: prod\ndetection: lan\n"), 0o640); err != nil {
+			t.Fatal(err)
+		}
+		ctl.env["EDITOR"] = test.editor
+		ctl.terminal, ctl.input = true, test.answer
+		got := ctl.run(t, "config", "edit", file)
+		text, err := os.ReadFile(file)
+		if err != nil || got.code != test.code || !strings.Contains(got.out+got.err, test.want) || strings.Contains(string(text), "wan") != test.put {
+			t.Errorf("%+v: %d %s%s\n%s", test, got.code, got.out, got.err, text)
+		}
+		if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o640 {
+			t.Errorf("%v, %v", info, err)
+		}
+	}
+}
