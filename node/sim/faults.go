@@ -38,7 +38,7 @@ var wrongs = map[string]wrong{
 	"no REVOKE, no NOLOGIN": {faulty{take: []metastore.Part{metastore.Revoking, metastore.NoLogin}}, 0, false},
 	"no guard":              {faulty{take: []metastore.Part{metastore.Guarding, metastore.Ahead}}, 260, true},
 	"no drain":              {faulty{noDrain: true}, 5, false},
-	"drain without waiting": {faulty{drainsOnce: true}, 649, true},
+	"drain without waiting": {faulty{drainsOnce: true}, 698, true},
 	"no clear":              {faulty{noClear: true}, 5, false},
 	"stop without waiting":  {faulty{noWait: true}, 199, true},
 	"token kept":            {faulty{keepsToken: true}, 0, false},
