@@ -194,10 +194,11 @@ func (o *observatory) move(s *scene, disks map[string]*disk) {
 	o.sees(`min(duoflow_metastore_healthy) == 1`)
 	s.awaitBack()
 
-	// The holder is not heard while the other host does not reach the metastore: it stays suspected.
+	// The holder is not heard while it is known that the other host does not reach the metastore: it stays suspected.
 	awaitLeader(ctx, o.t, s.c, "t")
 	holder := s.c.Nodes[s.active.Node]
 	must(o.t, s.lab.Net.Cut(ctx, s.standby, lab.Hub))
+	eventually(o.t, "the standby cannot take over", func() bool { return !s.eligible(s.standby) })
 	must(o.t, holder.Freeze(ctx))
 	o.sees(`duoflow_job_suspected == 1`)
 	o.sees(`duoflow_peer_connected == 0`)
@@ -233,6 +234,22 @@ func (o *observatory) move(s *scene, disks map[string]*disk) {
 	empty := disks[s.active.Node].fill()
 	o.sees(`duoflow_job_output_lost_lines > 0`)
 	empty()
+}
+
+// eligible tells whether the leader would give a node the job.
+func (s *scene) eligible(node string) bool {
+	status, err := s.c.Status(s.ctx)
+	if err != nil || !status.GetView().GetAuthoritative() {
+		return true
+	}
+	for _, job := range status.GetJobs() {
+		for _, on := range job.GetNodes() {
+			if job.GetName() == "scheduler" && on.GetNode() == node {
+				return on.GetEligible()
+			}
+		}
+	}
+	return true
 }
 
 // awaitBack waits until the job is active on one host and the other one stands by.
