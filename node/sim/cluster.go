@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"math/rand/v2"
 	"time"
 
 	"github.com/duoflow/duoflow/node"
@@ -22,6 +23,8 @@ type cluster struct {
 	// troubles counts them; those in mute are left out, and those that are not in keep unless that is nil.
 	troubles   int
 	mute, keep []int
+	// dice are the operators'; nil: they give no orders.
+	dice *rand.Rand
 	// calmAt is when there is no more trouble.
 	calmAt instant
 }

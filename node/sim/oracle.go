@@ -10,8 +10,8 @@ import (
 
 // counts is what worlds contained.
 type counts struct {
-	reads                                                                                                                           int // linearizable ones that were answered
-	failovers, fences, zombies, restarts, kills, partitions, stalls, commits, moves, servers, lostFences, restores, stolen, refused int
+	reads                                                                                                                                   int // linearizable ones that were answered
+	failovers, fences, zombies, restarts, kills, partitions, stalls, commits, moves, servers, lostFences, restores, stolen, refused, orders int
 	// settled is how long it took until the job was served after everything was mended.
 	settled time.Duration
 }
@@ -31,6 +31,7 @@ func (c *counts) add(o counts) {
 	c.restores += o.restores
 	c.stolen += o.stolen
 	c.refused += o.refused
+	c.orders += o.orders
 	c.settled = max(c.settled, o.settled)
 }
 

@@ -123,9 +123,9 @@ func (a *total) add(r Result) {
 
 func (a *total) line(spent time.Duration) string {
 	return fmt.Sprintf("%d seeds, %.0f virtual s, %.0f virtual s per CPU s (each seed runs twice), %d failovers, %d fences, "+
-		"%d zombies revived, %d credentials stolen, old epochs turned away %d times, %d metastore outages, %d fences lost with one, %d restores, %d restarts, %d partitions, %d stalls, %d moves, %d commits, %s at most until it was served again, %d violations",
+		"%d zombies revived, %d credentials stolen, old epochs turned away %d times, %d metastore outages, %d fences lost with one, %d restores, %d restarts, %d partitions, %d stalls, %d moves, %d orders of operators, %d commits, %s at most until it was served again, %d violations",
 		a.worlds, a.virtual.Seconds(), 2*a.virtual.Seconds()/spent.Seconds(), a.failovers, a.fences,
-		a.zombies, a.stolen, a.refused, a.servers, a.lostFences, a.restores, a.restarts, a.partitions, a.stalls, a.moves, a.commits, a.settled, a.broken)
+		a.zombies, a.stolen, a.refused, a.servers, a.lostFences, a.restores, a.restarts, a.partitions, a.stalls, a.moves, a.orders, a.commits, a.settled, a.broken)
 }
 
 // cpu is the time that this process has been on a processor.

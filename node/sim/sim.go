@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"runtime/debug"
 	"time"
 )
@@ -58,6 +59,9 @@ func Run(seed uint64, o Options) (r Result) {
 		c.end()
 	}()
 	c.say("plan %+v", c.plan)
+	if orderly(seed, o.Mix) {
+		c.dice = rand.New(rand.NewPCG(seed, 1))
+	}
 	if o.reads {
 		c.read(0)
 	}
@@ -73,6 +77,9 @@ func (c *cluster) run() {
 	c.w.until(3 * time.Second)
 	c.calmAt = c.w.now + c.plan.chaos
 	c.trouble()
+	if c.dice != nil {
+		c.orders(c.dice)
+	}
 	c.pass(c.calmAt)
 	c.mend()
 	mended := c.w.now
