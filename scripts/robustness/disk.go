@@ -72,7 +72,11 @@ func prepareDisks(ctx context.Context, s *stage) (stop func() error, err error) 
 	}
 	s.disks = map[string]*nodeDisk{}
 	shelf := filepath.Join(s.Lab.Dir, "disks")
-	if err := errors.Join(os.Mkdir(shelf, 0o755), command(ctx, "mount", "-t", "tmpfs", "-o", shelfSize, "tmpfs", shelf)); err != nil {
+	// Shared, so that what is unmounted here is in all mount namespaces: the jobs of other labs, which have their own, kept a broken
+	// file system mounted, and mounted again it was the same.
+	if err := errors.Join(
+		os.Mkdir(shelf, 0o755), command(ctx, "mount", "-t", "tmpfs", "-o", shelfSize, "tmpfs", shelf), command(ctx, "mount", "--make-shared", shelf),
+	); err != nil {
 		return nil, err
 	}
 	var mounts []string

@@ -249,7 +249,7 @@ func (s *stage) bury(ctx context.Context, old *pg.Server, what loss) error {
 
 // leftOf counts the rows that the new primary has.
 func (s *stage) leftOf(ctx context.Context, last []commitorder.Commit) (int, error) {
-	rows, err := s.Pool.Query(ctx, `SELECT node, epoch, pid, seq FROM public.probe WHERE at > clock_timestamp() - interval '10 minutes'`)
+	rows, err := s.Pool.Query(ctx, `SELECT node, epoch, pid, seq FROM public.probe WHERE at > now() - interval '10 minutes'`)
 	if err != nil {
 		return 0, fmt.Errorf("look what is left: %w", err)
 	}
