@@ -1,11 +1,18 @@
 package broker
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 const token = "0123456789abcdef0123456789abcdef"
@@ -108,5 +115,42 @@ func TestBadClaims(t *testing.T) {
 		if err := f.Release(t.Context(), c); err == nil {
 			t.Errorf("claim %+v released", c)
 		}
+	}
+}
+
+// TestACloseThatFailsIsLookedAt: RabbitMQ answers 500 when a connection ends by itself while it is closed. Whether one is left, the
+// list says.
+func TestACloseThatFailsIsLookedAt(t *testing.T) {
+	var asked []string
+	left := 2 // looks at the list until the connection is gone
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		what := r.Method + " " + strings.Split(strings.TrimPrefix(r.URL.Path, "/api/"), "/")[0]
+		asked = append(asked, what)
+		switch what {
+		case "DELETE connections":
+			w.WriteHeader(http.StatusInternalServerError)
+		case "GET connections":
+			left--
+			fmt.Fprint(w, [...]string{"[]", `[{"name":"one"}]`}[min(max(left, 0), 1)])
+		}
+	}))
+	defer server.Close()
+	c := good()
+	c.Management, c.PasswordFile = server.URL, filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(c.PasswordFile, []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.close(t.Context(), "user"); err != nil || left != 0 {
+		t.Errorf("%v, %d looks to go; asked %v", err, left, asked)
+	}
+	left = 1 << 30
+	late, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if err := f.close(late, "user"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("one that stays: %v", err)
 	}
 }

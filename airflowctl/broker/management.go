@@ -23,8 +23,12 @@ const (
 	reasonBytes = 200
 )
 
-// errNotFound: what a call was about is not there.
-var errNotFound = errors.New("not found")
+var (
+	// errNotFound: what a call was about is not there.
+	errNotFound = errors.New("not found")
+	// errServer: the server could not do what it was asked for.
+	errServer = errors.New("RabbitMQ answers")
+)
 
 // management calls RabbitMQ's management API.
 type management struct {
@@ -51,6 +55,8 @@ func (m management) call(ctx context.Context, method string, path []string, body
 		return fmt.Errorf("read answer of RabbitMQ: %w", err)
 	case response.StatusCode == http.StatusNotFound:
 		return fmt.Errorf("%s %s: %w", method, strings.Join(path, " "), errNotFound)
+	case response.StatusCode/100 == 5:
+		return fmt.Errorf("%s %s: %w %s: %s", method, strings.Join(path, " "), errServer, response.Status, reason(text))
 	case response.StatusCode/100 != 2:
 		return fmt.Errorf("%s %s: RabbitMQ answers %s: %s", method, strings.Join(path, " "), response.Status, reason(text))
 	case into == nil:

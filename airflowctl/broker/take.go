@@ -165,12 +165,14 @@ func (f *Fence) remove(ctx context.Context, user string) error {
 }
 
 // close ends the connections of a deleted user. The server does so by itself at the deletion, but leaves one whose client does not
-// answer half closed for up to 30 s; this one ends it, and says when.
+// answer half closed for up to 30 s; this one ends it, and says when. When a connection ends by itself just then, the server answers
+// 500: only the list says whether any is left.
 func (f *Fence) close(ctx context.Context, user string) error {
 	path := []string{"connections", "username", user}
 	for {
-		if err := f.api.call(ctx, http.MethodDelete, path, nil, nil); err != nil {
-			return err
+		failed := f.api.call(ctx, http.MethodDelete, path, nil, nil)
+		if failed != nil && !errors.Is(failed, errServer) {
+			return failed
 		}
 		var open []struct{ Name string }
 		if err := f.api.call(ctx, http.MethodGet, path, nil, &open); err != nil {
@@ -181,7 +183,7 @@ func (f *Fence) close(ctx context.Context, user string) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("close %d connections of user %s: %w", len(open), user, ctx.Err())
+			return fmt.Errorf("close %d connections of user %s: %w", len(open), user, errors.Join(ctx.Err(), failed))
 		case <-time.After(closePause):
 		}
 	}
