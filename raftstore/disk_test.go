@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"go.etcd.io/bbolt"
 )
@@ -60,6 +61,35 @@ func TestForeignDirIsRefused(t *testing.T) {
 				t.Errorf("%v does not say what to do", err)
 			}
 		})
+	}
+}
+
+// TestRefusedDirHoldsUpNobody: the loop never began, and whoever asks gets to know, however many they are.
+func TestRefusedDirHoldsUpNobody(t *testing.T) {
+	c := newCluster(t, nil)
+	c.fillAndStop("one")
+	m := c.members[0]
+	m.cfg.Cluster = "other"
+	store, err := New(m.cfg, &list{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Run(t.Context()); !errors.Is(err, ErrForeignDir) {
+		t.Fatalf("got %v, want ErrForeignDir", err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range controlQueue + 10 {
+			if err := store.Read(t.Context()); !errors.Is(err, ErrStopped) {
+				t.Errorf("a read: %v, want ErrStopped", err)
+			}
+		}
+	}()
+	select {
+	case <-done:
+	case <-time.After(30 * time.Second):
+		t.Fatal("reads wait for a loop that never began")
 	}
 }
 

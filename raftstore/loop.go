@@ -174,11 +174,13 @@ func (s *Store) receive(m *pb.Message) {
 	}
 }
 
-// post has the loop make a call. It waits for room, but not for a loop that has ended.
+// post has the loop make a call. It waits for room, but not for a loop that has ended, nor for one that never began because Run did
+// not come that far.
 func (s *Store) post(call func(*Store)) {
 	select {
 	case s.control <- call:
 	case <-s.ended:
+	case <-s.stopped:
 	}
 }
 
