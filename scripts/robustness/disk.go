@@ -165,22 +165,23 @@ func failingFsync(_ context.Context, s *stage, n *lab.Node, _ *rand.Rand) (func(
 	s.excuse(n)
 	d := s.disks[n.Name].slow
 	_, err := d.Fail()
-	return s.unexcused(n, healer(d)), err
+	return s.unexcused(n, "the disk fails", healer(d)), err
 }
 
-// unexcused undoes, and then excuses the daemon's end no longer, unless it is on its way out.
-func (s *stage) unexcused(n *lab.Node, undo func(context.Context) error) func(context.Context) error {
+// unexcused undoes, and then excuses the daemon's end no longer, unless it is on its way out: what failed just now ends it now, or when a
+// busy machine lets it, and then its last words are about that.
+func (s *stage) unexcused(n *lab.Node, words string, undo func(context.Context) error) func(context.Context) error {
 	return func(ctx context.Context) error {
 		if err := undo(ctx); err != nil {
 			return err
 		}
-		if err := lab.Pause(ctx, settleFor); err != nil { // what failed just now ends it now
+		if err := lab.Pause(ctx, settleFor); err != nil {
 			return err
 		}
 		if n.Process().Ended() {
 			return s.keepUp(n)
 		}
-		s.excused[n.Name] = false
+		s.excused[n.Name], s.lastWords[n.Name] = false, words
 		return nil
 	}
 }
@@ -189,7 +190,7 @@ func (s *stage) unexcused(n *lab.Node, undo func(context.Context) error) func(co
 func fullDisk(_ context.Context, s *stage, n *lab.Node, _ *rand.Rand) (func(context.Context) error, error) {
 	s.excuse(n)
 	filler := filepath.Join(s.disks[n.Name].ext4, "filler")
-	mend := s.unexcused(n, func(context.Context) error { return os.Remove(filler) })
+	mend := s.unexcused(n, "no space left on device", func(context.Context) error { return os.Remove(filler) })
 	file, err := os.Create(filler)
 	if err != nil {
 		return mend, fmt.Errorf("fill disk: %w", err)

@@ -51,9 +51,10 @@ type stage struct {
 	// configure changes a node's configuration before its daemon's first start; prepare may add to them.
 	configure []func(node string, config map[string]any)
 	stops     []func() error
-	excused   map[string]bool // nodes whose daemon may end
-	frozen    map[string]bool // hosts
-	ended     []string        // daemons that ended and were not to
+	excused   map[string]bool   // nodes whose daemon may end
+	lastWords map[string]string // of a node's daemon, with which it may end even so
+	frozen    map[string]bool   // hosts
+	ended     []string          // daemons that ended and were not to
 }
 
 // newStage makes a cluster whose writers keep their journals in the folder.
@@ -69,7 +70,7 @@ func newStage(ctx context.Context, out *folder, progress io.Writer) (*stage, err
 	}
 	s := &stage{
 		Stage: set, out: out, tail: commitorder.Tail{Table: probe.Table},
-		clients: map[string]*lab.Process{}, excused: map[string]bool{}, frozen: map[string]bool{},
+		clients: map[string]*lab.Process{}, excused: map[string]bool{}, lastWords: map[string]string{}, frozen: map[string]bool{},
 	}
 	s.thieves, s.pulse = newThieves(ctx, s), newPulse(ctx)
 	if err := s.start(ctx); err != nil {
@@ -167,11 +168,24 @@ func (s *stage) keepUp(n *lab.Node) error {
 	if !n.Process().Ended() || s.frozen[n.Name] {
 		return nil
 	}
-	if !s.excused[n.Name] {
+	if !s.excused[n.Name] && !s.ownWords(n) {
 		s.ended = append(s.ended, fmt.Sprintf("%s: %v", n.Name, n.Process().Err()))
 	}
 	s.excused[n.Name] = false
+	delete(s.lastWords, n.Name)
 	return n.Start()
+}
+
+// ownWords reports whether a daemon has ended with the words that it may end with.
+func (s *stage) ownWords(n *lab.Node) bool {
+	words, text := s.lastWords[n.Name], tail(n.LogPath())
+	return words != "" && strings.Contains(text, words)
+}
+
+// tail is the end of a file, as far as it can be read.
+func tail(path string) string {
+	text, _ := os.ReadFile(path)
+	return string(text[max(0, len(text)-500):])
 }
 
 // attend starts every daemon and every client that has ended.
