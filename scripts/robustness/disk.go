@@ -210,6 +210,7 @@ func fullDisk(_ context.Context, s *stage, n *lab.Node, _ *rand.Rand) (func(cont
 // mounted again.
 func readOnlyDisk(ctx context.Context, s *stage, n *lab.Node, _ *rand.Rand) (func(context.Context) error, error) {
 	s.excuse(n)
+	s.lastWords[n.Name] = "read-only file system" // also when it is started again before the disk is mended
 	d := s.disks[n.Name]
 	mend := func(ctx context.Context) error {
 		if err := n.Process().Signal(syscall.SIGKILL); err != nil {

@@ -52,7 +52,7 @@ type stage struct {
 	configure []func(node string, config map[string]any)
 	stops     []func() error
 	excused   map[string]bool   // nodes whose daemon may end
-	lastWords map[string]string // of a node's daemon, with which it may end even so
+	lastWords map[string]string // of a node's daemon, with which it may end even so, until all nodes are well
 	frozen    map[string]bool   // hosts
 	ended     []string          // daemons that ended and were not to
 }
@@ -172,7 +172,6 @@ func (s *stage) keepUp(n *lab.Node) error {
 		s.ended = append(s.ended, fmt.Sprintf("%s: %v", n.Name, n.Process().Err()))
 	}
 	s.excused[n.Name] = false
-	delete(s.lastWords, n.Name)
 	return n.Start()
 }
 
@@ -224,6 +223,9 @@ func (s *stage) await(ctx context.Context, whole bool) (lab.Active, error) {
 			missing = s.idle(ctx, active)
 		}
 		if missing == "" {
+			if whole {
+				clear(s.lastWords)
+			}
 			return active, nil
 		}
 		if err := lab.Pause(ctx, 20*time.Millisecond); err != nil {
