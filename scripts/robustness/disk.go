@@ -48,7 +48,7 @@ func inUse(begin beginning) beginning {
 
 const (
 	diskSize    = "48M" // of one node's
-	shelfSize   = "size=192m"
+	shelfSize   = "size=256m" // three, and one that is being mended
 	slowestSync = 5 * time.Second
 	// freeWithin is how long a disk may stay busy after its daemon was killed. It is a limit for being stuck.
 	freeWithin = 30 * time.Second
@@ -72,11 +72,7 @@ func prepareDisks(ctx context.Context, s *stage) (stop func() error, err error) 
 	}
 	s.disks = map[string]*nodeDisk{}
 	shelf := filepath.Join(s.Lab.Dir, "disks")
-	// Shared, so that what is unmounted here is in all mount namespaces: the jobs of other labs, which have their own, kept a broken
-	// file system mounted, and mounted again it was the same.
-	if err := errors.Join(
-		os.Mkdir(shelf, 0o755), command(ctx, "mount", "-t", "tmpfs", "-o", shelfSize, "tmpfs", shelf), command(ctx, "mount", "--make-shared", shelf),
-	); err != nil {
+	if err := errors.Join(os.Mkdir(shelf, 0o755), command(ctx, "mount", "-t", "tmpfs", "-o", shelfSize, "tmpfs", shelf)); err != nil {
 		return nil, err
 	}
 	var mounts []string
@@ -240,10 +236,19 @@ func (d *nodeDisk) repair(ctx context.Context) error {
 			return fmt.Errorf("unmount %s: %w", d.ext4, err)
 		}
 	}
+	// A copy, so that the kernel takes it for another file system: a mount namespace of somebody else on this machine may keep the broken
+	// one mounted, and mounted again that would be read-only still.
+	mended := d.image + ".mended"
+	if err := command(ctx, "cp", "--sparse=always", d.image, mended); err != nil {
+		return err
+	}
 	var exit *exec.ExitError
-	err := exec.CommandContext(ctx, "e2fsck", "-fy", d.image).Run()
+	err := exec.CommandContext(ctx, "e2fsck", "-fy", mended).Run()
 	if err != nil && (!errors.As(err, &exit) || exit.ExitCode() > 1) { // 1: errors corrected
-		return fmt.Errorf("check %s: %w", d.image, err)
+		return fmt.Errorf("check %s: %w", mended, err)
+	}
+	if err := os.Rename(mended, d.image); err != nil {
+		return fmt.Errorf("replace %s: %w", d.image, err)
 	}
 	return d.mountExt4(ctx)
 }
