@@ -47,7 +47,7 @@ func inUse(begin beginning) beginning {
 }
 
 const (
-	diskSize    = "48M" // of one node's
+	diskSize    = "48M"       // of one node's
 	shelfSize   = "size=256m" // three, and one that is being mended
 	slowestSync = 5 * time.Second
 	// freeWithin is how long a disk may stay busy after its daemon was killed. It is a limit for being stuck.
