@@ -61,10 +61,11 @@ func (s *shot) fire(ctx context.Context) (mend func(context.Context) error, err 
 	if err != nil {
 		return s.mend, err
 	}
-	if err := s.tell(ctx, http.MethodPut, s.term()); err != nil {
-		return s.mend, err
+	told := s.tell(ctx, http.MethodPut, s.term())
+	hit, err := s.atOnce(ctx, said, told)
+	if err == nil && !hit {
+		hit, err = s.provoke(ctx, said)
 	}
-	hit, err := s.provoke(ctx, said)
 	if err != nil {
 		return s.mend, err
 	}
@@ -79,6 +80,22 @@ func (s *shot) fire(ctx context.Context) (mend func(context.Context) error, err 
 		return s.mend, fmt.Errorf("%w: %s on %s was not passed", errMissed, s.point.name, s.node.Name)
 	}
 	return s.mend, nil
+}
+
+// atOnce reports whether the node died at the point before it could answer to being told of it.
+func (s *shot) atOnce(ctx context.Context, said int64, told error) (bool, error) {
+	if told == nil {
+		return false, nil
+	}
+	select {
+	case <-s.process.Done():
+	case <-time.After(reviveWithin):
+	case <-ctx.Done():
+	}
+	if hit, err := s.wasHit(ctx, said); !hit || err != nil {
+		return false, errors.Join(told, err)
+	}
+	return true, nil
 }
 
 // provoke moves the job until the point is hit, or too much time has gone by.
