@@ -1,7 +1,9 @@
 package node
 
 import (
+	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/duoflow/duoflow/node/control"
@@ -97,6 +99,20 @@ func (n *Node) hearsMajority(now control.Instant) bool {
 func (n *Node) electionTimeout() time.Duration {
 	d := detections[n.cfg.Detection]
 	return d.tick * time.Duration(2*d.electionTicks)
+}
+
+// ahead says of which later epoch others speak, whom this node hears; empty when of none. With a new disk, or after a restart, a node hears
+// everybody before it has read what they have agreed on.
+func (n *Node) ahead(p picture) string {
+	for _, s := range n.seats {
+		known := n.wire.ledger.job(s.name).Epoch
+		for _, id := range slices.Sorted(maps.Keys(p.beats)) {
+			if said := p.beats[id].Jobs[s.name].Epoch; said > known && n.machine.Boot().Since(p.heard[id]) <= n.electionTimeout() {
+				return fmt.Sprintf("%s is in epoch %d of job %s, this node knows of %d", id, said, s.name, known)
+			}
+		}
+	}
+	return ""
 }
 
 // quorum reports whether this node was in touch with a majority and a leader within the last election timeout.

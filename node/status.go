@@ -63,10 +63,14 @@ func (n *Node) viewFor(ctx context.Context, linearizable bool) (*duoflowv1.View,
 const readWithin = 2 * time.Second
 
 func (n *Node) view(p picture) *duoflowv1.View {
-	if n.quorum(p) {
+	ahead := n.ahead(p)
+	if n.quorum(p) && ahead == "" {
 		return &duoflowv1.View{Authoritative: true}
 	}
 	v := &duoflowv1.View{Reason: "local view: no quorum"}
+	if ahead != "" {
+		v.Reason = "local view: " + ahead
+	}
 	if p.quorumAt != 0 {
 		v.AgeMs = millis(n.machine.Boot().Since(p.quorumAt))
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/duoflow/duoflow/node/admin"
+	"github.com/duoflow/duoflow/node/control"
 	"github.com/duoflow/duoflow/node/lease"
 	duoflowv1 "github.com/duoflow/duoflow/proto/duoflow/v1"
 )
@@ -107,6 +108,31 @@ func TestLinearizableReads(t *testing.T) {
 		if err != nil || status.GetView().GetAuthoritative() || status.GetJobs()[0].GetEpoch() != 1 {
 			t.Errorf("without: %v, %v; want the local view, always", status, err)
 		}
+	}
+}
+
+// TestWhoLagsHasNoAuthority: a node with a new disk hears everybody before it has read what they have agreed on.
+func TestWhoLagsHasNoAuthority(t *testing.T) {
+	n, _ := rivalled(t, configured())
+	authority := func() *duoflowv1.View {
+		status, err := n.Operators().Status(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return status.GetView()
+	}
+	now := n.machine.Boot()
+	n.picture.quorumAt = now
+	n.picture.heard = map[lease.NodeID]control.Instant{"b": now}
+	for epoch, want := range map[lease.Epoch]bool{0: true, 1: true, 2: false} {
+		n.picture.beats = map[lease.NodeID]beat{"b": {Node: "b", Jobs: map[lease.JobName]control.Report{"scheduler": {Epoch: epoch}}}}
+		if view := authority(); view.GetAuthoritative() != want || !want && !strings.Contains(view.GetReason(), "b is in epoch 2") {
+			t.Errorf("b speaks of epoch %d, the log of 1: %v", epoch, view)
+		}
+	}
+	n.picture.heard["b"] = now.Add(-time.Minute)
+	if view := authority(); !view.GetAuthoritative() {
+		t.Errorf("what was said long ago counts: %v", view)
 	}
 }
 
