@@ -14,6 +14,8 @@ import (
 
 	"github.com/duoflow/duoflow/scripts/lab"
 	"github.com/duoflow/duoflow/scripts/probe"
+	"regexp"
+	"strconv"
 )
 
 // way is how a thief goes about it. Its rows have -1 - its place in the list for a pid.
@@ -76,7 +78,7 @@ func (t *thieves) rob(active lab.Active) {
 	}
 	copied := filepath.Join(t.stage.Lab.Dir, "stolen-"+filepath.Base(filepath.Dir(files[0])))
 	text, err := os.ReadFile(files[0])
-	if err != nil || os.WriteFile(copied, text, 0o600) != nil {
+	if err != nil || epochOf(text) != active.Epoch || os.WriteFile(copied, text, 0o600) != nil {
 		return
 	}
 	t.robbed[active.Epoch] = true
@@ -92,6 +94,20 @@ func (t *thieves) rob(active lab.Active) {
 		thief := &thief{thieves: t, way: w, config: config, of: active, pid: -1 - i}
 		t.joined.Go(thief.work)
 	}
+}
+
+// rolePattern is the login of an epoch in a service file.
+var rolePattern = regexp.MustCompile(`(?m)^user=.*_e([0-9]+)$`)
+
+// epochOf says whose credentials they are: a host may have begun another life since the status was asked, and what that one commits must not
+// be taken for a dead one's. 0 when it does not say.
+func epochOf(service []byte) uint64 {
+	found := rolePattern.FindSubmatch(service)
+	if found == nil {
+		return 0
+	}
+	epoch, _ := strconv.ParseUint(string(found[1]), 10, 64) // digits
+	return epoch
 }
 
 // thief is one of them.
