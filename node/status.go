@@ -67,10 +67,7 @@ func (n *Node) view(p picture) *duoflowv1.View {
 	if n.quorum(p) && ahead == "" {
 		return &duoflowv1.View{Authoritative: true}
 	}
-	v := &duoflowv1.View{Reason: "local view: no quorum"}
-	if ahead != "" {
-		v.Reason = "local view: " + ahead
-	}
+	v := &duoflowv1.View{Reason: "local view: " + cmp.Or(ahead, "no quorum")}
 	if p.quorumAt != 0 {
 		v.AgeMs = millis(n.machine.Boot().Since(p.quorumAt))
 	}
