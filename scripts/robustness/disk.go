@@ -31,10 +31,19 @@ var diskTroubles = []trouble{
 	{name: "disk-slow-fsync-in-use", where: onAny, moves: may, elsewhere: may, begin: inUse(slowFsync)},
 }
 
-// inUse has the job moved while something is the matter with a disk.
+// servedWithin bounds the wait for a holder of the job that can be told to give it up.
+const servedWithin = 5 * time.Second
+
+// inUse has the job moved while something is the matter with a disk. Beside another trouble nobody may hold the job until that one is
+// mended, and that waits for us.
 func inUse(begin beginning) beginning {
 	return func(ctx context.Context, s *stage, n *lab.Node, dice *rand.Rand) (func(context.Context) error, error) {
-		active, err := s.await(ctx, false)
+		waiting, cancel := context.WithTimeout(ctx, servedWithin)
+		defer cancel()
+		active, err := s.await(waiting, false)
+		if unserved := (*unservedError)(nil); errors.As(err, &unserved) {
+			return nil, fmt.Errorf("%w: %w", errMissed, err)
+		}
 		if err != nil {
 			return nil, err
 		}
