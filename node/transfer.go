@@ -112,7 +112,7 @@ func (n *Node) transferProblem(t transfer, before lease.Job) *admin.Problem {
 }
 
 func (n *Node) nobodyFit(job lease.JobName, before lease.Job, p picture) *admin.Problem {
-	for _, id := range n.cfg.nodeNames() {
+	for _, id := range n.members().ids() {
 		if id != before.Holder && p.jobs[job].unfit[id] == "" {
 			return nil
 		}
@@ -248,7 +248,7 @@ func (n *Node) awaitActive(
 
 func (n *Node) activeSince(job lease.JobName, atLeast lease.Epoch) (lease.NodeID, lease.Epoch, bool) {
 	p := n.snapshot()
-	for _, id := range n.cfg.nodeNames() {
+	for _, id := range n.members().ids() {
 		said, ok := p.beats[id].Jobs[job]
 		if ok && said.State == control.Active && said.Epoch >= atLeast {
 			return id, said.Epoch, true

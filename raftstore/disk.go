@@ -41,7 +41,9 @@ var (
 type owner struct {
 	cluster string
 	node    string // name and raft id, see Config.owner
+	self    uint64 // the raft id alone
 	voters  []uint64
+	join    bool // see Config.Join
 }
 
 // disk is the bbolt file of a store and its sidecar. They are read once, when they are opened; each
@@ -103,7 +105,7 @@ func (d *disk) make(dir string) (made bool, err error) {
 // doubt they stay as they are, as they are what shows it; the first Save replaces the sidecar.
 func (d *disk) load(dir string, made bool) error {
 	memory, seen, err := load(d.db, d.who)
-	if err != nil && !errors.Is(err, ErrForeignDir) {
+	if err != nil && !errors.Is(err, ErrForeignDir) && !errors.Is(err, ErrRemoved) {
 		err = fmt.Errorf("%w; %s", err, adviceDamaged)
 	}
 	if err != nil {
@@ -200,6 +202,9 @@ func (who owner) seed(tx *bbolt.Tx) error {
 		}
 	}
 	snapshot, hard := replica.Seed(who.voters)
+	if who.join {
+		snapshot, hard = replica.Blank()
+	}
 	return errors.Join(
 		put(tx, bucketMeta, keyFormat, []byte(diskFormat)),
 		put(tx, bucketMeta, keyCluster, []byte(who.cluster)),

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"google.golang.org/grpc/status"
 )
 
 // Times and sizes of one outgoing connection.
@@ -37,8 +39,10 @@ type link struct {
 	peer  Peer
 	raft  *queue
 	beats *queue
-	wake  chan struct{} // capacity 1: the peer is alive, redial without waiting
-	up    atomic.Bool   // both streams are acknowledged
+	wake  chan struct{}      // capacity 1: the peer is alive, redial without waiting
+	up    atomic.Bool        // both streams are acknowledged
+	knows atomic.Bool        // its store knows members that are changed through the log
+	stop  context.CancelFunc // of the loop; nil before it runs
 
 	received atomic.Uint64 // raft messages from the peer
 
@@ -71,6 +75,10 @@ func (l *link) run(ctx context.Context) {
 		conn, err := l.dial(ctx)
 		if err == nil {
 			err = l.serve(ctx, conn)
+		}
+		if status.Code(err) == removedCode {
+			why := fmt.Sprintf("node %s says so", l.peer.Name)
+			l.store.post(func(s *Store) { s.leave(why) })
 		}
 		switch {
 		case ctx.Err() != nil:
@@ -115,9 +123,11 @@ func (l *link) opened(peer standing) {
 	l.loss = lossNone
 	l.mu.Unlock()
 	l.clear()
+	l.knows.Store(peer.roster)
 	l.up.Store(true)
 	l.store.log.Info("peer connected", "peer", l.peer.Name)
 	l.store.post(func(s *Store) {
+		s.meet(peer.members)
 		s.replica.Link(l.peer.ID, true)
 		s.replica.PeerFresh(l.peer.ID, peer.fresh)
 		s.replica.PeerTerm(l.peer.ID, peer.term)

@@ -12,7 +12,11 @@ type Status struct {
 	Commit, Applied, Last uint64 // raft indexes
 	Snapshot              uint64 // raft index of the newest snapshot
 	Voters                []uint64
-	PeerStates            []PeerState // in the order of Config.Peers, this node included
+	// Members is the roster in force. PeerStates are its members in the same order, or those of Config.Peers, this node included.
+	Members    Roster
+	PeerStates []PeerState
+	// Removed: this node was a member and is none any more.
+	Removed bool
 	// FsyncLast and FsyncP99 are durations of durable writes: the newest that has ended, and the 99th
 	// percentile of the last 256 or, if that is longer, the age of the one under way; 0 = none yet.
 	FsyncLast, FsyncP99 time.Duration
@@ -45,16 +49,17 @@ func (s *Store) Status() Status {
 		Leadership: Leadership(state.Leadership),
 		Commit:     state.Commit, Applied: state.Applied, Last: state.Last,
 		Snapshot: state.Snapshot, Voters: state.Voters, Doubt: state.Doubt,
-		Refused: s.door.Refused(),
+		Refused: s.door.Refused(), Members: s.cfg.members(), Removed: s.gone.Load(),
 	}
 	status.FsyncLast, status.FsyncP99 = s.took.last()
 	status.Fsyncs = s.took.tally()
 	if state.Stuck { // in ticks, which may be somebody else's to count
 		status.Stuck = s.took.age()
 	}
-	for _, p := range s.cfg.Peers {
-		peer := PeerState{Peer: p, Connected: true}
-		if l := s.links[p.ID]; l != nil {
+	links := s.links()
+	for _, p := range status.Members.Members {
+		peer := PeerState{Peer: p, Connected: p.ID == s.cfg.Self}
+		if l := links[p.ID]; l != nil {
 			peer.Connected, peer.Received = l.up.Load(), l.received.Load()
 		}
 		status.PeerStates = append(status.PeerStates, peer)
@@ -90,5 +95,5 @@ func (s *Store) publish() {
 func (s *Store) standing() standing {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return standing{s.fresh, s.status.Term}
+	return standing{fresh: s.fresh, term: s.status.Term, roster: true, members: s.cfg.members()}
 }

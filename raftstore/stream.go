@@ -93,14 +93,22 @@ func (l *link) client(conn net.Conn) (*grpc.ClientConn, error) {
 	return client, nil
 }
 
-// standing is what a node in doubt has to know of another one.
+// standing is what a node has to know of another one when it connects.
 type standing struct {
 	fresh bool   // see replica.Fresh
 	term  uint64 // that it is in; 0 = it does not say, being of a version before that
+	// roster: it knows members that are changed through the log. A version before that does not say so. Then members are who it
+	// takes for the members, without their notes.
+	roster  bool
+	members Roster
 }
 
 func standingOf(header metadata.MD) standing {
 	said := standing{fresh: slices.Contains(header.Get(freshHeader), "true")}
+	if text := header.Get(rosterHeader); len(text) == 1 {
+		said.roster = true
+		said.members, _ = hinted(text[0]) // nonsense is nothing said
+	}
 	if text := header.Get(termHeader); len(text) == 1 {
 		said.term, _ = strconv.ParseUint(text[0], 10, 64) // nonsense is nothing said
 	}

@@ -12,7 +12,6 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -65,7 +64,11 @@ func runAll(ctx context.Context, n *node.Node, operators *admin.Server, health *
 		defer stop()
 		return n.Run(grouped)
 	})
-	if err := group.Wait(); err != nil {
+	err := group.Wait()
+	switch {
+	case errors.Is(err, node.ErrRemoved): // to start it again is of no use
+		return &exitError{exitUnsafe, err}
+	case err != nil:
 		return &exitError{exitFailed, err}
 	}
 	return nil
@@ -117,17 +120,14 @@ func newLog(
 ) (*raftstore.Store, error) {
 	c := raftstore.Config{
 		Cluster: cfg.Cluster, Self: node.RaftID(lease.NodeID(cfg.Node)), Dir: filepath.Join(cfg.DataDir, "raft"),
-		Listen: cfg.Listen.Peer, TLS: secure, Logger: logger, Observer: wire, Driven: true,
+		Listen: cfg.Listen.Peer, TLS: secure, Logger: logger, Observer: wire, Driven: true, Peers: cfg.Peers(), Join: cfg.Join,
 	}
 	_, c.HeartbeatTicks, c.ElectionTicks = cfg.RaftTiming()
-	for name, m := range cfg.Nodes {
-		id := node.RaftID(lease.NodeID(name))
-		c.Peers = append(c.Peers, raftstore.Peer{ID: id, Name: name, Addr: m.Peer})
-		if m.Witness {
-			c.PreferredLeader = id
+	for _, p := range c.Peers {
+		if p.Preferred {
+			c.PreferredLeader = p.ID
 		}
 	}
-	slices.SortFunc(c.Peers, func(a, b raftstore.Peer) int { return strings.Compare(a.Name, b.Name) })
 	return raftstore.New(c, wire.StateMachine())
 }
 

@@ -6,6 +6,8 @@ import (
 
 	"github.com/duoflow/duoflow/node"
 	"github.com/duoflow/duoflow/node/lease"
+	"github.com/duoflow/duoflow/raftstore"
+	"github.com/duoflow/duoflow/raftstore/roster"
 )
 
 // cluster is three hosts, the network and the metastore.
@@ -24,7 +26,8 @@ type cluster struct {
 	troubles   int
 	mute, keep []int
 	// dice are the operators'; nil: they give no orders.
-	dice *rand.Rand
+	dice    *rand.Rand
+	regroup regroup
 	// calmAt is when there is no more trouble.
 	calmAt instant
 }
@@ -55,10 +58,12 @@ func newCluster(w *world, p plan, o Options) *cluster {
 func (c *cluster) config(h *host) node.Config {
 	members := map[string]node.Member{}
 	for _, other := range c.hosts {
-		members[other.name] = node.Member{Peer: other.name + ":7400", Witness: other.witness}
+		if !other.joins || other == h { // who is there from the beginning learns of the others from the log
+			members[other.name] = node.Member{Peer: other.name + ":7400", Witness: other.witness}
+		}
 	}
 	return node.Config{
-		Cluster: "sim", Node: h.name, Witness: h.witness, Nodes: members, Detection: c.plan.detection,
+		Cluster: "sim", Node: h.name, Witness: h.witness, Nodes: members, Join: h.joins, Detection: c.plan.detection,
 		Jobs: map[string]node.Job{jobName: {Kind: "command", Command: []string{"work"}, Grace: c.plan.grace}},
 	}
 }
@@ -76,3 +81,6 @@ func (c *cluster) nameOf(id uint64) string {
 func (c *cluster) fsync(h *host) time.Duration {
 	return c.w.span(100*time.Microsecond, max(h.slow, 100*time.Microsecond))
 }
+
+// bootstrap is the roster that a daemon's configuration names.
+func (c *cluster) bootstrap(cfg node.Config) raftstore.Roster { return roster.New(cfg.Peers()) }

@@ -54,6 +54,8 @@ type link struct {
 	loss  loss
 	// stuckAt is since when something waits; 0 = nothing does.
 	stuckAt instant
+	// ends: its peer was removed. over: it is not used any more.
+	ends, over bool
 }
 
 // loss is what is still to be said about a closed connection; see raftstore/link.go.
@@ -67,6 +69,9 @@ const (
 
 // dial tries to connect, again and again until the daemon ends.
 func (l *link) dial() {
+	if l.over {
+		return
+	}
 	w, n := l.s.d.w, l.s.d.h.c.net
 	from, to := l.s.d.h.name, l.peer.name
 	trip := n.delay() + n.delay()
@@ -98,7 +103,13 @@ func (l *link) hello(life *daemon, end instant) {
 		l.again()
 	case life.frozen || !n.open(from, to) || !n.open(to, from):
 		w.in(50*time.Millisecond, l.s.d.actor, func() { l.hello(life, end) })
+	case life.store.strange(l.s.d.h.id) != "":
+		if life.store.strange(l.s.d.h.id) == "removed" {
+			life.store.farewell(l.s.d.h.id)
+		}
+		l.again()
 	default:
+		l.s.meet(life.store)
 		l.opened(life)
 	}
 }

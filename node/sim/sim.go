@@ -50,6 +50,7 @@ func Run(seed uint64, o Options) (r Result) {
 		mix(&p)
 	}
 	c := newCluster(w, p, o)
+	c.regroup = drawRegroup(seed, o.Mix == "members", p.chaos)
 	defer func() {
 		r.Seed, r.Sum, r.Lines, r.Virtual, r.counts, r.Troubles = seed, t.sum, t.lines, w.now, c.oracle.count, c.troubles
 		if p := recover(); p != nil {
@@ -80,6 +81,7 @@ func (c *cluster) run() {
 	if c.dice != nil {
 		c.orders(c.dice)
 	}
+	c.watchMembers()
 	c.pass(c.calmAt)
 	c.mend()
 	mended := c.w.now

@@ -20,7 +20,8 @@ import (
 // Not every leader will do: one that stood still while the others elected the next does not know yet that it is over, and a node
 // that has forgotten that it was among them would make a majority with it, against what was agreed on since. Whoever this node ever
 // helped to elect, or to agree on something, was one of the others, and terms only grow. So it follows a leader only when it has heard
-// from every other voter, in this life, which term that is in, and none is in a later one.
+// from every other voter, in this life, which term that is in, and none is in a later one. One that is no voter yet follows any: what
+// it acknowledges counts for nothing, and it has promised nobody anything.
 //
 // A new storage is no cause for doubt when a majority of all storages is new: then the group is being
 // made. That this doubt has ended is kept, as any other's end is: a log may stay empty for long, behind a cut, and
@@ -72,6 +73,9 @@ func (r *Replica) Term() uint64 { return r.node.BasicStatus().GetTerm() }
 
 // proven says whether a leader of a term may be followed by a node in doubt.
 func (r *Replica) proven(term uint64) bool {
+	if !r.votes() {
+		return true
+	}
 	for _, id := range r.conf.GetVoters() {
 		if newest, told := r.doubt.terms[id]; id != r.cfg.ID && (!told || newest > term) {
 			return false
@@ -107,7 +111,8 @@ func (r *Replica) endDoubt() {
 	// A new leader does not know yet all that is committed; what it commits in its own term covers it.
 	current := r.appliedTerm == r.node.BasicStatus().GetTerm()
 	caught := r.doubt.target != 0 && r.applied >= r.doubt.target && current
-	if made || caught || len(voters) == 1 {
+	alone := len(voters) == 1 && voters[0] == r.cfg.ID
+	if made || caught || alone {
 		r.doubt.reason, r.doubt.fresh, r.doubt.target = "", false, 0
 		r.waiting.durable = r.waiting.durable || r.doubt.saved != ""
 	}
@@ -116,6 +121,9 @@ func (r *Replica) endDoubt() {
 // admit looks at a message before raft does. It returns nil for one that raft must not see.
 func (r *Replica) admit(m *pb.Message) *pb.Message {
 	inDoubt := r.doubt.reason != ""
+	if r.members.gone && asksForVote(m) {
+		return nil
+	}
 	switch m.GetType() {
 	case pb.MsgAppResp:
 		switch string(m.GetContext()) {
@@ -141,6 +149,11 @@ func (r *Replica) admit(m *pb.Message) *pb.Message {
 		return r.admitRead(m)
 	}
 	return m
+}
+
+// asksForVote reports whether a message wants this node to help elect somebody, itself included.
+func asksForVote(m *pb.Message) bool {
+	return m.GetType() == pb.MsgVote || m.GetType() == pb.MsgPreVote || m.GetType() == pb.MsgTimeoutNow
 }
 
 // admitLeader looks at what a leader says. What one of an older term says is raft's to answer.
@@ -222,14 +235,19 @@ func (r *Replica) askStartOver(heartbeat *pb.Message, last uint64) {
 
 // startOver makes a leader forget what it knows about a follower's log. raft has no call for that;
 // removing and adding the voter in the leader's memory, with nothing in between and nothing in the
-// log, does it. With three voters or more the two steps cannot commit what a majority of all does not
-// have; with two the leader alone would be a majority for a moment, so there it is left out.
+// log, does it. With three voters, five and so on the two steps cannot commit what a majority of all does not
+// have; of two or four the others have a smaller majority for a moment, so there it is left out. A learner never counts.
 func (r *Replica) startOver(id uint64) {
 	status := r.node.BasicStatus()
-	voters := r.conf.GetVoters()
-	if status.RaftState != raft.StateLeader || len(voters) < 3 || id == r.cfg.ID || !slices.Contains(voters, id) {
+	voters, back := r.conf.GetVoters(), pb.ConfChangeAddNode
+	switch {
+	case status.RaftState != raft.StateLeader || id == r.cfg.ID:
+		return
+	case slices.Contains(r.conf.GetLearners(), id):
+		back = pb.ConfChangeAddLearnerNode
+	case len(voters) < 3 || len(voters)%2 == 0 || !slices.Contains(voters, id):
 		return
 	}
 	r.node.ApplyConfChange(&pb.ConfChange{Type: pb.ConfChangeRemoveNode.Enum(), NodeId: new(id)})
-	r.conf = r.node.ApplyConfChange(&pb.ConfChange{Type: pb.ConfChangeAddNode.Enum(), NodeId: new(id)})
+	r.conf = r.node.ApplyConfChange(&pb.ConfChange{Type: back.Enum(), NodeId: new(id)})
 }

@@ -1,0 +1,235 @@
+package raftstore
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/duoflow/duoflow/raftstore/replica"
+)
+
+// newcomer makes a node that is to be added; it is not started.
+func (c *cluster) newcomer(name string) *member {
+	c.t.Helper()
+	self := Peer{ID: id(name), Name: name, Addr: freeAddr(c.t)}
+	m := &member{cfg: Config{
+		Cluster: "test", Self: self.ID, Peers: append(slices.Clone(c.members[0].cfg.Peers), self), Join: true,
+		Dir: c.t.TempDir(), Listen: self.Addr,
+		Logger: slog.New(slog.NewTextHandler(testWriter{c.t}, &slog.HandlerOptions{Level: slog.LevelInfo})),
+	}}
+	c.members = append(c.members, m)
+	return m
+}
+
+// peer is how the others know a member.
+func (m *member) peer() Peer {
+	return m.cfg.Peers[slices.IndexFunc(m.cfg.Peers, func(p Peer) bool { return p.ID == m.cfg.Self })]
+}
+
+// change makes a step, through whoever leads, again until it is done.
+func (c *cluster) change(what string, step Change, done func(Roster) bool) {
+	c.t.Helper()
+	c.until(what, func() bool {
+		for _, m := range c.running() {
+			if done(m.store.Status().Members) {
+				return true
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+			err := m.store.Change(ctx, step)
+			cancel()
+			if err != nil && !errors.Is(err, ErrNotLeader) {
+				c.t.Logf("%s: %v", what, err)
+			}
+		}
+		return false
+	})
+}
+
+func (c *cluster) add(m *member) {
+	c.t.Helper()
+	p := m.peer()
+	c.change("addition of "+p.Name, Change{Add: &p}, func(r Roster) bool { _, ok := r.Member(p.ID); return ok })
+}
+
+func (c *cluster) remove(m *member) {
+	c.t.Helper()
+	c.change("removal of "+m.peer().Name, Change{Remove: m.cfg.Self}, func(r Roster) bool { return r.WasRemoved(m.cfg.Self) })
+}
+
+// votes waits until all running members that are not removed know a member for a voter.
+func (c *cluster) votes(m *member) {
+	c.t.Helper()
+	c.until("vote of "+m.peer().Name, func() bool {
+		for _, other := range c.running() {
+			if !slices.Contains(other.store.Status().Voters, m.cfg.Self) && !other.store.Status().Removed {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// TestMemberIsReplaced has a node take the place of another while commands go on, and each of the old ones in turn.
+func TestMemberIsReplaced(t *testing.T) {
+	c := newCluster(t, nil)
+	c.startAll()
+	c.propose(c.leader(), "before")
+	commands := []string{"before"}
+	for _, turn := range []struct{ old, fresh string }{{"t", "u"}, {"b", "c"}, {"a", "d"}} {
+		old := c.named(turn.old)
+		fresh := c.newcomer(turn.fresh)
+		c.start(fresh)
+		c.add(fresh)
+		c.votes(fresh)
+		c.propose(fresh, "beside "+turn.old)
+		c.remove(old)
+		c.until("farewell of "+turn.old, func() bool { return old.watch.farewell() != "" })
+		c.propose(fresh, "after "+turn.old) // while it is still there
+		c.halt(old)
+		c.propose(c.leader(), "without "+turn.old)
+		commands = append(commands, "beside "+turn.old, "after "+turn.old, "without "+turn.old)
+		c.agree(commands...)
+		c.refusesToStart(old)
+	}
+	want := []string{"c", "d", "u"}
+	for _, m := range c.running() {
+		if got := slices.Sorted(slices.Values(names(m.store.Status().Members, false))); !slices.Equal(got, want) {
+			t.Errorf("node %s knows the voters %q, want %q", m.peer().Name, got, want)
+		}
+	}
+	for _, m := range c.running() { // the configurations are those of before
+		c.halt(m)
+		c.start(m)
+	}
+	c.propose(c.leader(), "restarted")
+	c.agree(append(commands, "restarted")...)
+}
+
+func (c *cluster) named(name string) *member {
+	c.t.Helper()
+	for _, m := range c.members {
+		if m.peer().Name == name {
+			return m
+		}
+	}
+	c.t.Fatalf("no node %s", name)
+	return nil
+}
+
+// refusesToStart starts a removed node on its old data directory, which may or may not know. It must be told either way.
+func (c *cluster) refusesToStart(m *member) {
+	c.t.Helper()
+	c.start(m)
+	c.until("end or farewell of "+m.peer().Name, func() bool {
+		select {
+		case err := <-m.ended:
+			if !errors.Is(err, ErrRemoved) || !strings.Contains(err.Error(), "another name") {
+				c.t.Errorf("%s ended with %v, want ErrRemoved and what to do", m.peer().Name, err)
+			}
+			m.ended <- nil // for halt
+			return true
+		default:
+			return m.watch.farewell() != ""
+		}
+	})
+	c.halt(m)
+}
+
+// TestRemovedWhileDown is removed while it is down: nothing on its disk says so, and the others do.
+func TestRemovedWhileDown(t *testing.T) {
+	c := newCluster(t, nil)
+	c.startAll()
+	c.propose(c.leader(), "x")
+	lost := c.follower(c.leader())
+	c.halt(lost)
+	c.remove(lost)
+	c.propose(c.leader(), "y")
+	c.start(lost)
+	c.until("farewell", func() bool { return strings.Contains(lost.watch.farewell(), "says so") })
+	if status := lost.store.Status(); !status.Removed {
+		t.Errorf("it does not know: %+v", status)
+	}
+	c.halt(lost)
+	c.agree("x", "y")
+}
+
+// TestJoinerWaits has a node that nobody has added: it takes part in nothing, and does nobody harm.
+func TestJoinerWaits(t *testing.T) {
+	c := newCluster(t, nil)
+	c.startAll()
+	leader := c.leader()
+	fresh := c.newcomer("u")
+	c.start(fresh)
+	c.until("refusal", func() bool { return refusals(leader, "message") > 0 })
+	c.propose(leader, "x")
+	if status := fresh.store.Status(); status.Leader != 0 || status.Last != 0 || len(status.Voters) != 0 {
+		t.Errorf("it has %+v", status)
+	}
+	c.halt(fresh)
+	c.start(fresh) // it waits on, on the same directory
+	c.add(fresh)
+	c.votes(fresh)
+	c.agree("x")
+}
+
+// TestJoinerLosesItsDisk has it lost as a voter: what it starts with then is all that a joiner has, and it may not vote before it
+// has caught up, as it had promised things.
+func TestJoinerLosesItsDisk(t *testing.T) {
+	c := newCluster(t, nil)
+	c.startAll()
+	c.propose(c.leader(), "x")
+	fresh := c.newcomer("u")
+	c.start(fresh)
+	c.add(fresh)
+	c.votes(fresh)
+	c.remove(c.named("t"))
+	c.halt(c.named("t"))
+	c.propose(fresh, "y")
+	c.halt(fresh)
+	if err := os.RemoveAll(fresh.cfg.Dir); err != nil {
+		t.Fatal(err)
+	}
+	c.start(fresh)
+	c.until("doubt", func() bool { return replica.IsNew(fresh.store.Status().Doubt) || fresh.store.Status().Applied > 0 })
+	c.until("end of doubt", func() bool { s := fresh.store.Status(); return s.Doubt == "" && s.Applied > 0 })
+	c.propose(fresh, "z")
+	c.agree("x", "y", "z")
+}
+
+// TestOlderVersionIsNoPeerOfAChange has a member that does not say that it knows rosters.
+func TestOlderVersionIsNoPeerOfAChange(t *testing.T) {
+	c := newCluster(t, nil)
+	c.startAll()
+	leader := c.leader()
+	older := leader.store.links()[c.follower(leader).cfg.Self]
+	c.until("connection", func() bool { return older.up.Load() })
+	older.knows.Store(false)
+	p := c.newcomer("u").peer()
+	if err := leader.store.Examine(context.Background(), Change{Add: &p}); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "upgrade it") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// TestMembersAreRead has the directory of a cluster without rosters: the configuration counts, until the log has members.
+func TestMembersAreRead(t *testing.T) {
+	c := newCluster(t, func(cfg *Config) { cfg.SnapshotEvery = 3 })
+	c.startAll()
+	for _, command := range []string{"1", "2", "3", "4", "5"} {
+		c.propose(c.leader(), command)
+	}
+	for _, m := range c.members {
+		c.halt(m)
+		c.start(m)
+	}
+	c.agree("1", "2", "3", "4", "5")
+	for _, m := range c.members {
+		if got := m.store.Status(); len(got.Members.Members) != 3 || len(m.watch.rosters) != 0 || got.Snapshot < 3 {
+			t.Errorf("node %s: %+v, told %v", m.peer().Name, got.Members, m.watch.rosters)
+		}
+	}
+}

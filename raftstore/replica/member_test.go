@@ -1,0 +1,171 @@
+package replica
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"testing/cryptotest"
+
+	"go.etcd.io/raft/v3"
+	pb "go.etcd.io/raft/v3/raftpb"
+	"go.etcd.io/raft/v3/tracker"
+
+	"github.com/duoflow/duoflow/raftstore/roster"
+)
+
+// leading is node 1 of three as the leader, with node 2 connected and acknowledging.
+func leading(t *testing.T) *Replica {
+	t.Helper()
+	r := alone(t)
+	r.members.roster = bootstrap()
+	elect(t, r)
+	r.Link(2, true)
+	acknowledged(t, r)
+	return r
+}
+
+// acknowledged has node 2 acknowledge all there is.
+func acknowledged(t *testing.T, r *Replica) {
+	t.Helper()
+	step(t, r, &pb.Message{Type: pb.MsgAppResp.Enum(), Term: new(r.Term()), Index: new(r.last)})
+	flush(t, r)
+}
+
+func changed(t *testing.T, r *Replica, c roster.Change) {
+	t.Helper()
+	if err := r.Change(1, c); err != nil {
+		t.Fatal(err)
+	}
+	flush(t, r)
+	acknowledged(t, r)
+}
+
+func addition(id uint64) roster.Change {
+	m := person(id)
+	return roster.Change{Add: &m}
+}
+
+// TestSnapshotNamesItsReceiver: a newcomer is sent no snapshot that does not name it, and neither is anybody one that has other
+// members than there are: he would not know whether he votes.
+func TestSnapshotNamesItsReceiver(t *testing.T) {
+	r := leading(t)
+	before := &pb.Message{Type: pb.MsgSnap.Enum(), To: new(uint64(4)), Snapshot: &pb.Snapshot{Metadata: &pb.SnapshotMetadata{
+		ConfState: &pb.ConfState{Voters: ids}, Index: new(uint64(3)), Term: new(uint64(2)),
+	}}}
+	if r.stale(before) {
+		t.Error("a snapshot with the members of now is held back")
+	}
+	changed(t, r, addition(4))
+	if !r.stale(before) {
+		t.Error("a snapshot of before the change is sent")
+	}
+	now, err := r.cfg.Storage.Snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.stale(&pb.Message{Type: pb.MsgSnap.Enum(), Snapshot: now}) {
+		t.Errorf("no snapshot was taken of the members of now: %v", now.GetMetadata().GetConfState())
+	}
+}
+
+// TestLearnerInDoubtIsNoVoter: as long as it says that its disk is in doubt, it would not vote.
+func TestLearnerInDoubtIsNoVoter(t *testing.T) {
+	cryptotest.SetGlobalRandom(t, 1)
+	snapshot, hard := Blank()
+	memory, err := NewMemory(snapshot, hard, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := New(Config{ID: 4, Storage: memory, Machine: &machine{}, HeartbeatTicks: 3, ElectionTicks: 30, SnapshotEvery: 100})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := r.note(); got != noteDoubt || r.Doubt() == "" {
+		t.Errorf("it notes %d and doubts %q", got, r.Doubt())
+	}
+	leader := leading(t)
+	changed(t, leader, addition(4))
+	leader.Link(4, true)
+	answer := &pb.Message{Type: pb.MsgHeartbeatResp.Enum(), From: new(uint64(4)), To: new(uint64(1)), Term: new(leader.Term())}
+	for _, in := range []struct {
+		note uint64
+		want bool
+	}{{noteDoubt, false}, {noteWell, true}} {
+		answer.Reject, answer.RejectHint = new(in.note != noteWell), new(in.note)
+		if err := leader.Step(answer); err != nil {
+			t.Fatal(err)
+		}
+		at := leader.last
+		if err := leader.Step(&pb.Message{Type: pb.MsgAppResp.Enum(), From: new(uint64(4)), To: new(uint64(1)), Term: new(leader.Term()), Index: new(at)}); err != nil {
+			t.Fatal(err)
+		}
+		flush(t, leader)
+		if got := leader.caughtUp(4); got != in.want {
+			t.Errorf("with note %d it counts as caught up: %v", in.note, got)
+		}
+	}
+}
+
+// TestRemovedGivesNoVote has a node that was told of its removal by another, and has not applied it.
+func TestRemovedGivesNoVote(t *testing.T) {
+	for _, removed := range []bool{false, true} {
+		r := alone(t)
+		if removed {
+			r.Retire()
+		}
+		for range 2 * r.cfg.ElectionTicks { // no leader is near
+			r.Tick()
+			flush(t, r)
+		}
+		step(t, r, &pb.Message{Type: pb.MsgVote.Enum(), Term: new(uint64(9)), Index: new(uint64(9)), LogTerm: new(uint64(9))})
+		if got := slices.Contains(flush(t, r), "send MsgVoteResp to 2"); got == removed {
+			t.Errorf("removed %v: it answers %v", removed, got)
+		}
+	}
+}
+
+// TestNoStartOverOfFour: without the one that is taken out for a moment two of three would be a majority, and of four it is three.
+func TestNoStartOverOfFour(t *testing.T) {
+	for _, voters := range [][]uint64{{1, 2, 3}, {1, 2, 3, 4}} {
+		r := leading(t)
+		if len(voters) == 4 {
+			r.conf = r.node.ApplyConfChange(&pb.ConfChange{Type: pb.ConfChangeAddNode.Enum(), NodeId: new(uint64(4))})
+		}
+		if r.matched(2) == 0 {
+			t.Fatal("nothing is acknowledged")
+		}
+		r.startOver(2)
+		if over := r.matched(2) == 0; over != (len(voters)%2 == 1) {
+			t.Errorf("with %d voters it starts over: %v", len(voters), over)
+		}
+	}
+}
+
+// TestLearnerStartsOver: it counts for no majority, so it may.
+func TestLearnerStartsOver(t *testing.T) {
+	r := leading(t)
+	changed(t, r, addition(4))
+	r.startOver(4)
+	if !slices.Contains(r.conf.GetLearners(), 4) || slices.Contains(r.conf.GetVoters(), 4) {
+		t.Errorf("members are %v", r.conf)
+	}
+	kinds := map[uint64]raft.ProgressType{}
+	r.node.WithProgress(func(id uint64, kind raft.ProgressType, _ tracker.Progress) { kinds[id] = kind })
+	if kinds[4] != raft.ProgressTypeLearner {
+		t.Errorf("raft takes it for %v", kinds[4])
+	}
+}
+
+// TestRosterMustAgree: a node that would have other voters than its roster says stops.
+func TestRosterMustAgree(t *testing.T) {
+	r := leading(t)
+	next, err := bootstrap().After(roster.Change{Remove: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	change := roster.Change{Remove: 2}.ConfChange()
+	change.Context = append(make([]byte, requestBytes), next.Encode()...)
+	if err := r.reconfigure(9, change); err == nil || !strings.Contains(err.Error(), "change of members at index 9") {
+		t.Errorf("error %v", err)
+	}
+}
