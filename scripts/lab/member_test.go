@@ -1,0 +1,130 @@
+package lab_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/duoflow/duoflow/scripts/lab"
+)
+
+// TestMember replaces the witness and a scheduler host of a running cluster while its job writes. Nobody is restarted, and the job
+// moves when it is asked to and not else.
+func TestMember(t *testing.T) {
+	l := up(t, "a", "b", "c", "t", "u", "d")
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	c, conn := prepared(ctx, t, l, lab.ClusterOptions{
+		Jobs: map[string]lab.Job{"scheduler": shell(writer)}, Later: []string{"c", "u"}, LaterWitness: "u",
+		Detection: "wan", // a busy machine is no reason for a move
+	})
+	must(t, c.Start())
+	at, err := c.AwaitActive(ctx, "scheduler", 0)
+	must(t, err)
+	awaitRow(ctx, t, conn, at)
+
+	t.Run("the witness", func(t *testing.T) {
+		must(t, c.Start("u"))
+		mustCtl(ctx, t, c, "member", "replace", "t", "u", "--peer", c.Nodes["u"].Peer(), "--witness", "--yes")
+		wantMembers(ctx, t, c, "a voter", "b voter", "u voter witness")
+		gone(t, c.Nodes["t"])
+		if now := mustBe(ctx, t, c, at.Node, at.Epoch-1); now != at {
+			t.Errorf("the job has moved from %+v to %+v", at, now)
+		}
+	})
+	t.Run("the holder", func(t *testing.T) {
+		must(t, c.Start("c"))
+		output, code, err := c.Ctl(ctx, "member", "replace", at.Node, "c", "--peer", c.Nodes["c"].Peer(), "--yes")
+		must(t, err)
+		if code != 3 || !strings.Contains(output, "switchover") {
+			t.Errorf("replacing the holder: exit code %d, %s", code, output)
+		}
+		wantMembers(ctx, t, c, "a voter", "b voter", "u voter witness")
+	})
+	old := at.Node
+	t.Run("a scheduler host", func(t *testing.T) {
+		mustCtl(ctx, t, c, "switchover", "--yes")
+		at = mustBe(ctx, t, c, other(old), at.Epoch)
+		mustCtl(ctx, t, c, "member", "replace", old, "c", "--peer", c.Nodes["c"].Peer(), "--yes")
+		wantMembers(ctx, t, c, at.Node+" voter", "c voter", "u voter witness")
+		gone(t, c.Nodes[old])
+		if now := mustBe(ctx, t, c, at.Node, at.Epoch-1); now != at {
+			t.Errorf("the job has moved from %+v to %+v", at, now)
+		}
+	})
+	t.Run("the new ones serve", func(t *testing.T) {
+		mustCtl(ctx, t, c, "switchover", "--to", "c", "--yes")
+		at = mustBe(ctx, t, c, "c", at.Epoch)
+		awaitRow(ctx, t, conn, at)
+		stays := other(old)
+		must(t, c.Nodes[stays].KillDaemon()) // its configuration is that of before
+		eventually(t, "its end", c.Nodes[stays].Process().Ended)
+		must(t, c.Start(stays))
+		mustCtl(ctx, t, c, "switchover", "--to", stays, "--yes")
+		at = mustBe(ctx, t, c, stays, at.Epoch)
+		awaitRow(ctx, t, conn, at)
+	})
+	t.Run("the old ones are refused", func(t *testing.T) {
+		must(t, c.Start("t", old))
+		gone(t, c.Nodes["t"])
+		gone(t, c.Nodes[old])
+		output, code, err := c.Ctl(ctx, "member", "add", "t", "--peer", c.Nodes["t"].Peer(), "--yes")
+		must(t, err)
+		if code != 3 || !strings.Contains(output, "another name") {
+			t.Errorf("adding a removed node: exit code %d, %s", code, output)
+		}
+	})
+	var backwards int
+	must(t, conn.QueryRow(ctx, "SELECT count(*) FROM (SELECT epoch, lag(epoch) OVER (ORDER BY id) AS before FROM public.work) AS w WHERE epoch < before").Scan(&backwards))
+	if backwards != 0 {
+		t.Errorf("%d times a row of an older epoch follows one of a newer", backwards)
+	}
+}
+
+// gone waits for the end of a daemon that was removed, and wants it to have said so.
+func gone(t *testing.T, n *lab.Node) {
+	t.Helper()
+	eventually(t, "end of node "+n.Name, n.Process().Ended)
+	var exit *exec.ExitError
+	if err := n.Process().Err(); !errors.As(err, &exit) || exit.ExitCode() != 3 {
+		t.Errorf("node %s ended with %v, want exit code 3", n.Name, err)
+	}
+	if text := string(read(t, n.LogPath())); !strings.Contains(text, "was removed from the cluster") {
+		t.Errorf("node %s does not say that it was removed: %s", n.Name, text)
+	}
+}
+
+// wantMembers waits until every member of now knows these, and nobody else.
+func wantMembers(ctx context.Context, t *testing.T, c *lab.Cluster, want ...string) {
+	t.Helper()
+	for _, line := range want {
+		name, _, _ := strings.Cut(line, " ")
+		last := ""
+		eventually(t, "node "+name+" knows the members "+strings.Join(want, ", "), func() bool {
+			output, _, err := c.Ctl(ctx, "member", "list", "--endpoint", c.Nodes[name].Admin(), "-o", "json")
+			var answer struct {
+				Members []struct {
+					Name, Role string
+					Witness    bool
+				}
+			}
+			if err != nil || json.Unmarshal([]byte(output), &answer) != nil {
+				return false
+			}
+			var lines []string
+			for _, m := range answer.Members {
+				text := m.Name + " " + m.Role
+				if m.Witness {
+					text += " witness"
+				}
+				lines = append(lines, text)
+			}
+			last = strings.Join(lines, ", ")
+			return last == strings.Join(want, ", ")
+		})
+	}
+}
