@@ -10,7 +10,10 @@ import (
 	"testing"
 	"time"
 
+	pb "go.etcd.io/raft/v3/raftpb"
+
 	"github.com/duoflow/duoflow/raftstore/replica"
+	"github.com/duoflow/duoflow/raftstore/roster"
 )
 
 // newcomer makes a node that is to be added; it is not started.
@@ -231,5 +234,28 @@ func TestMembersAreRead(t *testing.T) {
 		if got := m.store.Status(); len(got.Members.Members) != 3 || len(m.watch.rosters) != 0 || got.Snapshot < 3 {
 			t.Errorf("node %s: %+v, told %v", m.peer().Name, got.Members, m.watch.rosters)
 		}
+	}
+}
+
+// TestDirectoryOfARemovedNode: what the log of a removed node says of it is enough, with nobody to ask.
+func TestDirectoryOfARemovedNode(t *testing.T) {
+	list := roster.New([]Peer{{ID: 1, Name: "a", Addr: "h:1"}, {ID: 2, Name: "b", Addr: "h:2"}, {ID: 3, Name: "t", Addr: "h:3"}})
+	list, err := list.After(Change{Remove: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	snapshot := &pb.Snapshot{Data: list.Wrap([]byte("state")), Metadata: &pb.SnapshotMetadata{ConfState: &pb.ConfState{Voters: []uint64{1, 2}}}}
+	for _, test := range []struct {
+		self uint64
+		want error
+	}{{1, nil}, {3, ErrRemoved}} {
+		who := owner{self: test.self, voters: []uint64{1, 2, 3}} // the configuration is that of before
+		if err := who.checkMembers(snapshot); !errors.Is(err, test.want) || (err == nil) != (test.want == nil) {
+			t.Errorf("node %d: %v, want %v", test.self, err, test.want)
+		}
+	}
+	snapshot.Data = snapshot.Data[:30]
+	if err := (owner{self: 1}).checkMembers(snapshot); err == nil {
+		t.Error("members that are cut short are taken")
 	}
 }

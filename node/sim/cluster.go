@@ -32,8 +32,8 @@ type cluster struct {
 	calmAt instant
 }
 
-func newCluster(w *world, p plan, o Options) *cluster {
-	c := &cluster{w: w, plan: p, faulty: o.wrong, mute: o.Mute, keep: o.Keep}
+func newCluster(w *world, p plan, o Options, r regroup) *cluster {
+	c := &cluster{w: w, plan: p, faulty: o.wrong, mute: o.Mute, keep: o.Keep, regroup: r}
 	c.net = &network{
 		w: w, cut: map[way]bool{}, least: p.delayLeast, most: p.delayMost, slow: p.slow, slowly: p.slowly, drop: p.drop, twice: p.twice,
 	}

@@ -49,8 +49,7 @@ func Run(seed uint64, o Options) (r Result) {
 	if mix := mixes[o.Mix]; mix != nil {
 		mix(&p)
 	}
-	c := newCluster(w, p, o)
-	c.regroup = drawRegroup(seed, o.Mix == "members", p.chaos)
+	c := newCluster(w, p, o, drawRegroup(seed, o.Mix == "members", p.chaos))
 	defer func() {
 		r.Seed, r.Sum, r.Lines, r.Virtual, r.counts, r.Troubles = seed, t.sum, t.lines, w.now, c.oracle.count, c.troubles
 		if p := recover(); p != nil {
