@@ -65,7 +65,10 @@ func TestMember(t *testing.T) {
 		soon(ctx, t, "its end", c.Nodes[stays].Process().Ended)
 		must(t, c.Start(stays))
 		soon(ctx, t, "it can be granted the job again", func() bool {
-			_, code, err := c.Ctl(ctx, "switchover", "--to", stays, "--yes", "--timeout", "2m")
+			output, code, err := c.Ctl(ctx, "switchover", "--to", stays, "--yes", "--timeout", "2m")
+			if code != 0 {
+				t.Logf("not yet: %s", output)
+			}
 			return err == nil && code == 0
 		})
 		at = mustBe(ctx, t, c, stays, at.Epoch)
