@@ -122,11 +122,13 @@ func (m *membership) newFlags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&m.add.Peer, "peer", "", "address that the new node listens on for its peers, host:port")
 	cmd.Flags().StringVar(&m.add.Gossip, "gossip", "", "its gossip address (default: the host of --peer with the others' port)")
 	cmd.Flags().BoolVar(&m.add.Witness, "witness", false, "it votes and never runs a job")
-	_ = cmd.MarkFlagRequired("peer") // the flag is there
 }
 
 // changeMembers makes one step, or the two of a replacement: the new node first.
 func (a *app) changeMembers(ctx context.Context, m membership) error {
+	if m.add != nil && m.add.GetPeer() == "" {
+		return usage("--peer is missing", "give the address that the new node listens on for the others, host:port")
+	}
 	links, err := a.links()
 	if err != nil {
 		return err

@@ -117,7 +117,7 @@ func TestMemberIsRefused(t *testing.T) {
 // TestMemberNeedsAnAdmin has an operator, who may move jobs and not this.
 func TestMemberNeedsAnAdmin(t *testing.T) {
 	dir := makeCertificates(t)
-	console{}.run(t, "tls", "issue", "--out", dir, "--operator", "bob", "--role", "operator").want(t, exitOK)
+	console{}.run(t, "tls", "issue", "--authority", dir, "--out", dir, "--operator", "bob", "--role", "operator").want(t, exitOK)
 	who := operator(dir, serve(t, leading(), dir))
 	who.env["DUOCTL_CERT"], who.env["DUOCTL_KEY"] = dir+"/bob.pem", dir+"/bob.key"
 	who.run(t, "member", "remove", "t", "--yes").want(t, exitFailed, "admin")
