@@ -2,19 +2,24 @@ package raftstore
 
 import (
 	"encoding/base64"
-	"slices"
 
 	"github.com/duoflow/duoflow/raftstore/roster"
 )
 
-// hint is what a node tells another of the members when that connects: names and addresses. Who joins may know a few of them only,
-// and the one that leads has to be among those that he lets in and answers. It decides nothing else: who votes, he has from the log.
+// hintedGone is how many of those that were removed are told of, the newest: a header has little room.
+const hintedGone = 32
+
+// hint is what a node tells another of the members when that connects: names, addresses and who was removed. Who joins, or was away
+// while members changed, may know few of them, and the one that leads has to be among those that he lets in and answers. Who votes
+// he has from the log.
 func hint(list Roster) string {
 	var members []Peer
 	for _, m := range list.Members {
-		members = append(members, Peer{ID: m.ID, Name: m.Name, Addr: m.Addr})
+		members = append(members, Peer{ID: m.ID, Name: m.Name, Addr: m.Addr, Learner: m.Learner})
 	}
-	return base64.StdEncoding.EncodeToString(roster.New(members).Encode())
+	told := roster.New(members)
+	told.Removed = list.Removed[max(0, len(list.Removed)-hintedGone):]
+	return base64.StdEncoding.EncodeToString(told.Encode())
 }
 
 // hinted reads a hint.
@@ -26,27 +31,34 @@ func hinted(text string) (Roster, error) {
 	return roster.Decode(data)
 }
 
-// meet has a node that is not of the group yet connect with those that it hears of. It forgets nobody: the other may be the one that
-// is out of date. It runs in the loop.
+// meet takes a hint. It makes guests of those that are unknown here, until the log says what they are. It forgets nobody: the other may
+// be the one that is out of date. It runs in the loop.
 func (s *Store) meet(list Roster) {
-	if !s.cfg.Join || s.replica.Logged() {
-		return
-	}
-	known := s.cfg.members()
-	members := slices.Clone(known.Members)
+	s.replica.PeerMembers(list)
+	known, fresh := s.cfg.members(), false
 	for _, m := range list.Members {
-		if _, ok := known.Member(m.ID); !ok {
-			members = append(members, m)
+		if _, ok := known.Member(m.ID); !ok && !known.WasRemoved(m.ID) {
+			s.guests[m.ID], fresh = m, true
 		}
 	}
-	if len(members) == len(known.Members) {
-		return
+	if fresh {
+		s.log.Info("heard of other members", "members", names(list, false))
+		s.receiveGuests(known)
 	}
-	next := roster.New(members)
-	s.cfg.now.Store(&next)
-	s.log.Info("heard of other members", "members", names(next, false))
-	fresh, _ := s.link(next)
-	for _, l := range fresh {
-		s.launch(l)
+}
+
+// receiveGuests has everybody in a roster, and the guests, let in and connected to.
+func (s *Store) receiveGuests(list Roster) {
+	members := list.Members
+	for id, guest := range s.guests {
+		if _, ok := list.Member(id); ok || list.WasRemoved(id) {
+			delete(s.guests, id)
+			continue
+		}
+		members = append(members[:len(members):len(members)], guest)
 	}
+	all := roster.New(members)
+	all.Removed = list.Removed
+	s.cfg.now.Store(&all)
+	s.relink(all)
 }

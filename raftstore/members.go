@@ -101,6 +101,17 @@ func (s *Store) link(list Roster) (fresh, over []*link) {
 	return fresh, over
 }
 
+// relink starts and ends links, so that they are those of a roster.
+func (s *Store) relink(list Roster) {
+	fresh, over := s.link(list)
+	for _, l := range fresh {
+		s.launch(l)
+	}
+	for _, l := range over {
+		time.AfterFunc(lingers, l.stop)
+	}
+}
+
 // enlist takes over the rosters that have come into force. It runs in the loop, after what was to be sent to those of before.
 func (s *Store) enlist(told []replica.Membership) {
 	if len(told) == 0 {
@@ -108,15 +119,8 @@ func (s *Store) enlist(told []replica.Membership) {
 	}
 	for _, m := range told {
 		list := m.Roster
-		s.cfg.now.Store(&list)
 		s.log.Info("members", "voters", names(list, false), "learners", names(list, true))
-		fresh, over := s.link(list)
-		for _, l := range fresh {
-			s.launch(l)
-		}
-		for _, l := range over {
-			time.AfterFunc(lingers, l.stop)
-		}
+		s.receiveGuests(list)
 		s.cfg.Observer.Members(list)
 		s.complete(binary.BigEndian.AppendUint64(nil, m.Request), nil)
 	}

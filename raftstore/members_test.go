@@ -161,6 +161,27 @@ func TestRemovedWhileDown(t *testing.T) {
 	c.agree("x", "y")
 }
 
+// TestAwayForAChange is down while two of three are replaced, and both of the old ones are gone when it comes back: whoever leads is a
+// stranger to its log.
+func TestAwayForAChange(t *testing.T) {
+	c := newCluster(t, nil)
+	c.startAll()
+	c.propose(c.leader(), "x")
+	away, gone := c.named("a"), c.named("b")
+	c.halt(away)
+	fresh := c.newcomer("c")
+	c.start(fresh)
+	c.add(fresh)
+	c.votes(fresh)
+	c.remove(gone)
+	c.until("farewell", func() bool { return gone.watch.farewell() != "" })
+	c.halt(gone)
+	c.propose(fresh, "y")
+	c.start(away)
+	c.propose(away, "z")
+	c.agree("x", "y", "z")
+}
+
 // TestJoinerWaits has a node that nobody has added: it takes part in nothing, and does nobody harm.
 func TestJoinerWaits(t *testing.T) {
 	c := newCluster(t, nil)

@@ -12,7 +12,7 @@ type Status struct {
 	Commit, Applied, Last uint64 // raft indexes
 	Snapshot              uint64 // raft index of the newest snapshot
 	Voters                []uint64
-	// Members is the roster in force. PeerStates are its members in the same order, or those of Config.Peers, this node included.
+	// Members is the roster in force, or that of the configuration. PeerStates are the members that this node knows, itself included.
 	Members    Roster
 	PeerStates []PeerState
 	// Removed: this node was a member and is none any more.
@@ -49,7 +49,7 @@ func (s *Store) Status() Status {
 		Leadership: Leadership(state.Leadership),
 		Commit:     state.Commit, Applied: state.Applied, Last: state.Last,
 		Snapshot: state.Snapshot, Voters: state.Voters, Doubt: state.Doubt,
-		Refused: s.door.Refused(), Members: s.cfg.members(), Removed: s.gone.Load(),
+		Refused: s.door.Refused(), Members: state.Members, Removed: s.gone.Load(),
 	}
 	status.FsyncLast, status.FsyncP99 = s.took.last()
 	status.Fsyncs = s.took.tally()
@@ -57,7 +57,7 @@ func (s *Store) Status() Status {
 		status.Stuck = s.took.age()
 	}
 	links := s.links()
-	for _, p := range status.Members.Members {
+	for _, p := range s.cfg.members().Members {
 		peer := PeerState{Peer: p, Connected: p.ID == s.cfg.Self}
 		if l := links[p.ID]; l != nil {
 			peer.Connected, peer.Received = l.up.Load(), l.received.Load()
@@ -95,5 +95,5 @@ func (s *Store) publish() {
 func (s *Store) standing() standing {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return standing{fresh: s.fresh, term: s.status.Term, roster: true, members: s.cfg.members()}
+	return standing{fresh: s.fresh, term: s.status.Term, roster: true, members: s.status.Members}
 }

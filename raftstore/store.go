@@ -42,6 +42,7 @@ type Store struct {
 	linked  atomic.Pointer[map[uint64]*link] // see links
 	launch  func(*link)                      // starts one; of the loop, once serve has set it
 	gone    atomic.Bool                      // this node was removed
+	guests  map[uint64]Peer                  // of the loop; see meet
 	took    window
 	door    *door.Door
 	probe   *probe
@@ -88,6 +89,7 @@ func New(cfg Config, machine StateMachine) (*Store, error) {
 		ended:     make(chan struct{}),
 		stopped:   make(chan struct{}),
 		waiters:   map[uint64]chan error{},
+		guests:    map[uint64]Peer{},
 		behind:    func(d *disk) storage { return d },
 	}
 	s.probe = newProbe(cfg.Dir, s.log)

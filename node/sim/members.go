@@ -173,7 +173,7 @@ func (s *store) enlist(list raftstore.Roster) {
 		s.linkTo(m.Name)
 	}
 	for _, l := range s.links {
-		if _, ok := list.Member(l.peer.id); !ok && !l.ends {
+		if _, ok := list.Member(l.peer.id); !ok && !l.ends && (!s.hinted[l.peer.id] || list.WasRemoved(l.peer.id)) {
 			l.ends = true
 			s.d.w.in(2*time.Second, s.d.actor, func() { l.over, l.up = true, false })
 		}
@@ -217,29 +217,31 @@ func (s *store) leave() {
 
 // strange says why a peer is not listened to; empty when it is.
 func (s *store) strange(id uint64) string {
-	if s.roster == nil {
-		if s.d.h.c.founder(id) || s.hinted[id] {
-			return ""
-		}
-		return "unknown"
-	}
-	if _, ok := s.roster.Member(id); ok {
-		return ""
-	}
-	if s.roster.WasRemoved(id) {
+	if s.roster != nil && s.roster.WasRemoved(id) {
 		return "removed"
+	}
+	known := s.roster == nil && s.d.h.c.founder(id)
+	if s.roster != nil {
+		_, known = s.roster.Member(id)
+	}
+	if known || s.hinted[id] {
+		return ""
 	}
 	return "unknown"
 }
 
-// meet is what a node that joins hears of the members; see raftstore/hint.go.
+// meet is what a node hears of the members from one that it connects to; see raftstore/hint.go.
 func (s *store) meet(other *store) {
-	if !s.d.h.joins || s.roster != nil || other.roster == nil {
+	if other.roster == nil {
 		return
 	}
-	for _, m := range other.roster.Members {
-		s.hinted[m.ID] = true
-		s.linkTo(m.Name)
+	list := *other.roster
+	s.turn(func() { s.rep.PeerMembers(list) })
+	for _, m := range list.Members {
+		if m.ID != s.d.h.id && (s.roster == nil || !s.roster.WasRemoved(m.ID)) {
+			s.hinted[m.ID] = true
+			s.linkTo(m.Name)
+		}
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	pb "go.etcd.io/raft/v3/raftpb"
 	"go.etcd.io/raft/v3/tracker"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/duoflow/duoflow/raftstore/roster"
 )
 
 // A storage in doubt may have forgotten votes or entries that this node once promised: it is new
@@ -34,6 +36,8 @@ type doubt struct {
 	founded bool              // Config.Founded, as of now
 	new     map[uint64]bool   // peers whose storage is new, too
 	terms   map[uint64]uint64 // terms that peers were in when they were connected to
+	others  []uint64          // that peers count as voters, sorted
+	left    []uint64          // that peers know to be removed, sorted
 	target  uint64            // commit index that a leader told since the doubt began; 0 = none yet
 	asked   int64             // tick of the last request to start over
 	forgot  map[uint64]int64  // tick at which this leader last started over with a follower that contradicted itself
@@ -76,12 +80,29 @@ func (r *Replica) proven(term uint64) bool {
 	if !r.votes() {
 		return true
 	}
-	for _, id := range r.conf.GetVoters() {
+	others := slices.Concat(r.conf.GetVoters(), r.doubt.others)
+	for _, id := range others {
+		if slices.Contains(r.doubt.left, id) {
+			continue
+		}
 		if newest, told := r.doubt.terms[id]; id != r.cfg.ID && (!told || newest > term) {
 			return false
 		}
 	}
 	return true
+}
+
+// PeerMembers takes who a peer counts as members. A disk that was lost knows only those that the group was made of: who was removed
+// since is not waited for, and who votes now is.
+func (r *Replica) PeerMembers(list roster.Roster) {
+	r.doubt.others = append(r.doubt.others, list.Voters()...)
+	for _, gone := range list.Removed {
+		r.doubt.left = append(r.doubt.left, gone.ID)
+	}
+	for _, ids := range []*[]uint64{&r.doubt.others, &r.doubt.left} {
+		slices.Sort(*ids)
+		*ids = slices.Compact(*ids)
+	}
 }
 
 // startDoubt sets the first doubt.

@@ -169,3 +169,30 @@ func TestRosterMustAgree(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// TestLostDiskDoesNotWaitForTheRemoved: what it lost knows only the group of the beginning, of which node 3 was removed since, and
+// node 4 is new.
+func TestLostDiskDoesNotWaitForTheRemoved(t *testing.T) {
+	r := alone(t)
+	r.doubt.reason, r.doubt.terms = "test", map[uint64]uint64{2: 5}
+	now, err := bootstrap().After(addition(4))
+	for _, c := range []roster.Change{{Promote: 4}, {Remove: 3}} {
+		if err == nil {
+			now, err = now.After(c)
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.proven(5) {
+		t.Error("it follows a leader before it has heard node 3")
+	}
+	r.PeerMembers(now)
+	if r.proven(5) {
+		t.Error("it follows a leader before it has heard node 4")
+	}
+	r.PeerTerm(4, 6)
+	if r.proven(5) || !r.proven(6) {
+		t.Errorf("it follows a leader of term 5: %v, of term 6: %v", r.proven(5), r.proven(6))
+	}
+}
