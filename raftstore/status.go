@@ -51,6 +51,9 @@ func (s *Store) Status() Status {
 		Snapshot: state.Snapshot, Voters: state.Voters, Doubt: state.Doubt,
 		Refused: s.door.Refused(), Members: state.Members, Removed: s.gone.Load(),
 	}
+	if len(status.Members.Members) == 0 { // the loop has not begun
+		status.Members = s.cfg.members()
+	}
 	status.FsyncLast, status.FsyncP99 = s.took.last()
 	status.Fsyncs = s.took.tally()
 	if state.Stuck { // in ticks, which may be somebody else's to count
