@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/duoflow/duoflow/scripts/lab"
 )
 
@@ -74,20 +76,31 @@ func TestMember(t *testing.T) {
 		at = mustBe(ctx, t, c, stays, at.Epoch)
 		awaitRow(ctx, t, conn, at)
 	})
-	t.Run("the old ones are refused", func(t *testing.T) {
-		must(t, c.Start("t", old))
-		gone(t, c.Nodes["t"])
-		gone(t, c.Nodes[old])
-		output, code, err := c.Ctl(ctx, "member", "add", "t", "--peer", c.Nodes["t"].Peer(), "--yes", "--timeout", "2m")
-		must(t, err)
-		if code != 3 || !strings.Contains(output, "another name") {
-			t.Errorf("adding a removed node: exit code %d, %s", code, output)
-		}
-	})
+	t.Run("the old ones are refused", func(t *testing.T) { refused(ctx, t, c, "t", old) })
+	neverBackwards(ctx, t, conn)
+}
+
+// neverBackwards wants no row of an older epoch after one of a newer.
+func neverBackwards(ctx context.Context, t *testing.T, conn *pgx.Conn) {
+	t.Helper()
 	var backwards int
 	must(t, conn.QueryRow(ctx, "SELECT count(*) FROM (SELECT epoch, lag(epoch) OVER (ORDER BY id) AS before FROM public.work) AS w WHERE epoch < before").Scan(&backwards))
 	if backwards != 0 {
 		t.Errorf("%d times a row of an older epoch follows one of a newer", backwards)
+	}
+}
+
+// refused starts removed nodes on their old data, and tries to take the first one back.
+func refused(ctx context.Context, t *testing.T, c *lab.Cluster, names ...string) {
+	t.Helper()
+	must(t, c.Start(names...))
+	for _, name := range names {
+		gone(t, c.Nodes[name])
+	}
+	output, code, err := c.Ctl(ctx, "member", "add", names[0], "--peer", c.Nodes[names[0]].Peer(), "--yes", "--timeout", "2m")
+	must(t, err)
+	if code != 3 || !strings.Contains(output, "another name") {
+		t.Errorf("adding a removed node: exit code %d, %s", code, output)
 	}
 }
 
