@@ -105,6 +105,9 @@ func (g *gauges) collectPeers(raft raftstore.Status, send func(*prometheus.Desc,
 	}
 	states := map[string]int{gossip.Alive: 0, gossip.Suspect: 0, gossip.Dead: 0, gossip.Left: 0}
 	for _, m := range g.n.gossip.Members() {
+		if g.n.members().get(lease.NodeID(m.Node)).ID == "" {
+			continue // it was removed, and gossip forgets nobody
+		}
 		states[m.State]++
 		if m.RTT > 0 {
 			send(rttDesc, m.RTT.Seconds(), m.Node)

@@ -91,3 +91,15 @@ func TestConfigureFollowsTheLog(t *testing.T) {
 		t.Errorf("the job has moved: %+v", job)
 	}
 }
+
+// TestSeedsFollowTheMembers: who was away, or has lost its configuration's nodes to changes, finds the others by gossip all the same.
+func TestSeedsFollowTheMembers(t *testing.T) {
+	w := NewWire(threeNodes(), nil)
+	if got, want := w.Seeds("7401"), []string{"h:7401", "g:2", "h:7401"}; !slices.Equal(got, want) {
+		t.Errorf("seeds are %q, want %q", got, want)
+	}
+	w.Members(raftstore.Roster{Members: []raftstore.Peer{member{ID: "c", Peer: "i:1"}.peer(), member{ID: "d", Peer: "j:1", Gossip: "k:2"}.peer()}})
+	if got, want := w.Seeds("7401"), []string{"i:7401", "k:2"}; !slices.Equal(got, want) {
+		t.Errorf("seeds are %q, want %q", got, want)
+	}
+}

@@ -2,8 +2,10 @@ package node
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"log/slog"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -88,6 +90,16 @@ func (w *Wire) Members(list raftstore.Roster) {
 func (w *Wire) Removed(why string) {
 	w.removed.Store(&why)
 	w.mail.postRegrouped()
+}
+
+// Seeds are where the members gossip: as they say, else on their peer host at a port, which is our own one.
+func (w *Wire) Seeds(port string) []string {
+	var all []string
+	for _, m := range w.members.Load().all {
+		host, _, _ := net.SplitHostPort(m.Peer) // it was checked
+		all = append(all, cmp.Or(m.Gossip, net.JoinHostPort(host, port)))
+	}
+	return all
 }
 
 // StateMachine is what the replicated log applies to.

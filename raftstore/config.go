@@ -173,13 +173,16 @@ func (c *Config) voters() []uint64 {
 	return ids
 }
 
-// bootstrap is the roster that the configuration names.
+// bootstrap is the roster that the configuration names: that of a group that is made. Who joins has none, for what its configuration
+// says of the others may be out of date.
 func (c *Config) bootstrap() Roster {
+	if c.Join {
+		return Roster{}
+	}
 	list := roster.New(c.Peers)
 	for i := range list.Members {
 		m := &list.Members[i]
 		m.Preferred = m.Preferred || m.ID == c.PreferredLeader
-		m.Learner = c.Join && m.ID == c.Self
 	}
 	return list
 }

@@ -105,7 +105,7 @@ func (d *disk) make(dir string) (made bool, err error) {
 // doubt they stay as they are, as they are what shows it; the first Save replaces the sidecar.
 func (d *disk) load(dir string, made bool) error {
 	memory, seen, err := load(d.db, d.who)
-	if err != nil && !errors.Is(err, ErrForeignDir) && !errors.Is(err, ErrRemoved) {
+	if err != nil && !errors.Is(err, ErrForeignDir) && !errors.Is(err, ErrRemoved) && !errors.Is(err, replica.ErrFounder) {
 		err = fmt.Errorf("%w; %s", err, adviceDamaged)
 	}
 	if err != nil {

@@ -6,6 +6,9 @@ import (
 	"github.com/duoflow/duoflow/raftstore/roster"
 )
 
+// maxGuests bounds them: no sound peer tells of so many.
+const maxGuests = 2 * roster.MaxMembers
+
 // hintedGone is how many of those that were removed are told of, the newest: a header has little room.
 const hintedGone = 32
 
@@ -37,7 +40,7 @@ func (s *Store) meet(list Roster) {
 	s.replica.PeerMembers(list)
 	known, fresh := s.cfg.members(), false
 	for _, m := range list.Members {
-		if _, ok := known.Member(m.ID); !ok && !known.WasRemoved(m.ID) {
+		if _, ok := known.Member(m.ID); !ok && !known.WasRemoved(m.ID) && len(s.guests) < maxGuests {
 			s.guests[m.ID], fresh = m, true
 		}
 	}

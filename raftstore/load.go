@@ -91,6 +91,8 @@ func (who owner) checkMembers(snapshot *pb.Snapshot) error {
 		return fmt.Errorf("%w: its data directory says so; a node that is to take its place needs another name and an empty directory", ErrRemoved)
 	case logged || len(snapshot.GetMetadata().GetConfState().GetVoters()) == 0: // or a Blank that nobody has added yet
 		return nil
+	case who.join:
+		return replica.ErrFounder
 	}
 	got := slices.Sorted(slices.Values(snapshot.GetMetadata().GetConfState().GetVoters()))
 	want := slices.Sorted(slices.Values(who.voters))

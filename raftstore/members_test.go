@@ -3,6 +3,7 @@ package raftstore
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"slices"
@@ -275,8 +276,42 @@ func TestDirectoryOfARemovedNode(t *testing.T) {
 			t.Errorf("node %d: %v, want %v", test.self, err, test.want)
 		}
 	}
+	if err := (owner{self: 1, voters: []uint64{1, 2}, join: true}).checkMembers(&pb.Snapshot{Metadata: snapshot.GetMetadata()}); !errors.Is(err, replica.ErrFounder) {
+		t.Errorf("a founder that is to join: %v", err)
+	}
 	snapshot.Data = snapshot.Data[:30]
 	if err := (owner{self: 1}).checkMembers(snapshot); err == nil {
 		t.Error("members that are cut short are taken")
 	}
+}
+
+// TestGuestsAreFew: a peer that tells of ever more members is not believed for ever.
+func TestGuestsAreFew(t *testing.T) {
+	c := newCluster(t, nil)
+	c.startAll()
+	s := c.leader().store
+	done := make(chan int)
+	s.post(func(s *Store) {
+		for n := range 3 * maxGuests {
+			name := fmt.Sprintf("g%d", n)
+			s.meet(roster.New([]Peer{{ID: id(name), Name: name, Addr: "127.0.0.1:1"}}))
+		}
+		done <- len(s.guests)
+	})
+	if got := <-done; got != maxGuests {
+		t.Errorf("%d guests, want %d", got, maxGuests)
+	}
+	c.propose(c.leader(), "x")
+}
+
+// TestHintOfWhoJoins: its configuration may be out of date, and what it says of the members is nobody's business.
+func TestHintOfWhoJoins(t *testing.T) {
+	c := newCluster(t, nil)
+	fresh := c.newcomer("u")
+	c.start(fresh)
+	if got := fresh.store.standing().members; len(got.Members) != 0 {
+		t.Errorf("it tells others of %v", got)
+	}
+	c.start(c.members[0])
+	c.until("its word", func() bool { return len(c.members[0].store.standing().members.Members) == 3 })
 }

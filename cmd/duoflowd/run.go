@@ -84,7 +84,7 @@ func join(ctx context.Context, cfg node.Config, certificates *node.Certificates,
 	if err != nil {
 		return nil, &exitError{exitUsage, err}
 	}
-	members, err := newGossip(cfg, logger)
+	members, err := newGossip(cfg, wire, logger)
 	if err != nil {
 		return nil, &exitError{exitUsage, err}
 	}
@@ -131,7 +131,7 @@ func newLog(
 	return raftstore.New(c, wire.StateMachine())
 }
 
-func newGossip(cfg node.Config, logger *slog.Logger) (*gossip.Gossip, error) {
+func newGossip(cfg node.Config, wire *node.Wire, logger *slog.Logger) (*gossip.Gossip, error) {
 	ring, err := cfg.LoadKeyring(logger)
 	if err != nil {
 		return nil, err
@@ -140,33 +140,16 @@ func newGossip(cfg node.Config, logger *slog.Logger) (*gossip.Gossip, error) {
 	if cfg.Witness {
 		role = "witness"
 	}
+	_, port, _ := net.SplitHostPort(cfg.Listen.Gossip) // the configuration was checked
+	seeds := func() []string { return wire.Seeds(port) }
 	return gossip.New(gossip.Config{
-		Node: cfg.Node, Cluster: cfg.Cluster, Listen: cfg.Listen.Gossip, Seeds: seeds(cfg),
+		Node: cfg.Node, Cluster: cfg.Cluster, Listen: cfg.Listen.Gossip, Seeds: seeds(), Moved: seeds,
 		Keys: ring.Keys(), Rotated: ring.Keys, Logger: logger,
 		Meta: gossip.Meta{
 			Version: programVersion(), Role: role,
 			Peer: cfg.Listen.Peer, Admin: cfg.Listen.Admin, HTTP: cfg.Listen.HTTP,
 		},
 	})
-}
-
-// seeds are where the other nodes gossip: as configured, else on their peer host at our own gossip port.
-func seeds(cfg node.Config) []string {
-	_, port, _ := net.SplitHostPort(cfg.Listen.Gossip) // the configuration was checked
-	var all []string
-	for name, m := range cfg.Nodes {
-		if name == cfg.Node {
-			continue
-		}
-		host, _, _ := net.SplitHostPort(m.Peer)
-		seed := m.Gossip
-		if seed == "" {
-			seed = net.JoinHostPort(host, port)
-		}
-		all = append(all, seed)
-	}
-	slices.Sort(all)
-	return all
 }
 
 // rightsWithin bounds the question, asked once at start, whether the fencer has its rights.

@@ -82,5 +82,10 @@ func (c *cluster) fsync(h *host) time.Duration {
 	return c.w.span(100*time.Microsecond, max(h.slow, 100*time.Microsecond))
 }
 
-// bootstrap is the roster that a daemon's configuration names.
-func (c *cluster) bootstrap(cfg node.Config) raftstore.Roster { return roster.New(cfg.Peers()) }
+// bootstrap is the roster that a daemon's configuration names; see raftstore/config.go.
+func (c *cluster) bootstrap(cfg node.Config) raftstore.Roster {
+	if cfg.Join {
+		return raftstore.Roster{}
+	}
+	return roster.New(cfg.Peers())
+}

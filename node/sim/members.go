@@ -10,8 +10,7 @@ import (
 	"github.com/duoflow/duoflow/raftstore"
 )
 
-// regroup is what a seed has drawn about a change of members. It is drawn from a dice of its own, so that the worlds without one are
-// what they were before there were any.
+// regroup is what a seed of the mix members has drawn about changes of members. Its dice are its own, as the operators' are.
 type regroup struct {
 	dice *rand.Rand
 	// changes are replacements, one after the other.
@@ -29,15 +28,9 @@ type replacement struct {
 	asked      instant // when the last try was made; 0 = none
 }
 
-// memberShare: one world in so many changes its members.
-const memberShare = 16
-
-// drawRegroup draws from the seed alone. always: a mix asks for it.
-func drawRegroup(seed uint64, always bool, chaos time.Duration) regroup {
+// drawRegroup draws from the seed alone.
+func drawRegroup(seed uint64, chaos time.Duration) regroup {
 	r := regroup{dice: rand.New(rand.NewPCG(seed, 0x6d65_6d62_6572))}
-	if r.dice.IntN(memberShare) != 0 && !always {
-		return r
-	}
 	old := []string{"a", "b", "t"}
 	r.dice.Shuffle(len(old), func(i, j int) { old[i], old[j] = old[j], old[i] })
 	at := 3 * time.Second
@@ -232,10 +225,15 @@ func (s *store) strange(id uint64) string {
 
 // meet is what a node hears of the members from one that it connects to; see raftstore/hint.go.
 func (s *store) meet(other *store) {
-	if other.roster == nil {
-		return
+	list := raftstore.Roster{}
+	switch {
+	case other.roster != nil:
+		list = *other.roster
+	case s.d.h.joins && other.rep != nil:
+		list = other.rep.State().Members
+	default:
+		return // of those that the group was made of each knows the others
 	}
-	list := *other.roster
 	s.turn(func() { s.rep.PeerMembers(list) })
 	for _, m := range list.Members {
 		if m.ID != s.d.h.id && (s.roster == nil || !s.roster.WasRemoved(m.ID)) {

@@ -17,17 +17,3 @@ func TestMembersChange(t *testing.T) {
 		t.Errorf("%d nodes were removed in 8 worlds", removed)
 	}
 }
-
-// TestFewWorldsChangeMembers: the others are what they were before there were such changes.
-func TestFewWorldsChangeMembers(t *testing.T) {
-	const worlds = 1600
-	changing := 0
-	for seed := range uint64(worlds) {
-		if len(drawRegroup(seed, false, 1).changes) > 0 {
-			changing++
-		}
-	}
-	if changing < worlds/memberShare/2 || changing > worlds/memberShare*2 {
-		t.Errorf("%d of %d worlds change their members, want about %d", changing, worlds, worlds/memberShare)
-	}
-}

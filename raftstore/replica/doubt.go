@@ -22,8 +22,9 @@ import (
 // Not every leader will do: one that stood still while the others elected the next does not know yet that it is over, and a node
 // that has forgotten that it was among them would make a majority with it, against what was agreed on since. Whoever this node ever
 // helped to elect, or to agree on something, was one of the others, and terms only grow. So it follows a leader only when it has heard
-// from every other voter, in this life, which term that is in, and none is in a later one. One that is no voter yet follows any: what
-// it acknowledges counts for nothing, and it has promised nobody anything.
+// from every other voter, in this life, which term that is in, and none is in a later one. One that has not heard yet that it votes is
+// new, or has lost its disk and with it the word that it votes. So it hears a majority of the voters first: one of them helped to elect
+// whoever it made a promise to. It need not hear all, for who joins may have to take the place of one that is gone.
 //
 // A new storage is no cause for doubt when a majority of all storages is new: then the group is being
 // made. That this doubt has ended is kept, as any other's end is: a log may stay empty for long, behind a cut, and
@@ -77,19 +78,24 @@ func (r *Replica) Term() uint64 { return r.node.BasicStatus().GetTerm() }
 
 // proven says whether a leader of a term may be followed by a node in doubt.
 func (r *Replica) proven(term uint64) bool {
-	if !r.votes() {
-		return true
-	}
-	others := slices.Concat(r.conf.GetVoters(), r.doubt.others)
-	for _, id := range others {
-		if slices.Contains(r.doubt.left, id) {
-			continue
-		}
-		if newest, told := r.doubt.terms[id]; id != r.cfg.ID && (!told || newest > term) {
-			return false
+	voters, heard := r.knownVoters(), 0
+	for _, id := range voters {
+		if newest, told := r.doubt.terms[id]; id == r.cfg.ID || (told && newest <= term) {
+			heard++
 		}
 	}
-	return true
+	if r.votes() || slices.Contains(voters, r.cfg.ID) {
+		return heard == len(voters)
+	}
+	return heard >= roster.Majority(len(voters))
+}
+
+// knownVoters are those of the log as far as it is here, and those that peers know of.
+func (r *Replica) knownVoters() []uint64 {
+	voters := slices.Concat(r.conf.GetVoters(), r.doubt.others)
+	voters = slices.DeleteFunc(voters, func(id uint64) bool { return slices.Contains(r.doubt.left, id) })
+	slices.Sort(voters)
+	return slices.Compact(voters)
 }
 
 // PeerMembers takes who a peer counts as members. A disk that was lost knows only those that the group was made of: who was removed

@@ -107,12 +107,8 @@ func (r *Replica) send(m *pb.Message) {
 // restore gives a leader's snapshot to the machine.
 func (r *Replica) restore(snapshot *pb.Snapshot) error {
 	meta := snapshot.GetMetadata()
-	data, err := r.unwrap(snapshot)
-	if err != nil {
+	if err := r.rebuild(snapshot); err != nil {
 		return err
-	}
-	if err := r.cfg.Machine.Restore(data); err != nil {
-		return fmt.Errorf("restore snapshot at index %d: %w", meta.GetIndex(), err)
 	}
 	r.applied, r.appliedTerm = meta.GetIndex(), meta.GetTerm()
 	r.snapshot, r.conf = meta.GetIndex(), meta.GetConfState()

@@ -21,6 +21,9 @@ var (
 	ErrChanging = errors.New("another change of members is under way")
 )
 
+// ErrFounder: a node that is to join is a member already, and the log has no roster.
+var ErrFounder = errors.New("the cluster was made with this node and has never changed its members: take `join` out of its configuration")
+
 // promoteStable is for how many election timeouts a learner must have been fit before it is made a voter.
 const promoteStable = 3
 
@@ -72,6 +75,9 @@ func (r *Replica) Examine(c roster.Change) (roster.Roster, error) {
 	}
 	if r.members.changing == r.Term() {
 		return roster.Roster{}, ErrChanging
+	}
+	if !r.members.roster.Agrees(r.conf) { // every node that applied what follows from it would stop
+		return roster.Roster{}, fmt.Errorf("%w: this node's configuration names other members than its log", roster.ErrRefused)
 	}
 	next, err := r.members.roster.After(c)
 	if err != nil {
@@ -138,7 +144,8 @@ func (r *Replica) tickMembers() {
 // reconfigure applies a change of members.
 func (r *Replica) reconfigure(index uint64, change *pb.ConfChangeV2) error {
 	r.conf = r.node.ApplyConfChange(change)
-	r.members.changing = 0
+	// The newest snapshot must have the members of now: raft has no use for one that does not name who it is sent to.
+	r.members.changing, r.snapshotDue = 0, true
 	context := change.GetContext()
 	if len(context) < requestBytes {
 		return nil // of a version that only took members from the configuration
@@ -151,8 +158,6 @@ func (r *Replica) reconfigure(index uint64, change *pb.ConfChangeV2) error {
 		return fmt.Errorf("change of members at index %d: it names %x and %x, and raft has %x and %x; move this node's data directory "+
 			"away, and add it under another name", index, next.Voters(), next.Learners(), r.conf.GetVoters(), r.conf.GetLearners())
 	}
-	// The newest snapshot must have the members of now: raft has no use for one that does not name who it is sent to.
-	r.snapshotDue = true
 	r.enlist(Membership{Roster: next, Request: binary.BigEndian.Uint64(context)})
 	return nil
 }
@@ -180,8 +185,11 @@ func (r *Replica) unwrap(snapshot *pb.Snapshot) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("snapshot at index %d: %w", snapshot.GetMetadata().GetIndex(), err)
 	}
-	if logged {
+	switch {
+	case logged:
 		r.enlist(Membership{Roster: list})
+	case len(r.conf.GetVoters()) == 0: // it was told to join, and does not know the others as the others do
+		return nil, ErrFounder
 	}
 	return data, nil
 }

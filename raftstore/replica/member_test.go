@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -70,16 +71,7 @@ func TestSnapshotNamesItsReceiver(t *testing.T) {
 
 // TestLearnerInDoubtIsNoVoter: as long as it says that its disk is in doubt, it would not vote.
 func TestLearnerInDoubtIsNoVoter(t *testing.T) {
-	cryptotest.SetGlobalRandom(t, 1)
-	snapshot, hard := Blank()
-	memory, err := NewMemory(snapshot, hard, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := New(Config{ID: 4, Storage: memory, Machine: &machine{}, HeartbeatTicks: 3, ElectionTicks: 30, SnapshotEvery: 100})
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := blank(t)
 	if got := r.note(); got != noteDoubt || r.Doubt() == "" {
 		t.Errorf("it notes %d and doubts %q", got, r.Doubt())
 	}
@@ -194,5 +186,95 @@ func TestLostDiskDoesNotWaitForTheRemoved(t *testing.T) {
 	r.PeerTerm(4, 6)
 	if r.proven(5) || !r.proven(6) {
 		t.Errorf("it follows a leader of term 5: %v, of term 6: %v", r.proven(5), r.proven(6))
+	}
+}
+
+// blank is node 4, which has nothing and is to join a group.
+func blank(t *testing.T) *Replica {
+	t.Helper()
+	cryptotest.SetGlobalRandom(t, 1)
+	snapshot, hard := Blank()
+	memory, err := NewMemory(snapshot, hard, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := New(Config{ID: 4, Storage: memory, Machine: &machine{}, HeartbeatTicks: 3, ElectionTicks: 30, SnapshotEvery: 100})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// TestJoinerFollowsNoStaleLeader: it may have had a vote before it lost its disk, and helped to elect the next leader with that.
+func TestJoinerFollowsNoStaleLeader(t *testing.T) {
+	r := blank(t)
+	if r.proven(5) {
+		t.Error("it follows a leader before it has heard of anybody")
+	}
+	now, err := bootstrap().After(addition(4))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.PeerMembers(now) // of the stale leader, for whom it is a learner
+	r.PeerTerm(1, 5)
+	if r.proven(5) {
+		t.Error("it follows a leader that alone is in its term")
+	}
+	r.PeerTerm(2, 6)
+	if r.proven(5) {
+		t.Error("it follows a leader although it has not heard a majority that is in no later term")
+	}
+	r.PeerTerm(3, 5)
+	if !r.proven(5) {
+		t.Error("it waits for all, although one may be gone for good")
+	}
+	if now, err = now.After(roster.Change{Promote: 4}); err != nil {
+		t.Fatal(err)
+	}
+	r.PeerMembers(now)
+	if r.proven(5) || !r.proven(6) {
+		t.Error("it does not treat its own vote, of which another knows, as one that it had")
+	}
+}
+
+// TestJoinerOfAGroupThatNeverChanged is one of those that it was made of: nothing but its configuration would tell it who the others are.
+func TestJoinerOfAGroupThatNeverChanged(t *testing.T) {
+	for _, index := range []uint64{SeedIndex, 9} {
+		r := blank(t)
+		snapshot, _ := Seed([]uint64{1, 2, 4})
+		snapshot.Metadata.Index = new(index)
+		if err := r.restore(snapshot); !errors.Is(err, ErrFounder) {
+			t.Errorf("index %d: error %v", index, err)
+		}
+	}
+}
+
+// TestRemovedAsksForNoVote has a node that was told of its removal by another, and loses the leader.
+func TestRemovedAsksForNoVote(t *testing.T) {
+	for _, removed := range []bool{false, true} {
+		r := alone(t)
+		step(t, r, &pb.Message{Type: pb.MsgHeartbeat.Enum(), Term: new(uint64(2)), Commit: new(uint64(SeedIndex))})
+		if removed {
+			r.Retire()
+		}
+		flush(t, r)
+		r.Lost(2)
+		notes := flush(t, r)
+		for range 3 * r.cfg.ElectionTicks {
+			r.Tick()
+			notes = append(notes, flush(t, r)...)
+		}
+		if got := slices.Contains(notes, "send MsgPreVote to 2"); got == removed {
+			t.Errorf("removed %v: it does %v", removed, notes)
+		}
+	}
+}
+
+// TestNoChangeOfOtherMembers: with a configuration of its own a leader would have everybody stop.
+func TestNoChangeOfOtherMembers(t *testing.T) {
+	r := leading(t)
+	r.members.roster = roster.New([]roster.Member{person(1), person(2)})
+	if err := r.Change(1, addition(4)); !errors.Is(err, roster.ErrRefused) || !strings.Contains(err.Error(), "other members") {
+		t.Errorf("error %v", err)
 	}
 }

@@ -179,12 +179,17 @@ func (r *Replica) load() error {
 	if meta.GetIndex() <= SeedIndex {
 		return nil
 	}
+	return r.rebuild(snapshot)
+}
+
+// rebuild takes members and machine from a snapshot that is not the seed.
+func (r *Replica) rebuild(snapshot *pb.Snapshot) error {
 	data, err := r.unwrap(snapshot)
 	if err != nil {
 		return err
 	}
 	if err := r.cfg.Machine.Restore(data); err != nil {
-		return fmt.Errorf("restore snapshot at index %d: %w", meta.GetIndex(), err)
+		return fmt.Errorf("restore snapshot at index %d: %w", snapshot.GetMetadata().GetIndex(), err)
 	}
 	return nil
 }
@@ -194,7 +199,7 @@ func (r *Replica) load() error {
 func (r *Replica) Tick() {
 	r.now++
 	// The tick of a follower does nothing but campaign.
-	if r.announced.Self || (r.doubt.reason == "" && !r.disk.stuck) {
+	if r.announced.Self || (r.doubt.reason == "" && !r.disk.stuck && !r.members.gone) {
 		r.node.Tick()
 	}
 	r.tickDisk()

@@ -168,7 +168,10 @@ func (w *world) start(id uint64, wiped bool, doubt string) {
 	n.memory, n.machine, n.saving = memory, &machine{}, false
 	cfg := w.cfg
 	cfg.ID, cfg.Storage, cfg.Machine, cfg.Doubt = id, n.memory, n.machine, doubt
-	cfg.Founded, cfg.Members = !wiped && n.founded, bootstrap()
+	cfg.Founded = !wiped && n.founded
+	if !n.newcomer {
+		cfg.Members = bootstrap()
+	}
 	cfg.Current = func(number uint64) { fmt.Fprintf(&w.out, "%d: read %d of %q\n", id, number, n.machine.text) }
 	if n.replica, err = New(cfg); err != nil {
 		w.t.Fatal(err)
@@ -178,6 +181,8 @@ func (w *world) start(id uint64, wiped bool, doubt string) {
 			n.replica.Link(other, true)
 			n.replica.PeerFresh(other, o.replica.Fresh())
 			n.replica.PeerTerm(other, o.replica.Term())
+			n.replica.PeerMembers(o.replica.State().Members)
+			o.replica.PeerMembers(n.replica.State().Members)
 			o.replica.Link(id, true)
 			o.replica.PeerFresh(id, n.replica.Fresh())
 			o.replica.PeerTerm(id, n.replica.Term())

@@ -19,7 +19,7 @@ type Change struct {
 func (r Roster) After(c Change) (Roster, error) {
 	next, err := r.after(c)
 	if err == nil {
-		err = next.validate()
+		_, err = Decode(next.Encode()) // who cannot read the entry that it is in stops
 	}
 	if err != nil {
 		return Roster{}, fmt.Errorf("%w: %w", ErrRefused, err)

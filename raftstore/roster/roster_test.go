@@ -49,6 +49,7 @@ func TestRefused(t *testing.T) {
 		{"no address", three(), add(Member{ID: 9, Name: "x", Addr: "b"}), "not host:port"},
 		{"nobody", three(), add(named(0, "x")), "reserved"},
 		{"long note", three(), add(Member{ID: 9, Name: "x", Addr: "x:1", Note: strings.Repeat("n", MaxNote+1)}), "note is longer"},
+		{"what grows when it is written", three(), add(Member{ID: 9, Name: "x", Addr: "x:1", Note: strings.Repeat("\xff", MaxNote)}), "note is longer"},
 		{"a second joiner", joining, add(named(5, "v")), "u is joining"},
 		{"too many", full, add(named(99, "z")), "at most 9"},
 		{"a voter", three(), Change{Promote: 2}, "not joining"},
@@ -168,8 +169,10 @@ func FuzzDecode(f *testing.F) {
 			t.Errorf("%q is read as %+v", data, r)
 		}
 		for _, c := range []Change{add(named(77, "new")), {Remove: 1}, {Promote: 2}} {
-			if next, err := r.After(c); err == nil && next.validate() != nil {
-				t.Errorf("%+v of %+v leads to what is not read", c, r)
+			if next, err := r.After(c); err == nil {
+				if _, err := Decode(next.Encode()); err != nil {
+					t.Errorf("%+v of %+v leads to what is not read: %v", c, r, err)
+				}
 			}
 		}
 	})
