@@ -127,6 +127,10 @@ func (n *Node) held(node lease.NodeID, out lease.Outcome) *admin.Problem {
 // removeMember has the node granted nothing any more, and then removes it. In this order nothing can be granted to it between the
 // look at what it holds and its removal. If it is not removed after all that is taken back.
 func (n *Node) removeMember(ctx context.Context, c memberChange) error {
+	if !n.removing.CompareAndSwap(false, true) {
+		return &admin.Problem{Kind: duoflowv1.Problem_KIND_UNSAFE, What: "another removal is under way", Mend: "wait until that is done, and try again"}
+	}
+	defer n.removing.Store(false)
 	if n.members().get(c.node).Joining {
 		return n.log.Change(ctx, c.step)
 	}
@@ -139,12 +143,28 @@ func (n *Node) removeMember(ctx context.Context, c memberChange) error {
 	}
 	err = n.log.Change(ctx, c.step)
 	if neverChanged(err) {
-		back := lease.Command{Retire: &lease.Retire{Node: c.node, Undo: true, By: c.by, At: n.machine.Wall().UnixMilli()}}
-		if _, undone := n.agree(context.WithoutCancel(ctx), back); undone != nil {
-			err = errors.Join(err, fmt.Errorf("%s is granted nothing until its removal is tried again: %w", c.node, undone))
+		if _, undone := n.agree(context.WithoutCancel(ctx), n.takenBack(c.node, c.by)); undone != nil {
+			err = errors.Join(err, fmt.Errorf("%s is granted nothing until a raft leader takes that back: %w", c.node, undone))
 		}
 	}
 	return err
+}
+
+func (n *Node) takenBack(node lease.NodeID, by string) lease.Command {
+	return lease.Command{Retire: &lease.Retire{Node: node, Undo: true, By: by, At: n.machine.Wall().UnixMilli()}}
+}
+
+// takeBack ends what is left of a removal with which nobody goes on: the leader that began it is gone, or it was not agreed on in time. A
+// node is removed by the leader alone, so that knows.
+func (n *Node) takeBack(parts context.Context) {
+	if n.removing.Load() {
+		return
+	}
+	for _, agreed := range n.wire.ledger.nodes() {
+		if m := n.members().get(agreed.ID); agreed.Leaving && m.ID != "" && !m.Joining {
+			n.propose(parts, n.takenBack(agreed.ID, ""), nil)
+		}
+	}
 }
 
 // neverChanged reports whether an error means that the members are for sure those of before.

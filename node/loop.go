@@ -213,6 +213,7 @@ const configureEvery = time.Second
 // replicated log to say; only before that has members of its own they are those of the file.
 func (n *Node) configure(parts context.Context) {
 	n.configureAt = n.machine.Boot().Add(configureEvery)
+	n.takeBack(parts)
 	nodes, jobs := n.members().voters(), n.cfg.jobNames()
 	if !n.wire.ledger.lacks(nodes, jobs) {
 		return

@@ -103,3 +103,27 @@ func TestSeedsFollowTheMembers(t *testing.T) {
 		t.Errorf("seeds are %q, want %q", got, want)
 	}
 }
+
+// TestRetirementIsTakenBack: a removal with which nobody goes on leaves nothing.
+func TestRetirementIsTakenBack(t *testing.T) {
+	d := start(t, soleConfig("scheduler"), nil)
+	d.await("its job is active", func() bool { return d.active("scheduler", 1) })
+	list := raftstore.Roster{Members: []raftstore.Peer{member{ID: "a", Peer: "h:1"}.peer(), member{ID: "b", Peer: "h:2"}.peer()}}
+	d.node.wire.Members(list)
+	d.await("the members are agreed on", func() bool { return len(d.node.wire.ledger.nodes()) == 2 })
+	leaves := func() bool { return slices.Contains(d.node.wire.ledger.nodes(), lease.Node{ID: "b", Leaving: true}) }
+	d.node.removing.Store(true)
+	out, err := d.node.agree(t.Context(), lease.Command{Retire: &lease.Retire{Node: "b"}})
+	if err != nil || !out.Accepted || !leaves() {
+		t.Fatalf("retirement: %+v, %v", out, err)
+	}
+	if err := d.node.removeMember(t.Context(), memberChange{node: "b"}); err == nil || !strings.Contains(err.Error(), "another removal") {
+		t.Errorf("a second removal: %v", err)
+	}
+	d.node.wire.Members(list) // has it look again
+	if !leaves() {
+		t.Error("the retirement is taken back while the removal goes on")
+	}
+	d.node.removing.Store(false)
+	d.await("the retirement is taken back", func() bool { return !leaves() })
+}

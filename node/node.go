@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/duoflow/duoflow/node/control"
@@ -56,6 +57,8 @@ type Node struct {
 	// certificateEnds is nil when the node shows none.
 	certificateEnds func() time.Time
 	machine         Machine
+	// removing: an operator's removal of a member goes on here.
+	removing atomic.Bool
 
 	// Owned by the loop.
 	seats   []*seat

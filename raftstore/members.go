@@ -35,7 +35,13 @@ func (s *Store) Change(ctx context.Context, c Change) error {
 	end := s.await(request)
 	defer s.forget(request)
 	p := proposal{offer: make(chan error, 1)}
-	s.post(func(s *Store) { p.offer <- s.change(request, c) })
+	s.post(func(s *Store) {
+		if err := ctx.Err(); err != nil { // whoever asked has gone on
+			p.offer <- err
+			return
+		}
+		p.offer <- s.change(request, c)
+	})
 	return s.outcome(ctx, p, end)
 }
 

@@ -315,3 +315,19 @@ func TestHintOfWhoJoins(t *testing.T) {
 	c.start(c.members[0])
 	c.until("its word", func() bool { return len(c.members[0].store.standing().members.Members) == 3 })
 }
+
+// TestChangeOfWhoHasGoneOn: nobody would know of a change that is made after its request has ended.
+func TestChangeOfWhoHasGoneOn(t *testing.T) {
+	c := newCluster(t, nil)
+	c.startAll()
+	leader, p := c.leader(), c.newcomer("u").peer()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := leader.store.Change(ctx, Change{Add: &p}); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+	c.propose(leader, "x") // it has been through the loop by then
+	if _, ok := leader.store.Status().Members.Member(p.ID); ok {
+		t.Error("it was made")
+	}
+}

@@ -159,6 +159,7 @@ func TestWrap(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	f.Add(three().Encode())
 	f.Add(Roster{}.Encode())
+	f.Add([]byte("\x01{\"members\": []}"))
 	f.Add([]byte("\x01{\"members\":[{\"id\":1,\"name\":\"a\",\"addr\":\"a:1\",\"learner\":true}]}"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		r, err := Decode(data)
