@@ -198,8 +198,8 @@ func (n *Node) left() bool {
 			continue
 		}
 		job := n.wire.ledger.job(s.name)
-		agreed := n.log.Status().Leader == 0 || n.wire.removed.Load() != nil // nobody listens
-		if s.machine.State() != control.Left || (job.HeldBy(n.self, n.token) && !agreed) {
+		unheard := n.log.Status().Leader == 0 || n.wire.removed.Load() != nil
+		if s.machine.State() != control.Left || (job.HeldBy(n.self, n.token) && !unheard) {
 			return false
 		}
 	}

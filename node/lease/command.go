@@ -21,8 +21,9 @@ type Command struct {
 	Retire    *Retire    `json:"retire,omitempty"`
 }
 
-// Configure states the members and the jobs of the cluster. That a node is leaving is not for it to say, see Retire. Jobs that are already known keep their epochs; a job
-// that is left out keeps them too, for an epoch is never forgotten (invariant I1).
+// Configure states the members and the jobs of the cluster. Jobs that are already known keep their epochs; a job
+// that is left out keeps them too, for an epoch is never forgotten (invariant I1). That a node is leaving is not for
+// it to say, see Retire.
 type Configure struct {
 	Nodes []Node    `json:"nodes"`
 	Jobs  []JobName `json:"jobs"`
