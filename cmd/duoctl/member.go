@@ -126,8 +126,12 @@ func (m *membership) newFlags(cmd *cobra.Command) {
 
 // changeMembers makes one step, or the two of a replacement: the new node first.
 func (a *app) changeMembers(ctx context.Context, m membership) error {
-	if m.add != nil && m.add.GetPeer() == "" {
+	switch {
+	case m.add == nil:
+	case m.add.GetPeer() == "":
 		return usage("--peer is missing", "give the address that the new node listens on for the others, host:port")
+	case m.add.GetName() == m.remove: // it is a member already, so it would only be removed
+		return usage("a node cannot take its own place", "give the new node another name; one that has lost its disk comes back by itself when it is started")
 	}
 	links, err := a.links()
 	if err != nil {

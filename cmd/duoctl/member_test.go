@@ -88,6 +88,7 @@ func TestMemberChangesAreAsked(t *testing.T) {
 	endpoint := serve(t, cluster, dir)
 	operator(dir, endpoint).run(t, "member", "remove", "t").want(t, exitUsage, "add --yes")
 	operator(dir, endpoint).run(t, "member", "add", "u").want(t, exitUsage, "peer")
+	operator(dir, endpoint).run(t, "member", "replace", "t", "t", "--peer", "10.0.0.3:7400", "--yes").want(t, exitUsage, "its own place")
 	operator(dir, endpoint).run(t, "member", "add", "U", "--peer", "h:1", "--yes").want(t, exitUsage, "does not match")
 	operator(dir, endpoint).run(t, "member", "add", "u", "--peer", "h", "--yes").want(t, exitUsage, "is not host:port")
 	operator(dir, endpoint).run(t, "member", "replace", "t", "u", "--peer", "h:1", "--dry-run").want(t, exitOK)
