@@ -38,16 +38,26 @@ func hinted(text string) (Roster, error) {
 // be the one that is out of date. It runs in the loop.
 func (s *Store) meet(list Roster) {
 	s.replica.PeerMembers(list)
-	known, fresh := s.cfg.members(), false
+	known, before := s.agreed(), len(s.guests)
 	for _, m := range list.Members {
-		if _, ok := known.Member(m.ID); !ok && !known.WasRemoved(m.ID) && len(s.guests) < maxGuests {
-			s.guests[m.ID], fresh = m, true
+		_, member := known.Member(m.ID)
+		_, guest := s.guests[m.ID]
+		if !member && !guest && !known.WasRemoved(m.ID) && len(s.guests) < maxGuests {
+			s.guests[m.ID] = m
 		}
 	}
-	if fresh {
+	if len(s.guests) > before {
 		s.log.Info("heard of other members", "members", names(list, false))
 		s.receiveGuests(known)
 	}
+}
+
+// agreed are the members without guests: those of the log, else of the configuration. It is asked in the loop.
+func (s *Store) agreed() Roster {
+	if list := s.replica.State().Members; len(list.Members) > 0 {
+		return list
+	}
+	return Roster{Members: s.cfg.Peers}
 }
 
 // receiveGuests has everybody in a roster, and the guests, let in and connected to.
