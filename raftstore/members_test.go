@@ -301,7 +301,6 @@ func TestGuestsAreFew(t *testing.T) {
 	if got := <-done; got != maxGuests {
 		t.Errorf("%d guests, want %d", got, maxGuests)
 	}
-	c.propose(c.leader(), "x")
 }
 
 // TestHintOfWhoJoins: its configuration may be out of date, and what it says of the members is nobody's business.
