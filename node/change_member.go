@@ -109,13 +109,13 @@ func (n *Node) changeProblem(ctx context.Context, c memberChange) *admin.Problem
 		return nil
 	}
 	if out := n.wire.ledger.try(lease.Command{Retire: &lease.Retire{Node: c.node}}); !out.Accepted {
-		return n.held(c.node, out)
+		return n.held(out)
 	}
 	return nil
 }
 
 // held is the refusal to remove a node that the jobs need.
-func (n *Node) held(node lease.NodeID, out lease.Outcome) *admin.Problem {
+func (n *Node) held(out lease.Outcome) *admin.Problem {
 	p := &admin.Problem{Kind: duoflowv1.Problem_KIND_UNSAFE, What: out.Why, Mend: "look at the status again"}
 	if out.Job != "" {
 		p.What = fmt.Sprintf("job %s: %s", out.Job, out.Why)
@@ -139,7 +139,7 @@ func (n *Node) removeMember(ctx context.Context, c memberChange) error {
 	case err != nil:
 		return err
 	case !out.Accepted:
-		return n.held(c.node, out)
+		return n.held(out)
 	}
 	err = n.log.Change(ctx, c.step)
 	if neverChanged(err) {
