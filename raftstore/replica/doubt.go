@@ -3,6 +3,7 @@ package replica
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 
 	"go.etcd.io/raft/v3"
@@ -260,10 +261,14 @@ func (r *Replica) askStartOver(heartbeat *pb.Message, last uint64) {
 	})
 }
 
+// standIn is nobody. It has no link and acknowledges nothing; what raft wants to send it is dropped.
+const standIn = math.MaxUint64 - 2 // the two above are raft's own
+
 // startOver makes a leader forget what it knows about a follower's log. raft has no call for that;
 // removing and adding the voter in the leader's memory, with nothing in between and nothing in the
 // log, does it. With three voters, five and so on the two steps cannot commit what a majority of all does not
-// have; of two or four the others have a smaller majority for a moment, so there it is left out. A learner never counts.
+// have. Of two or four the others have a smaller majority for a moment, so there nobody stands in: with him the
+// majority is never smaller than that of all. A learner never counts.
 func (r *Replica) startOver(id uint64) {
 	status := r.node.BasicStatus()
 	voters, back := r.conf.GetVoters(), pb.ConfChangeAddNode
@@ -272,9 +277,17 @@ func (r *Replica) startOver(id uint64) {
 		return
 	case slices.Contains(r.conf.GetLearners(), id):
 		back = pb.ConfChangeAddLearnerNode
-	case len(voters) < 3 || len(voters)%2 == 0 || !slices.Contains(voters, id):
+	case !slices.Contains(voters, id):
 		return
+	case len(voters)%2 == 0:
+		r.inMemory(pb.ConfChangeAddNode, standIn)
+		defer r.inMemory(pb.ConfChangeRemoveNode, standIn)
 	}
-	r.node.ApplyConfChange(&pb.ConfChange{Type: pb.ConfChangeRemoveNode.Enum(), NodeId: new(id)})
-	r.conf = r.node.ApplyConfChange(&pb.ConfChange{Type: back.Enum(), NodeId: new(id)})
+	r.inMemory(pb.ConfChangeRemoveNode, id)
+	r.inMemory(back, id)
+}
+
+// inMemory changes the members for this leader alone.
+func (r *Replica) inMemory(kind pb.ConfChangeType, id uint64) {
+	r.conf = r.node.ApplyConfChange(&pb.ConfChange{Type: kind.Enum(), NodeId: new(id)})
 }

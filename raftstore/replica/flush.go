@@ -84,6 +84,7 @@ func (r *Replica) handle(ready raft.Ready) error {
 			if err := r.applyAll(m); err != nil {
 				return err
 			}
+		case standIn:
 		default:
 			if r.stale(m) { // the next one is being made
 				r.SnapshotSent(m.GetTo(), false)
