@@ -5,7 +5,7 @@
 #
 # Both install what is missing, start every service they need in a folder and on ports of their own, and clean up.
 
-.PHONY: help demo test build lint model mutants sim fuzz soak robustness chaos steady idle versus bench bench-readme bench-parallel bench-etl test-pg dash setup gen fmt clean
+.PHONY: help demo test build lint model mutants sim fuzz soak robustness chaos steady idle versus bench bench-readme bench-parallel bench-etl test-pg test-airflow2 dash setup gen fmt clean
 .DEFAULT_GOAL := help
 
 GO_FLAGS := -trimpath -ldflags '-X main.version=$(shell git describe --tags --always --dirty 2>/dev/null || echo devel)'
@@ -42,6 +42,10 @@ build: ## the programs: bin/duoflowd, duoctl, duoetl and duosandbox
 lint: ## vet, the rules of the house, golangci-lint
 	@scripts/setup go
 	@scripts/test lint
+
+test-airflow2: ## a takeover of a real Airflow 2.11, the last of its line, as `make test` does it with 3.3
+	@scripts/setup go services
+	@scripts/test airflow2
 
 model: ## the fence with raft broken, and whether somebody is active in the end, searched by Spin (two minutes); MODEL='-events -only REVOKE'
 	@scripts/setup go model
