@@ -8,7 +8,7 @@
 .PHONY: help demo test build lint model mutants sim fuzz soak robustness chaos steady idle versus bench bench-readme bench-parallel bench-etl test-pg dash setup gen fmt clean
 .DEFAULT_GOAL := help
 
-GO_FLAGS := -trimpath -ldflags '-X main.version=$(shell git describe --tags --always --dirty 2>/dev/null || echo devel)'
+GO_FLAGS := -trimpath
 MINUTES  ?= 5
 HOURS    ?= 2
 KILLS    ?= 1

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/duoflow/duoflow/cmd/grid"
+	"github.com/duoflow/duoflow/cmd/release"
 	"github.com/duoflow/duoflow/etl"
 	"github.com/duoflow/duoflow/etl/tile"
 )
@@ -50,7 +51,7 @@ func newRoot(a *app) *cobra.Command {
 			"duoetl --config etl.yaml status -o json"),
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Version:       first(version, "unknown"),
+		Version:       release.Text(version),
 		Args:          cobra.NoArgs,
 		PersistentPreRunE: func(*cobra.Command, []string) error {
 			if a.flags.output != "table" && a.flags.output != "json" {

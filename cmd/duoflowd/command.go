@@ -6,26 +6,18 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"runtime/debug"
+	"runtime"
 
 	"github.com/spf13/cobra"
 
+	"github.com/duoflow/duoflow/cmd/release"
 	"github.com/duoflow/duoflow/node"
 )
 
-// version is set by the linker for releases.
-var version = ""
+// version is set by the linker for releases (-X main.version=...).
+var version string
 
-// programVersion is version, else what the Go tool knows about the checkout.
-func programVersion() string {
-	if version != "" {
-		return version
-	}
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "devel"
-}
+func programVersion() string { return release.Text(version) }
 
 // Exit codes, as DESIGN section 9 lists them.
 const (
@@ -86,8 +78,21 @@ func command() *cobra.Command {
 	c.Flags().StringVar(&format, "log-format", "text", "text or json")
 	c.Flags().BoolVar(&check, "check", false, "check the configuration, say what is wrong, and end")
 	c.Flags().StringP("output", "o", "text", "of --check: text or json")
-	c.AddCommand(scheduled())
+	c.AddCommand(scheduled(), newVersion())
 	return c
+}
+
+// newVersion is --version for those who know duoctl's.
+func newVersion() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Show the version of duoflowd, and the commit it was built from",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "duoflowd %s, %s, %s/%s\n", programVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			return err
+		},
+	}
 }
 
 // report says what was found, nothing having been started. In text the problems go the way of every error.

@@ -49,12 +49,14 @@ var rooms = []struct {
 	{"etl/dagrun", nil},
 	{"etl/sandbox", []string{"etl/tile", "etl/nldn", "etl/synth"}}, // nldn: tables from given files
 	{"etl/...", []string{"etl/..."}},
-	{"cmd/duoflowd", []string{"cmd/statusline", "node/...", "raftstore", "gossip", "airflowctl/...", "proto/..."}}, // composition root
+	{"cmd/duoflowd", []string{"cmd/manual", "cmd/release", "cmd/statusline", "node/...", "raftstore", "gossip", "airflowctl/...", "proto/..."}}, // composition root
 	{"cmd/grid", nil},
 	{"cmd/statusline", nil},
+	{"cmd/release", nil},
+	{"cmd/manual", nil},
 	// fence: `metastore init` and `doctor` run before any daemon; audit without one; gossip: how a keyring is written
-	{"cmd/duoctl", []string{"cmd/grid", "proto/...", "airflowctl/fence", "airflowctl/audit", "gossip"}},
-	{"cmd/duoetl", []string{"cmd/grid", "cmd/statusline", "etl/..."}},
+	{"cmd/duoctl", []string{"cmd/grid", "cmd/manual", "cmd/release", "proto/...", "airflowctl/fence", "airflowctl/audit", "gossip"}},
+	{"cmd/duoetl", []string{"cmd/grid", "cmd/manual", "cmd/release", "cmd/statusline", "etl/..."}},
 	{"cmd/duosandbox", []string{"etl/..."}},
 	{"scripts/benchetl/part", []string{"etl/..."}},        // does parts of the pipeline by themselves
 	{"scripts/...", []string{"scripts/...", "proto/..."}}, // tools use the product as users do: binaries, files, gRPC
