@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/duoflow/duoflow/cmd/manual"
 	"github.com/duoflow/duoflow/cmd/release"
 	"github.com/duoflow/duoflow/node"
 )
@@ -78,7 +79,9 @@ func command() *cobra.Command {
 	c.Flags().StringVar(&format, "log-format", "text", "text or json")
 	c.Flags().BoolVar(&check, "check", false, "check the configuration, say what is wrong, and end")
 	c.Flags().StringP("output", "o", "text", "of --check: text or json")
-	c.AddCommand(scheduled(), newVersion())
+	c.AddCommand(scheduled(), newVersion(), manual.Command(manual.Program{
+		Section: 8, Foot: "duoflow " + programVersion(), Also: []string{"duoctl(1)", "duoflow-node.yaml(5)", "systemd.service(5)"},
+	}))
 	return c
 }
 

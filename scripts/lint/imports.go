@@ -58,8 +58,9 @@ var rooms = []struct {
 	{"cmd/duoctl", []string{"cmd/grid", "cmd/manual", "cmd/release", "proto/...", "airflowctl/fence", "airflowctl/audit", "gossip"}},
 	{"cmd/duoetl", []string{"cmd/grid", "cmd/manual", "cmd/release", "cmd/statusline", "etl/..."}},
 	{"cmd/duosandbox", []string{"etl/..."}},
-	{"scripts/benchetl/part", []string{"etl/..."}},        // does parts of the pipeline by themselves
-	{"scripts/...", []string{"scripts/...", "proto/..."}}, // tools use the product as users do: binaries, files, gRPC
+	{"scripts/benchetl/part", []string{"etl/..."}},                            // does parts of the pipeline by themselves
+	{"scripts/package", []string{"scripts/...", "cmd/release", "cmd/manual"}}, // the version, and pages that no program can write
+	{"scripts/...", []string{"scripts/...", "proto/..."}},                     // tools use the product as users do: binaries, files, gRPC
 }
 
 // dependencies says which rooms may use which foreign modules; a module without a line may not be used at all.
