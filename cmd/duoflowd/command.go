@@ -27,6 +27,19 @@ const (
 	exitUnsafe = 3
 )
 
+const long = `duoflowd takes part in a cluster, and runs the jobs of which this node is the active one.
+
+SIGTERM and SIGINT end it in order: its jobs are asked to end, which the others are told, and waited for, 40 s at most. A second signal ends
+it at once, and its jobs with it. SIGQUIT ends it with the stacks of all goroutines on standard error, where the log goes too.
+
+systemd is told when it is ready, that it is alive, and when it ends (Type=notify, WatchdogSec=).
+
+Exit codes:
+  0  ended in order
+  1  failed: something that it cannot do without broke, such as the disk of its log
+  2  usage: the command line or the configuration is wrong
+  3  unsafe: a job's database or settings lack what the fence or the job needs`
+
 type exitError struct {
 	code int
 	err  error
@@ -49,6 +62,7 @@ func command() *cobra.Command {
 	c := &cobra.Command{
 		Use:           "duoflowd --config FILE",
 		Short:         "One node of a duoflow cluster",
+		Long:          long,
 		Example:       "  duoflowd --config /etc/duoflow/node.yaml\n  duoflowd --config node.yaml --check",
 		Version:       programVersion(),
 		Args:          cobra.NoArgs,

@@ -221,6 +221,13 @@ func (w *world) unit(t *testing.T) {
 	if said := w.do("systemd-analyze", "verify", "--man=yes", "duoflowd.service"); said != "" {
 		t.Error(said)
 	}
+	for _, example := range []string{"root", "folders", "sudo"} {
+		w.put("/etc/systemd/system/duoflowd.service.d/example.conf", w.get("/usr/share/doc/duoflowd/examples/"+example+".conf"), 0o644)
+		if said := w.do("systemd-analyze", "verify", "duoflowd.service"); said != "" {
+			t.Errorf("with %s.conf: %s", example, said)
+		}
+	}
+	w.do("rm", "-r", "/etc/systemd/system/duoflowd.service.d")
 	report := w.do("systemd-analyze", "security", "--offline=yes", "--no-pager", "/lib/systemd/system/duoflowd.service")
 	found := exposure.FindStringSubmatch(report)
 	if found == nil {
@@ -291,7 +298,7 @@ func (w *world) configure(t *testing.T) {
 	w.put("/etc/duoflow/t.yaml", witness, 0o644)
 	unit := strings.NewReplacer("/etc/duoflow/node.yaml", "/etc/duoflow/t.yaml", "StateDirectory=duoflow\n", "StateDirectory=duoflow-t\n")
 	w.put("/etc/systemd/system/duoflowd-t.service", unit.Replace(w.get("/lib/systemd/system/duoflowd.service")), 0o644)
-	w.put("/etc/systemd/system/duoflowd.service.d/watchdog.conf", "[Service]\nWatchdogSec=5s\n", 0o644)
+	w.put("/etc/systemd/system/duoflowd.service.d/watchdog.conf", "[Service]\nWatchdogSec=20s\n", 0o644)
 }
 
 // commanded has the job of the sample be another program than Airflow.
@@ -323,21 +330,22 @@ func (w *world) metastore() (dsn string) {
 	return server.DSN("fencer_a", "secret", "airflow") + "?target_session_attrs=read-write"
 }
 
-// hears waits for the job's next line, of which the first word has to be this, and returns the others.
+// hears waits for the job's next line that begins with this word, and returns the others. On a busy machine a job may have begun once
+// more than was meant.
 func (w *world) hears(word string) []string {
 	w.t.Helper()
 	if err := w.fifo.SetReadDeadline(time.Now().Add(stuck)); err != nil {
 		w.t.Fatal(err)
 	}
-	line, err := w.said.ReadString('\n')
-	if err != nil {
-		w.t.Fatalf("waiting for %q of the job: %v", word, err)
+	for {
+		line, err := w.said.ReadString('\n')
+		if err != nil {
+			w.t.Fatalf("waiting for %q of the job: %v", word, err)
+		}
+		if words := strings.Fields(line); words[0] == word {
+			return words[1:]
+		}
 	}
-	words := strings.Fields(line)
-	if words[0] != word {
-		w.t.Fatalf("the job said %q, not %s", line, word)
-	}
-	return words[1:]
 }
 
 // run: systemd starts the daemon as its own user, it gets the job, and the job lives in a cgroup below that of the unit.
@@ -351,13 +359,10 @@ func (w *world) run(t *testing.T) {
 	w.do("systemctl", "daemon-reload")
 	w.do("systemctl", "enable", "--now", "duoflowd-t", "duoflowd")
 	words := w.hears("begun")
-	if words[1] != "duoflow" || !strings.HasPrefix(words[2], "/system.slice/duoflowd.service/duoflow/scheduler/") || words[3] != "none" {
+	if words[1] != "duoflow" || !strings.HasPrefix(words[2], "/system.slice/duoflowd.service/duoflow/a-scheduler-") || words[3] != "none" {
 		t.Errorf("epoch, user, cgroup, NOTIFY_SOCKET of the job: %q", words)
 	}
 	w.mainPID = w.do("systemctl", "show", "-P", "MainPID", "duoflowd")
-	if user := w.do("stat", "-c", "%u", "/proc/"+w.mainPID+"/task"); user == "" {
-		t.Error("no user")
-	}
 	if got := w.do("ps", "-o", "user=", "-p", w.mainPID); got != "duoflow" {
 		t.Errorf("the daemon runs as %s", got)
 	}
@@ -367,7 +372,7 @@ func (w *world) run(t *testing.T) {
 	if said := w.do("duoctl", "config", "check", "/etc/duoflow/node.yaml", "--node", "a"); strings.Contains(said, "problem") {
 		t.Error(said)
 	}
-	if said := w.do("duoctl", "version"); strings.Count(said, w.version()) != 3 {
+	if said := w.fails(1, "duoctl", "version"); strings.Count(said, w.version()) != 3 {
 		t.Error(said)
 	}
 }
@@ -406,10 +411,10 @@ func (w *world) hang(t *testing.T) {
 // stop: the daemon ends its job in order; nobody ends it before the daemon does.
 func (w *world) stop(t *testing.T) {
 	w.do("systemctl", "stop", "duoflowd")
-	if words := w.hears("hook"); words[1] != "pre_stop" {
-		t.Errorf("the hook said %q", words)
+	hook := w.hears("hook")
+	if term := w.hears("term"); hook[1] != "pre_stop" || term[0] != hook[0] {
+		t.Errorf("the hook said %q, the job %q", hook, term)
 	}
-	w.hears("term")
 	if got := w.do("systemctl", "show", "-P", "Result", "duoflowd"); got != "success" {
 		t.Errorf("the stop ended with %s", got)
 	}
