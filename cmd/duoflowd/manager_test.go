@@ -27,12 +27,7 @@ const stuck = time.Minute
 // overseen is a service manager's socket, which the environment names.
 func overseen(t *testing.T) *net.UnixConn {
 	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "duoflowd") // a socket's path is short
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	socket := &net.UnixAddr{Name: filepath.Join(dir, "notify"), Net: "unixgram"}
+	socket := &net.UnixAddr{Name: fmt.Sprintf("@duoflowd-test-%d-%d", os.Getpid(), rand.Int64()), Net: "unixgram"} // a path may be too long for one
 	conn, err := net.ListenUnixgram("unixgram", socket)
 	if err != nil {
 		t.Fatal(err)

@@ -106,7 +106,7 @@ func remove(t *testing.T, name string) {
 
 // try runs a command in the container.
 func (c *container) try(args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), stuck)
+	ctx, cancel := context.WithTimeout(c.t.Context(), stuck)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "nsenter", append([]string{"--target", c.leader, "--mount", "--uts", "--ipc", "--pid", "--cgroup", "--"}, args...)...)
 	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8", "DEBIAN_FRONTEND=noninteractive",
