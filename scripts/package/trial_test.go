@@ -4,6 +4,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -44,7 +45,7 @@ func TestPackages(t *testing.T) {
 
 // life takes the packages through it in a Debian of their own, each part after the one before.
 func life(t *testing.T, dist, image string) {
-	w := &world{container: boot(t, image), dist: dist, old: aged(t, dist)}
+	w := &world{whole: t, container: boot(t, image), dist: dist, old: aged(t, dist)}
 	for _, part := range []struct {
 		name string
 		do   func(*testing.T)
@@ -116,6 +117,7 @@ func edit(t *testing.T, path string, with func(string) string) {
 // world is the container with what the parts know of each other.
 type world struct {
 	*container
+	whole     *testing.T // the test that the parts are of
 	dist, old string
 	before    []string // paths before anything was installed
 	sample    string   // of the older version
@@ -310,10 +312,11 @@ func commanded(text string) string {
 
 // metastore starts a Postgres outside of the container, and has duoctl in it make what the fence needs there.
 func (w *world) metastore() (dsn string) {
-	server, err := pg.Start(w.t.Context(), pg.Options{})
+	server, err := pg.Start(w.whole.Context(), pg.Options{})
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	w.whole.Cleanup(func() { _ = server.Stop(context.WithoutCancel(w.whole.Context())) })
 	conn, err := pgx.Connect(w.t.Context(), server.Superuser())
 	if err != nil {
 		w.t.Fatal(err)
@@ -326,8 +329,8 @@ func (w *world) metastore() (dsn string) {
 	}
 	w.put("/root/a.password", "secret\n", 0o600)
 	w.do("duoctl", "metastore", "init", "--yes", "--fencer", "fencer_a", "--password-file", "fencer_a=/root/a.password",
-		"--admin-dsn", strings.Replace(server.Superuser(), "/postgres", "/airflow", 1))
-	return server.DSN("fencer_a", "secret", "airflow") + "?target_session_attrs=read-write"
+		"--admin-dsn", strings.Replace(server.Superuser(), "/postgres?", "/airflow?", 1))
+	return server.DSN("fencer_a", "secret", "airflow") + "&target_session_attrs=read-write"
 }
 
 // hears waits for the job's next line that begins with this word, and returns the others. On a busy machine a job may have begun once
