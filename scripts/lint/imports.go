@@ -79,6 +79,7 @@ var dependencies = []struct {
 	{"github.com/jackc/pgservicefile", []string{"etl"}},
 	{"github.com/goccy/go-yaml", []string{"node", "etl/...", "cmd/...", "scripts/..."}},
 	{"github.com/spf13/cobra", []string{"cmd/..."}},
+	{"github.com/spf13/pflag", []string{"cmd/manual"}}, // cobra's flags
 	{"github.com/pmezard/go-difflib/difflib", []string{"cmd/duoctl"}},
 	{"github.com/klauspost/compress", []string{"etl/nldn", "etl/columnar", "etl/synth", "etl/sandbox"}},
 	{"github.com/versity/versitygw", []string{"etl/sandbox"}},

@@ -46,7 +46,7 @@ func TestSampleNamesEveryKey(t *testing.T) {
 	}
 }
 
-// TestSampleIsRefusedAsItIs: with every TODO named, and without a key that is unknown.
+// TestSampleIsRefusedAsItIs: what has to be filled in is named, and no key is unknown.
 func TestSampleIsRefusedAsItIs(t *testing.T) {
 	sample, err := os.ReadFile("debian/node.yaml")
 	if err != nil {
