@@ -96,8 +96,12 @@ func remove(t *testing.T, name string) {
 			t.Error(err)
 		}
 		for deadline := time.Now().Add(stuck); ; time.Sleep(50 * time.Millisecond) { // rmdir says when it is empty, and nothing else does
-			err := exec.Command("find", dir, "-depth", "-type", "d", "-exec", "rmdir", "{}", ";").Run()
-			if err == nil || time.Now().After(deadline) {
+			_ = exec.Command("find", dir, "-depth", "-type", "d", "-exec", "rmdir", "{}", ";").Run()
+			if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Errorf("%s cannot be removed", dir)
 				break
 			}
 		}
