@@ -41,9 +41,24 @@ func (j *job) collectNotices(ctx context.Context, _ string) error {
 		if j.thirdParty[p.name], err = noticesOf(p.name, parts); err != nil {
 			return err
 		}
+		if !p.cgo {
+			continue
+		}
+		license, err := os.ReadFile(cLibraryLicense)
+		if err != nil {
+			return fmt.Errorf("read the license of the C library: %w", err)
+		}
+		j.thirdParty[p.name] += cLibraryNotice + string(license)
 	}
 	return nil
 }
+
+// What a static program with C in it holds of the compiler's: GCC's own libraries may be passed on without a word (its runtime library
+// exception), the C library not.
+const (
+	cLibraryLicense = "/usr/share/common-licenses/LGPL-2.1" // of Debian's base-files
+	cLibraryNotice  = "\n==== GNU C Library\n\nIt may be replaced: link this program anew with another one, from its sources at " + homepage + " (make release).\n\n"
+)
 
 // noticesOf joins the licenses found in the folders of the parts; one without any is an error.
 func noticesOf(program string, parts map[string]string) (string, error) {
@@ -52,8 +67,11 @@ func noticesOf(program string, parts map[string]string) (string, error) {
 	var problems []error
 	for _, name := range slices.Sorted(maps.Keys(parts)) {
 		licenses, err := licensesIn(parts[name])
-		if err != nil || len(licenses) == 0 {
-			problems = append(problems, fmt.Errorf("no license found of %s in %s: %w", name, parts[name], err))
+		if err == nil && len(licenses) == 0 {
+			err = fmt.Errorf("no file with a license in %s", parts[name])
+		}
+		if err != nil {
+			problems = append(problems, fmt.Errorf("find the license of %s: %w", name, err))
 		}
 		fmt.Fprintf(&text, "\n==== %s\n", name)
 		for _, l := range licenses {
