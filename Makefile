@@ -128,7 +128,7 @@ test-pg: ## the fence, and the simulated Postgres beside the real one, on Postgr
 	@$(SUDO) scripts/test-pg
 
 release: ## dist/: static programs, Debian packages and checksums for amd64 and arm64, the same bytes wherever it is made; PROGRAMS=duoctl,duoflowd for some
-	@scripts/setup go packages
+	@scripts/setup go release
 	@mkdir -p bin && go build -o bin/package ./scripts/package
 	@bin/package -out $(or $(OUT),dist) $(if $(PROGRAMS),-programs $(PROGRAMS))
 
