@@ -451,7 +451,7 @@ func (w *world) upgrade(t *testing.T) {
 	w.hears("begun")
 }
 
-// remove: the daemon ends in order, and what it knows stays.
+// remove: the daemon ends in order, and what it knows stays. Who installs it again is told how to start it.
 func (w *world) remove(t *testing.T) {
 	w.dpkg("-r", "duoflowd", "duoctl", "duoflow-etl")
 	w.hears("hook")
@@ -467,6 +467,12 @@ func (w *world) remove(t *testing.T) {
 			t.Errorf("%s is there: %v", path, !want)
 		}
 	}
+	said := w.dpkg(append([]string{"-i"}, w.packages(w.dist)...)...)
+	if !strings.Contains(said, "duoflowd is enabled and does not run: systemctl start duoflowd") {
+		t.Errorf("installed again, dpkg said:\n%s", said)
+	}
+	w.fails(3, "systemctl", "is-active", "duoflowd") // inactive
+	w.dpkg("-r", "duoflowd", "duoctl", "duoflow-etl")
 	w.do("systemctl", "disable", "--now", "duoflowd-t")
 }
 
