@@ -51,7 +51,7 @@ func (j *job) packArchive(arch, out string) error {
 		t.write("third-party/"+p.name+".txt", []byte(j.thirdParty[p.name]), 0o644)
 	}
 	for path, from := range map[string]string{
-		"LICENSE": "LICENSE", "CHANGELOG.md": "CHANGELOG.md", "OPERATING.md": "docs/OPERATING.md",
+		"LICENSE": "LICENSE", "CHANGELOG.md": "CHANGELOG.md", "INSTALL.md": "docs/INSTALL.md", "OPERATING.md": "docs/OPERATING.md",
 		"examples/node.yaml": debian + "node.yaml", "examples/etl.yaml": "cmd/duoetl/example.yaml", "examples/duoflowd.service": debian + "duoflowd.service",
 	} {
 		t.copy(path, filepath.Join(j.root, from), 0o644)
@@ -109,7 +109,10 @@ func addTo(written *tar.Writer, root, path, name string, at time.Time) error {
 	return err
 }
 
-// checksums writes SHA256SUMS, for `sha256sum -c`.
+// sumsName is the file with the checksums of all others, for `sha256sum -c`.
+const sumsName = "SHA256SUMS"
+
+// checksums writes that file.
 func checksums(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -123,5 +126,5 @@ func checksums(dir string) error {
 		}
 		fmt.Fprintf(&sums, "%x  %s\n", sha256.Sum256(text), e.Name())
 	}
-	return os.WriteFile(filepath.Join(dir, "SHA256SUMS"), []byte(sums.String()), 0o644)
+	return os.WriteFile(filepath.Join(dir, sumsName), []byte(sums.String()), 0o644)
 }

@@ -48,7 +48,7 @@ var debs = []deb{
 	},
 	{
 		name: "duoflowd", program: "duoflowd", bin: "usr/sbin", section: "admin",
-		relations: [][2]string{{"Depends", needs}, {"Recommends", "duoctl"}, {"Suggests", "duoflow-etl"}},
+		relations: [][2]string{{"Depends", needs}, {"Recommends", "duoctl, tzdata"}, {"Suggests", "duoflow-etl"}},
 		short:     "node of a duoflow cluster",
 		long: "duoflow keeps exactly one scheduler of Apache Airflow, or any other job, at\nwork on several hosts, and fences an old one in PostgreSQL before a new one\nbegins.\n\n" +
 			"This package has the daemon, which runs on two hosts with the job and on a\nthird one as a witness, and its unit. It is started once /etc/duoflow/node.yaml\nis filled in.",
@@ -62,6 +62,7 @@ var debs = []deb{
 			"usr/share/doc/duoflowd/examples/folders.conf":    debian + "folders.conf",
 			"usr/share/doc/duoflowd/examples/sudo.conf":       debian + "sudo.conf",
 			"usr/share/doc/duoflowd/examples/prometheus.yaml": "scripts/monitoring/alerts.yml",
+			"usr/share/doc/duoflowd/INSTALL.md":               "docs/INSTALL.md",
 			"usr/share/doc/duoflowd/OPERATING.md":             "docs/OPERATING.md",
 		},
 		conffiles: []string{"/etc/duoflow/node.yaml", "/etc/needrestart/conf.d/duoflowd.conf"},
@@ -69,7 +70,7 @@ var debs = []deb{
 	},
 	{
 		name: "duoflow-etl", program: "duoetl", bin: "usr/bin", section: "database",
-		relations: [][2]string{{"Enhances", "duoflowd"}},
+		relations: [][2]string{{"Recommends", "ca-certificates"}, {"Enhances", "duoflowd"}},
 		short:     "lightning data from BigQuery through S3 into PostgreSQL",
 		long: "duoetl brings tiles of lightning observations from BigQuery or Google Cloud\nStorage through S3 into PostgreSQL, adds them up with a built-in DuckDB or with\nSpark, and goes on where it was killed.\n\n" +
 			"It runs by itself, or as a job of duoflowd, which fences it.",

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,7 +19,7 @@ import (
 
 const usage = `usage: bin/package [flags]
 
-Builds a release from the checkout that it is called in. scripts/setup packages installs what it needs.
+Builds a release from the checkout that it is called in. scripts/setup release installs what it needs.
 
 `
 
@@ -74,10 +75,27 @@ func (j *job) check(rest []string) error {
 			problems = append(problems, fmt.Errorf("-programs %q: want some of %s", p, strings.Join(programNames(), ",")))
 		}
 	}
-	return errors.Join(problems...)
+	return errors.Join(append(problems, replaceable(j.out))...)
 }
 
-// release makes everything in a folder beside out, and puts it in its place when it is whole.
+// replaceable refuses a folder with anything in it that a release would not have written.
+func replaceable(out string) error {
+	entries, err := os.ReadDir(out)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("-out: %w", err)
+	}
+	for _, e := range entries {
+		if name := e.Name(); name != sumsName && !strings.HasSuffix(name, ".deb") && !strings.HasSuffix(name, ".tar.gz") {
+			return fmt.Errorf("-out %q: it would be emptied, and has %s, which is no part of a release: want another folder", out, name)
+		}
+	}
+	return nil
+}
+
+// release makes everything in a folder for what passes, and puts it in its place when it is whole.
 func (j *job) release(ctx context.Context, progress io.Writer) (err error) {
 	if j.stamp, err = readStamp(ctx, j.root); err != nil {
 		return err
@@ -94,9 +112,9 @@ func (j *job) release(ctx context.Context, progress io.Writer) (err error) {
 		saying string
 		do     func(context.Context, string) error
 	}{
+		{"collecting licenses", j.collectNotices},
 		{"building " + strings.Join(j.programs, ", ") + " " + j.stamp.linked() + " for " + strings.Join(j.archs, ", "), j.buildAll},
 		{"writing manual pages and completion", j.document},
-		{"collecting licenses", j.collectNotices},
 		{"packing", j.pack},
 		{"checksums", func(context.Context, string) error { return checksums(made) }},
 	} {

@@ -68,6 +68,76 @@ func TestSampleIsRefusedAsItIs(t *testing.T) {
 	}
 }
 
+// TestUnit: the unit and the examples of drop-ins are made of settings, and of those that the daemon counts on none is missing. What
+// systemd thinks of them is asked by TestPackages.
+func TestUnit(t *testing.T) {
+	line := regexp.MustCompile(`^(#.*|\[(Unit|Service|Install)\]|[A-Z][A-Za-z]+=.*|)$`)
+	for _, name := range []string{"duoflowd.service", "root.conf", "folders.conf", "sudo.conf"} {
+		text, err := os.ReadFile(filepath.Join("debian", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for l := range strings.Lines(string(text)) {
+			if !line.MatchString(strings.TrimSuffix(l, "\n")) {
+				t.Errorf("%s: %q is no setting", name, l)
+			}
+		}
+	}
+	unit, err := os.ReadFile("debian/duoflowd.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"Type=notify", "NotifyAccess=main", "WatchdogSec=30s", "KillMode=mixed", "Delegate=yes", "User=duoflow", "StateDirectory=duoflow", "NoNewPrivileges=yes",
+		"ExecStart=/usr/sbin/duoflowd --config /etc/duoflow/node.yaml", "TimeoutStopSec=60s", "SystemCallFilter=@system-service", "ProtectSystem=strict",
+	} {
+		if !strings.Contains(string(unit), "\n"+want+"\n") {
+			t.Errorf("the unit has no %s", want)
+		}
+	}
+}
+
+// TestPackagesAreWhole: all files that packages are made of are there.
+func TestPackagesAreWhole(t *testing.T) {
+	for _, d := range debs {
+		from := []string{debian + "copyright"}
+		for _, path := range d.files {
+			from = append(from, path)
+		}
+		for _, script := range d.scripts {
+			from = append(from, debian+d.name+"."+script)
+		}
+		for _, path := range from {
+			if _, err := os.Stat(filepath.Join(checkout, path)); err != nil {
+				t.Errorf("%s: %v", d.name, err)
+			}
+		}
+		for _, path := range d.conffiles {
+			if d.files[strings.TrimPrefix(path, "/")] == "" {
+				t.Errorf("%s: dpkg is to ask about %s, which the package has not", d.name, path)
+			}
+		}
+	}
+}
+
+// TestReplaceable: a release is not written over what is none.
+func TestReplaceable(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{sumsName, "duoctl_1_amd64.deb", "duoflow_1_linux_amd64.tar.gz"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(replaceable(dir), replaceable(filepath.Join(dir, "new"))); err != nil {
+		t.Error(err)
+	}
+	for _, out := range []string{checkout, filepath.Join(dir, sumsName)} {
+		if err := replaceable(out); err == nil {
+			t.Errorf("%s would be emptied", out)
+		}
+	}
+}
+
 // TestKeys: the page of a configuration speaks of keys, with the words of the code.
 func TestKeys(t *testing.T) {
 	for dir, want := range map[string]map[string]string{
@@ -189,14 +259,14 @@ func TestArchiveIsOfTheCommitsTime(t *testing.T) {
 }
 
 func TestArguments(t *testing.T) {
-	for _, args := range []string{"-arch m68k", "-programs emacs", "extra", "-unknown"} {
+	for _, args := range []string{"-arch m68k", "-programs emacs", "extra", "-unknown", "-out ."} {
 		if code := run(t.Context(), strings.Fields(args), io.Discard, io.Discard); code != 2 {
 			t.Errorf("%s: exit code %d", args, code)
 		}
 	}
 }
 
-// TestStatic: this test is linked as everything is that uses C.
+// TestStatic: Debian's shell wants the C library.
 func TestStatic(t *testing.T) {
 	if err := static("/bin/sh"); err == nil {
 		t.Error("a program that wants libraries is taken for a static one")

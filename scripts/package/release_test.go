@@ -68,16 +68,16 @@ func reproducible(t *testing.T, dist string) {
 		args = append(args, "-gocache", filepath.Join(t.TempDir(), "cache"))
 	}
 	outside(t, args...)
-	first, err := os.ReadFile(filepath.Join(dist, "SHA256SUMS"))
+	first, err := os.ReadFile(filepath.Join(dist, sumsName))
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := os.ReadFile(filepath.Join(elsewhere, "made", "SHA256SUMS"))
+	second, err := os.ReadFile(filepath.Join(elsewhere, "made", sumsName))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if string(first) != string(second) {
 		t.Errorf("two builds differ:\n%s\n%s", first, second)
 	}
-	outside(t, "env", "-C", dist, "sha256sum", "--quiet", "-c", "SHA256SUMS")
+	outside(t, "env", "-C", dist, "sha256sum", "--quiet", "-c", sumsName)
 }
