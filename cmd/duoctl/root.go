@@ -72,7 +72,7 @@ func newRoot(a *app) *cobra.Command {
 		newHistory(a), newExplain(a), newTopology(a), newLogs(a), newConfig(a), newDoctor(a), newVersion(a),
 		newTLS(a), newMetastore(a), newAudit(a),
 		manual.Command(manual.Program{
-			Section: 1, Foot: "duoflow " + release.Text(version), Also: []string{"duoflowd(8)", "duoflow-node.yaml(5)"},
+			Name: "duoctl", Section: 1, Foot: "duoflow " + release.Text(version), Also: []string{"duoflowd(8)", "duoflow-node.yaml(5)"},
 		}),
 	)
 	return root

@@ -72,7 +72,7 @@ func newRoot(a *app) *cobra.Command {
 	root.AddCommand(newInit(a), newPlan(a), newRun(a), newStep(a), newBackfill(a), newResume(a), newStatus(a), newVerify(a),
 		newDiffEngines(a), newQuarantine(a), newGC(a), newReset(a), newSynth(a), newDoctor(a),
 		manual.Command(manual.Program{
-			Section: 1, Foot: "duoflow " + release.Text(version), Also: []string{"duoflow-etl.yaml(5)", "duoflowd(8)"},
+			Name: "duoetl", Section: 1, Foot: "duoflow " + release.Text(version), Also: []string{"duoflow-etl.yaml(5)", "duoflowd(8)"},
 		}))
 	return root
 }

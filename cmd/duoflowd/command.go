@@ -94,7 +94,7 @@ func command() *cobra.Command {
 	c.Flags().BoolVar(&check, "check", false, "check the configuration, say what is wrong, and end")
 	c.Flags().StringP("output", "o", "text", "of --check: text or json")
 	c.AddCommand(scheduled(), newVersion(), manual.Command(manual.Program{
-		Section: 8, Foot: "duoflow " + programVersion(), Also: []string{"duoctl(1)", "duoflow-node.yaml(5)", "systemd.service(5)"},
+		Name: "duoflowd", Section: 8, Foot: "duoflow " + programVersion(), Also: []string{"duoctl(1)", "duoflow-node.yaml(5)", "systemd.service(5)"},
 	}))
 	return c
 }

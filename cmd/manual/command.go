@@ -12,6 +12,7 @@ import (
 
 // Program is what a page says beyond what the commands say of themselves.
 type Program struct {
+	Name    string
 	Section int
 	// Foot stands at the page's foot: the version.
 	Foot string
@@ -22,10 +23,11 @@ type Program struct {
 // Command returns a hidden command that writes the manual page of the program it belongs to. scripts/package calls it.
 func Command(p Program) *cobra.Command {
 	return &cobra.Command{
-		Use:    "manual",
-		Short:  "Write the manual page",
-		Hidden: true,
-		Args:   cobra.NoArgs,
+		Use:     "manual",
+		Short:   "Write the manual page",
+		Example: "  " + p.Name + " manual | man -l -",
+		Hidden:  true,
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, err := fmt.Fprint(cmd.OutOrStdout(), Of(cmd.Root(), p))
 			return err
@@ -36,12 +38,12 @@ func Command(p Program) *cobra.Command {
 // Of is the manual page of a program whose commands are root's.
 func Of(root *cobra.Command, p Program) string {
 	page := &Page{}
-	page.Title(root.Name(), p.Section, p.Foot)
-	page.Name(root.Name(), lower(root.Short))
+	page.Title(p.Name, p.Section, p.Foot)
+	page.Name(p.Name, lower(root.Short))
 	page.Section("synopsis")
 	synopsis := strings.TrimSpace(root.UseLine())
 	if root.HasAvailableSubCommands() {
-		synopsis += "\n\n" + root.Name() + " COMMAND [ARGUMENTS] [flags]"
+		synopsis += "\n\n" + p.Name + " COMMAND [ARGUMENTS] [flags]"
 	}
 	page.Text(synopsis)
 	page.Section("description")

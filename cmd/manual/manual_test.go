@@ -16,7 +16,7 @@ func TestOf(t *testing.T) {
 	sub := &cobra.Command{Use: "turn FILE", Short: "Turn a file", Example: "  tool turn it\\", Run: run}
 	sub.Flags().Bool("dry-run", false, "change nothing")
 	root.AddCommand(sub, &cobra.Command{Use: "secret", Short: "Never shown", Hidden: true, Run: run},
-		manual.Command(manual.Program{Section: 1, Foot: "tool 1", Also: []string{"other(8)"}}))
+		manual.Command(manual.Program{Name: "tool", Section: 1, Foot: "tool 1", Also: []string{"other(8)"}}))
 	var out strings.Builder
 	root.SetOut(&out)
 	root.SetArgs([]string{"manual"})
