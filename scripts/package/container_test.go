@@ -87,6 +87,7 @@ func boot(t *testing.T, image string) *container {
 
 // remove ends what is left in the container's cgroup, and the cgroup.
 func remove(t *testing.T, name string) {
+	t.Helper()
 	for _, mount := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
 		dir := filepath.Join(mount, name)
 		if _, err := os.Stat(filepath.Join(dir, "cgroup.kill")); err != nil {

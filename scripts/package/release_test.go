@@ -15,6 +15,7 @@ const freshVariable = "FRESH"
 
 // lintian has nothing to say of any package, but for what its overrides explain.
 func lintian(t *testing.T, dist string) {
+	t.Helper()
 	debs, err := filepath.Glob(filepath.Join(dist, "*.deb"))
 	if err != nil || len(debs) == 0 {
 		t.Fatalf("no packages in %s, %v", dist, err)
@@ -27,6 +28,7 @@ func lintian(t *testing.T, dist string) {
 
 // foreign: programs for the other architecture run too, in an emulator.
 func foreign(t *testing.T, dist string) {
+	t.Helper()
 	other, emulator := "arm64", "qemu-aarch64-static"
 	if runtime.GOARCH == other {
 		other, emulator = "amd64", "qemu-x86_64-static"
@@ -47,6 +49,7 @@ func foreign(t *testing.T, dist string) {
 
 // reproducible: a build in another folder, by another path to the same sources, gives the same bytes.
 func reproducible(t *testing.T, dist string) {
+	t.Helper()
 	elsewhere := filepath.Join(t.TempDir(), "some", "where", "else")
 	outside(t, "git", "clone", "--quiet", "--no-hardlinks", ".", elsewhere)
 	changed := outside(t, "git", "ls-files", "--modified", "--others", "--exclude-standard")

@@ -45,15 +45,16 @@ func TestPackages(t *testing.T) {
 
 // life takes the packages through it in a Debian of their own, each part after the one before.
 func life(t *testing.T, dist, image string) {
+	t.Helper()
 	w := &world{whole: t, container: boot(t, image), dist: dist, old: aged(t, dist)}
 	for _, part := range []struct {
 		name string
-		do   func(*testing.T)
+		do   func()
 	}{
 		{"install", w.install}, {"documents", w.documents}, {"unit", w.unit}, {"configure", w.configure}, {"run", w.run},
 		{"hang", w.hang}, {"stop", w.stop}, {"upgrade", w.upgrade}, {"remove", w.remove}, {"purge", w.purge},
 	} {
-		if !t.Run(part.name, func(t *testing.T) { w.container.t = t; part.do(t) }) {
+		if !t.Run(part.name, func(t *testing.T) { w.container.t = t; part.do() }) {
 			break
 		}
 	}
@@ -152,11 +153,11 @@ func (w *world) dpkg(args ...string) string {
 }
 
 // install: a daemon that nobody has configured is not started, and its files belong to whom they should.
-func (w *world) install(t *testing.T) {
+func (w *world) install() {
 	w.before = w.paths()
 	said := w.dpkg(append([]string{"-i"}, w.packages(w.old)...)...)
 	if !strings.Contains(said, "duoflowd is not started: fill in /etc/duoflow/node.yaml") {
-		t.Errorf("dpkg said:\n%s", said)
+		w.t.Errorf("dpkg said:\n%s", said)
 	}
 	w.fails(3, "systemctl", "is-active", "duoflowd") // inactive
 	w.fails(1, "systemctl", "is-enabled", "duoflowd")
@@ -165,19 +166,19 @@ func (w *world) install(t *testing.T) {
 		"/usr/sbin/duoflowd": "755 root root", "/usr/bin/duoctl": "755 root root", "/usr/bin/duoetl": "755 root root",
 	} {
 		if got := w.do("stat", "-c", "%a %U %G", path); got != want {
-			t.Errorf("%s is %s, not %s", path, got, want)
+			w.t.Errorf("%s is %s, not %s", path, got, want)
 		}
 	}
 	if got := w.do("getent", "passwd", "duoflow"); !strings.HasSuffix(got, ":/var/lib/duoflow:/usr/sbin/nologin") {
-		t.Errorf("the user is %s", got)
+		w.t.Errorf("the user is %s", got)
 	}
 	w.sample = w.get("/etc/duoflow/node.yaml")
 	if said := w.fails(2, "duoflowd", "--check"); !strings.Contains(said, "tls/TODO.pem") {
-		t.Errorf("the sample as it is: %s", said)
+		w.t.Errorf("the sample as it is: %s", said)
 	}
 	for _, program := range []string{"duoflowd version", "duoctl version --client", "duoetl --version"} {
 		if said := w.do(strings.Fields(program)...); !strings.Contains(said, w.version()) {
-			t.Errorf("%s: %s", program, said)
+			w.t.Errorf("%s: %s", program, said)
 		}
 	}
 }
@@ -195,23 +196,23 @@ func (w *world) version() string {
 }
 
 // documents: manual pages without complaint, and completion that a shell takes.
-func (w *world) documents(t *testing.T) {
+func (w *world) documents() {
 	for page, word := range map[string]string{
 		"8 duoflowd": "--config", "1 duoctl": "switchover", "1 duoetl": "backfill", "5 duoflow-node.yaml": "data_dir", "5 duoflow-etl.yaml": "stages.s3",
 	} {
 		if text := w.do("sh", "-c", "MANWIDTH=200 man --warnings=all "+page+" 2>&1"); !strings.Contains(text, word) || strings.Contains(text, "warning:") {
-			t.Errorf("man %s:\n%s", page, text)
+			w.t.Errorf("man %s:\n%s", page, text)
 		}
 	}
 	for _, program := range []string{"duoflowd", "duoctl", "duoetl"} {
 		script := ". /usr/share/bash-completion/bash_completion; _completion_loader " + program + "; complete -p " + program
 		if got := w.do("bash", "-c", script); !strings.Contains(got, "__start_"+program) {
-			t.Errorf("bash completes %s with %q", program, got)
+			w.t.Errorf("bash completes %s with %q", program, got)
 		}
 	}
 	for _, path := range []string{"zsh/vendor-completions/_duoctl", "fish/vendor_completions.d/duoctl.fish"} {
 		if !strings.Contains(w.get("/usr/share/"+path), "duoctl") {
-			t.Errorf("%s has nothing about duoctl", path)
+			w.t.Errorf("%s has nothing about duoctl", path)
 		}
 	}
 }
@@ -219,27 +220,27 @@ func (w *world) documents(t *testing.T) {
 var exposure = regexp.MustCompile(`Overall exposure level for duoflowd\.service: ([0-9.]+)`)
 
 // unit: systemd has nothing against it, and says how much it is protected.
-func (w *world) unit(t *testing.T) {
+func (w *world) unit() {
 	if said := w.do("systemd-analyze", "verify", "--man=yes", "duoflowd.service"); said != "" {
-		t.Error(said)
+		w.t.Error(said)
 	}
 	for _, example := range []string{"root", "folders", "sudo"} {
 		w.put("/etc/systemd/system/duoflowd.service.d/example.conf", w.get("/usr/share/doc/duoflowd/examples/"+example+".conf"), 0o644)
 		if said := w.do("systemd-analyze", "verify", "duoflowd.service"); said != "" {
-			t.Errorf("with %s.conf: %s", example, said)
+			w.t.Errorf("with %s.conf: %s", example, said)
 		}
 	}
 	w.do("rm", "-r", "/etc/systemd/system/duoflowd.service.d")
 	report := w.do("systemd-analyze", "security", "--offline=yes", "--no-pager", "/lib/systemd/system/duoflowd.service")
 	found := exposure.FindStringSubmatch(report)
 	if found == nil {
-		t.Fatal(report)
+		w.t.Fatal(report)
 	}
 	figure, err := strconv.ParseFloat(found[1], 64)
 	if err != nil || figure > highest {
-		t.Errorf("exposure %s, more than %.1f\n%s", found[1], highest, report)
+		w.t.Errorf("exposure %s, more than %.1f\n%s", found[1], highest, report)
 	}
-	t.Logf("systemd-analyze security: exposure %s", found[1])
+	w.t.Logf("systemd-analyze security: exposure %s", found[1])
 }
 
 // filled is the sample for a node of a cluster of three, as an administrator fills it in.
@@ -278,7 +279,7 @@ while :; do sleep 3600 & wait $!; done
 )
 
 // configure: the sample is sound once its TODOs are filled in.
-func (w *world) configure(t *testing.T) {
+func (w *world) configure() {
 	subnet := fmt.Sprintf("127.%d.%d.", 1+rand.IntN(250), rand.IntN(256))
 	for i := range w.ips {
 		w.ips[i] = subnet + strconv.Itoa(1+i)
@@ -289,7 +290,7 @@ func (w *world) configure(t *testing.T) {
 	w.put("/etc/duoflow/node.yaml", w.filled("a", w.ips[0], dsn), 0o640)
 	said := w.do("setpriv", "--reuid=duoflow", "--regid=duoflow", "--clear-groups", "duoflowd", "--check")
 	if said != "configuration of node a of cluster trial is sound" {
-		t.Error(said)
+		w.t.Error(said)
 	}
 	w.put("/usr/local/bin/job", jobText, 0o755)
 	w.put("/usr/local/bin/hook", hookText, 0o755)
@@ -352,31 +353,31 @@ func (w *world) hears(word string) []string {
 }
 
 // run: systemd starts the daemon as its own user, it gets the job, and the job lives in a cgroup below that of the unit.
-func (w *world) run(t *testing.T) {
+func (w *world) run() {
 	w.do("mkfifo", "-m", "666", saidPath)
 	fifo, err := os.OpenFile(filepath.Join(w.root, saidPath), os.O_RDWR, 0)
 	if err != nil {
-		t.Fatal(err)
+		w.t.Fatal(err)
 	}
 	w.fifo, w.said = fifo, bufio.NewReader(fifo)
 	w.do("systemctl", "daemon-reload")
 	w.do("systemctl", "enable", "--now", "duoflowd-t", "duoflowd")
 	words := w.hears("begun")
 	if words[1] != "duoflow" || !strings.HasPrefix(words[2], "/system.slice/duoflowd.service/duoflow/a-scheduler-") || words[3] != "none" {
-		t.Errorf("epoch, user, cgroup, NOTIFY_SOCKET of the job: %q", words)
+		w.t.Errorf("epoch, user, cgroup, NOTIFY_SOCKET of the job: %q", words)
 	}
 	w.mainPID = w.do("systemctl", "show", "-P", "MainPID", "duoflowd")
 	if got := w.do("ps", "-o", "user=", "-p", w.mainPID); got != "duoflow" {
-		t.Errorf("the daemon runs as %s", got)
+		w.t.Errorf("the daemon runs as %s", got)
 	}
 	if got := w.status(); got != "a" {
-		t.Errorf("%s is active", got)
+		w.t.Errorf("%s is active", got)
 	}
 	if said := w.do("duoctl", "config", "check", "/etc/duoflow/node.yaml", "--node", "a"); strings.Contains(said, "problem") {
-		t.Error(said)
+		w.t.Error(said)
 	}
 	if said := w.fails(1, "duoctl", "version"); strings.Count(said, w.version()) != 3 {
-		t.Error(said)
+		w.t.Error(said)
 	}
 }
 
@@ -394,32 +395,32 @@ func (w *world) status() string {
 }
 
 // hang: a daemon that stands still is ended with all it has started, and comes back.
-func (w *world) hang(t *testing.T) {
+func (w *world) hang() {
 	w.do("kill", "-STOP", w.mainPID)
 	words := w.hears("begun")
 	if words[0] == "1" {
-		t.Errorf("the job began again in epoch %s", words[0])
+		w.t.Errorf("the job began again in epoch %s", words[0])
 	}
 	if before := w.mainPID; before == w.do("systemctl", "show", "-P", "MainPID", "duoflowd") {
-		t.Error("the daemon that stood still is still there")
+		w.t.Error("the daemon that stood still is still there")
 	}
 	if log := w.do("journalctl", "--no-pager", "-u", "duoflowd"); !strings.Contains(log, "Watchdog timeout") {
-		t.Errorf("systemd does not speak of its watchdog:\n%s", log)
+		w.t.Errorf("systemd does not speak of its watchdog:\n%s", log)
 	}
 	if left := w.do("sh", "-c", "pgrep -xc job || true"); left != "1" {
-		t.Errorf("%s processes of the job", left)
+		w.t.Errorf("%s processes of the job", left)
 	}
 }
 
 // stop: the daemon ends its job in order; nobody ends it before the daemon does.
-func (w *world) stop(t *testing.T) {
+func (w *world) stop() {
 	w.do("systemctl", "stop", "duoflowd")
 	hook := w.hears("hook")
 	if term := w.hears("term"); hook[1] != "pre_stop" || term[0] != hook[0] {
-		t.Errorf("the hook said %q, the job %q", hook, term)
+		w.t.Errorf("the hook said %q, the job %q", hook, term)
 	}
 	if got := w.do("systemctl", "show", "-P", "Result", "duoflowd"); got != "success" {
-		t.Errorf("the stop ended with %s", got)
+		w.t.Errorf("the stop ended with %s", got)
 	}
 	w.do("systemctl", "start", "duoflowd")
 	w.hears("begun")
@@ -427,23 +428,23 @@ func (w *world) stop(t *testing.T) {
 }
 
 // upgrade: neither daemon nor job notices, what was configured stays, and the next start is of the new version.
-func (w *world) upgrade(t *testing.T) {
+func (w *world) upgrade() {
 	configured := w.get("/etc/duoflow/node.yaml")
 	said := w.dpkg(append([]string{"-i"}, w.packages(w.dist)...)...)
 	if !strings.Contains(said, "duoflowd goes on as it was") {
-		t.Errorf("dpkg said:\n%s", said)
+		w.t.Errorf("dpkg said:\n%s", said)
 	}
 	if got := w.do("systemctl", "show", "-P", "MainPID", "duoflowd"); got != w.mainPID {
-		t.Errorf("the daemon was %s and is %s", w.mainPID, got)
+		w.t.Errorf("the daemon was %s and is %s", w.mainPID, got)
 	}
 	if w.get("/etc/duoflow/node.yaml") != configured {
-		t.Error("the configuration has changed")
+		w.t.Error("the configuration has changed")
 	}
 	if !w.exists("/etc/duoflow/node.yaml.dpkg-dist") {
-		t.Error("the new sample is nowhere")
+		w.t.Error("the new sample is nowhere")
 	}
 	if got := w.status(); got != "a" {
-		t.Errorf("%s is active", got)
+		w.t.Errorf("%s is active", got)
 	}
 	w.do("systemctl", "restart", "duoflowd")
 	w.hears("hook")
@@ -452,24 +453,24 @@ func (w *world) upgrade(t *testing.T) {
 }
 
 // remove: the daemon ends in order, and what it knows stays. Who installs it again is told how to start it.
-func (w *world) remove(t *testing.T) {
+func (w *world) remove() {
 	w.dpkg("-r", "duoflowd", "duoctl", "duoflow-etl")
 	w.hears("hook")
 	w.hears("term")
 	if left := w.do("sh", "-c", "pgrep -xa job || true"); left != "" {
-		t.Errorf("processes are left: %s", left)
+		w.t.Errorf("processes are left: %s", left)
 	}
 	for path, want := range map[string]bool{
 		"/usr/sbin/duoflowd": false, "/usr/bin/duoctl": false, "/usr/bin/duoetl": false, "/lib/systemd/system/duoflowd.service": false,
 		"/etc/duoflow/node.yaml": true, "/var/lib/duoflow/raft": true,
 	} {
 		if w.exists(path) != want {
-			t.Errorf("%s is there: %v", path, !want)
+			w.t.Errorf("%s is there: %v", path, !want)
 		}
 	}
 	said := w.dpkg(append([]string{"-i"}, w.packages(w.dist)...)...)
 	if !strings.Contains(said, "duoflowd is enabled and does not run: systemctl start duoflowd") {
-		t.Errorf("installed again, dpkg said:\n%s", said)
+		w.t.Errorf("installed again, dpkg said:\n%s", said)
 	}
 	w.fails(3, "systemctl", "is-active", "duoflowd") // inactive
 	w.dpkg("-r", "duoflowd", "duoctl", "duoflow-etl")
@@ -477,10 +478,10 @@ func (w *world) remove(t *testing.T) {
 }
 
 // purge: nothing is left but what the administrator has made, and the user, as is Debian's custom.
-func (w *world) purge(t *testing.T) {
+func (w *world) purge() {
 	w.dpkg("-P", "duoflowd", "duoctl", "duoflow-etl")
 	if !w.exists("/etc/duoflow/tls/a.key") {
-		t.Error("a key that the package did not bring is gone")
+		w.t.Error("a key that the package did not bring is gone")
 	}
 	w.do("sh", "-c", "rm -r /etc/duoflow /var/lib/duoflow-t /etc/systemd/system/duoflowd* /usr/local/bin/job /usr/local/bin/hook /root/*")
 	var left []string
@@ -490,7 +491,7 @@ func (w *world) purge(t *testing.T) {
 		}
 	}
 	if len(left) > 0 {
-		t.Errorf("left behind: %q", left)
+		w.t.Errorf("left behind: %q", left)
 	}
 	w.do("getent", "passwd", "duoflow")
 }
