@@ -18,7 +18,7 @@ import (
 func (j *job) pack(ctx context.Context, out string) error {
 	for _, arch := range j.archs {
 		for _, d := range debs {
-			if !j.wants(d.program) {
+			if !j.wants(d.program, arch) {
 				continue
 			}
 			if err := j.packDeb(ctx, d, arch, out); err != nil {
@@ -32,9 +32,9 @@ func (j *job) pack(ctx context.Context, out string) error {
 	return nil
 }
 
-func (j *job) wants(program string) bool {
+func (j *job) wants(program, arch string) bool {
 	for _, p := range j.wanted() {
-		if p.name == program {
+		if p.name == program && p.builtFor(arch) {
 			return true
 		}
 	}
@@ -46,6 +46,9 @@ func (j *job) packArchive(arch, out string) error {
 	name := fmt.Sprintf("duoflow_%s_linux_%s", j.stamp.debian(), arch)
 	t := tree{root: filepath.Join(j.work, "archive", arch)}
 	for _, p := range j.wanted() {
+		if !p.builtFor(arch) {
+			continue
+		}
 		t.copy("bin/"+p.name, j.binary(arch, p.name), 0o755)
 		t.copyShared(filepath.Join(j.work, "share", p.name))
 		t.write("third-party/"+p.name+".txt", []byte(j.thirdParty[p.name]), 0o644)

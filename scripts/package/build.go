@@ -20,9 +20,14 @@ type product struct {
 	name string
 	// cgo: it holds C++ (DuckDB), which is linked statically too. Host names are then still looked up by Go, and users read from /etc/passwd.
 	cgo bool
+	// only is the one architecture that it is built for; "" is each.
+	only string
 }
 
-var products = []product{{name: "duoflowd"}, {name: "duoctl"}, {name: "duoetl", cgo: true}}
+func (p product) builtFor(arch string) bool { return p.only == "" || p.only == arch }
+
+// duoetl cannot be linked statically for arm64: Debian's C library there was compiled for a small table of addresses (-fpic), and DuckDB's is not.
+var products = []product{{name: "duoflowd"}, {name: "duoctl"}, {name: "duoetl", cgo: true, only: "amd64"}}
 
 func programNames() []string {
 	names := make([]string, 0, len(products))
@@ -51,6 +56,9 @@ func (j *job) binary(arch, name string) string { return filepath.Join(j.work, "b
 func (j *job) buildAll(ctx context.Context, _ string) error {
 	for _, arch := range j.archs {
 		for _, p := range j.wanted() {
+			if !p.builtFor(arch) {
+				continue
+			}
 			if err := j.build(ctx, p, arch); err != nil {
 				return err
 			}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -73,6 +74,11 @@ func (j *job) check(rest []string) error {
 	for _, p := range j.programs {
 		if !slices.Contains(programNames(), p) {
 			problems = append(problems, fmt.Errorf("-programs %q: want some of %s", p, strings.Join(programNames(), ",")))
+		}
+	}
+	for _, p := range j.wanted() {
+		if !p.builtFor(runtime.GOARCH) { // its page is written by itself
+			problems = append(problems, fmt.Errorf("%s is built on %s only: leave it out with -programs, or build there", p.name, p.only))
 		}
 	}
 	return errors.Join(append(problems, replaceable(j.out))...)
