@@ -73,6 +73,8 @@ type Config struct {
 	SnapshotEvery, KeepEntries uint64
 	Logger                     *slog.Logger // nil = discard
 	Observer                   Observer     // nil = nobody hears
+	// Listening is called once, when the log is read and peers are listened to; nil: nobody wants to know.
+	Listening func()
 
 	ticking *atomic.Bool // a call of Tick is on its way to the loop
 }

@@ -128,6 +128,9 @@ func (s *Store) Run(ctx context.Context) (err error) {
 	s.mu.Lock()
 	s.address = listener.Addr().String()
 	s.mu.Unlock()
+	if s.cfg.Listening != nil {
+		s.cfg.Listening()
+	}
 	return s.serve(ctx, listener)
 }
 

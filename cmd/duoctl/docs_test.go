@@ -150,7 +150,9 @@ func leaves(cmd *cobra.Command) []*cobra.Command {
 	}
 	var all []*cobra.Command
 	for _, child := range cmd.Commands() {
-		all = append(all, leaves(child)...)
+		if !child.Hidden { // what is made for programs is not an operator's
+			all = append(all, leaves(child)...)
+		}
 	}
 	return all
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -28,37 +27,46 @@ import (
 
 // run makes the parts, joins them and runs them until ctx ends.
 func run(ctx context.Context, cfg node.Config, logger *slog.Logger) error {
+	overseer, err := findManager(logger)
+	if err != nil {
+		return &exitError{exitFailed, err}
+	}
 	certificates, err := cfg.LoadTLS(logger)
 	if err != nil {
 		return &exitError{exitUsage, err}
 	}
+	open := newServing(listeners)
 	secure := certificates.TLS()
 	if cfg.InsecureLoopback {
 		logger.Warn("insecure_loopback: nobody is authenticated; for a demo on one machine only")
 	}
-	n, err := join(ctx, cfg, certificates, logger)
+	n, err := join(ctx, setting{cfg: cfg, certificates: certificates, logger: logger, overseer: overseer, open: open})
 	if err != nil {
 		return err
 	}
 	operators, err := admin.New(admin.Config{
-		Listen: cfg.Listen.Admin, TLS: secure, Node: n.Operators(), Version: programVersion(), Logger: logger,
+		Listen: cfg.Listen.Admin, TLS: secure, Node: n.Operators(), Version: programVersion(), Logger: logger, Listening: open.begun,
 	})
 	if err != nil {
 		return &exitError{exitUsage, err}
 	}
 	health, err := web.New(web.Config{
-		Listen: cfg.Listen.HTTP, TLS: secure, View: n.View, Registry: n.Registry(), Logger: logger,
+		Listen: cfg.Listen.HTTP, TLS: secure, View: n.View, Registry: n.Registry(), Logger: logger, Listening: open.begun,
 	})
 	if err != nil {
 		return &exitError{exitUsage, err}
 	}
-	return runAll(ctx, n, operators, health)
+	return runAll(ctx, n, operators, health, func(ctx context.Context) { overseer.report(ctx, open) })
 }
 
-// runAll ends the surfaces only after the node, so that a stopping node can still be asked how far it is.
-func runAll(ctx context.Context, n *node.Node, operators *admin.Server, health *web.Server) error {
+// listeners are peers, gossip, operators and HTTP.
+const listeners = 4
+
+// runAll ends the surfaces only after the node, so that a stopping node can still be asked how far it is. report ends with ctx.
+func runAll(ctx context.Context, n *node.Node, operators *admin.Server, health *web.Server, report func(context.Context)) error {
 	surfaces, stop := context.WithCancel(context.WithoutCancel(ctx))
 	group, grouped := errgroup.WithContext(ctx)
+	group.Go(func() error { report(grouped); return nil })
 	group.Go(func() error { return operators.Run(surfaces) })
 	group.Go(func() error { return health.Run(surfaces) })
 	group.Go(func() error {
@@ -71,17 +79,27 @@ func runAll(ctx context.Context, n *node.Node, operators *admin.Server, health *
 	return nil
 }
 
+// setting is what a node is joined in.
+type setting struct {
+	cfg          node.Config
+	certificates *node.Certificates
+	logger       *slog.Logger
+	overseer     *manager
+	open         *serving
+}
+
 // join makes the parts of a node. Everything that is wrong with this host is found here, before anything runs.
-func join(ctx context.Context, cfg node.Config, certificates *node.Certificates, logger *slog.Logger) (*node.Node, error) {
+func join(ctx context.Context, in setting) (*node.Node, error) {
+	cfg, certificates, logger := in.cfg, in.certificates, in.logger
 	if err := os.MkdirAll(cfg.DataDir, 0o755); err != nil {
 		return nil, &exitError{exitFailed, fmt.Errorf("make data_dir: %w", err)}
 	}
 	wire := node.NewWire(cfg, logger)
-	log, err := newLog(cfg, certificates.TLS(), wire, logger)
+	log, err := newLog(in, wire)
 	if err != nil {
 		return nil, &exitError{exitUsage, err}
 	}
-	members, err := newGossip(cfg, logger)
+	members, err := newGossip(in)
 	if err != nil {
 		return nil, &exitError{exitUsage, err}
 	}
@@ -94,7 +112,7 @@ func join(ctx context.Context, cfg node.Config, certificates *node.Certificates,
 	}
 	parts := node.Parts{
 		Config: cfg, Version: programVersion(), Token: node.NewToken(), Wire: wire,
-		Log: log, Gossip: members, Jobs: jobs, Logger: logger, Hurry: spread,
+		Log: log, Gossip: members, Jobs: jobs, Logger: logger, Hurry: spread, Alive: in.overseer.alive,
 	}
 	if certificates != nil {
 		parts.CertificateEnds = certificates.Expires
@@ -112,12 +130,11 @@ func spread(hurry bool) {
 	}
 }
 
-func newLog(
-	cfg node.Config, secure *tls.Config, wire *node.Wire, logger *slog.Logger,
-) (*raftstore.Store, error) {
+func newLog(in setting, wire *node.Wire) (*raftstore.Store, error) {
+	cfg := in.cfg
 	c := raftstore.Config{
 		Cluster: cfg.Cluster, Self: node.RaftID(lease.NodeID(cfg.Node)), Dir: filepath.Join(cfg.DataDir, "raft"),
-		Listen: cfg.Listen.Peer, TLS: secure, Logger: logger, Observer: wire, Driven: true,
+		Listen: cfg.Listen.Peer, TLS: in.certificates.TLS(), Logger: in.logger, Observer: wire, Driven: true, Listening: in.open.begun,
 	}
 	_, c.HeartbeatTicks, c.ElectionTicks = cfg.RaftTiming()
 	for name, m := range cfg.Nodes {
@@ -131,8 +148,9 @@ func newLog(
 	return raftstore.New(c, wire.StateMachine())
 }
 
-func newGossip(cfg node.Config, logger *slog.Logger) (*gossip.Gossip, error) {
-	ring, err := cfg.LoadKeyring(logger)
+func newGossip(in setting) (*gossip.Gossip, error) {
+	cfg := in.cfg
+	ring, err := cfg.LoadKeyring(in.logger)
 	if err != nil {
 		return nil, err
 	}
@@ -142,7 +160,7 @@ func newGossip(cfg node.Config, logger *slog.Logger) (*gossip.Gossip, error) {
 	}
 	return gossip.New(gossip.Config{
 		Node: cfg.Node, Cluster: cfg.Cluster, Listen: cfg.Listen.Gossip, Seeds: seeds(cfg),
-		Keys: ring.Keys(), Rotated: ring.Keys, Logger: logger,
+		Keys: ring.Keys(), Rotated: ring.Keys, Logger: in.logger, Listening: in.open.begun,
 		Meta: gossip.Meta{
 			Version: programVersion(), Role: role,
 			Peer: cfg.Listen.Peer, Admin: cfg.Listen.Admin, HTTP: cfg.Listen.HTTP,

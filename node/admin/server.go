@@ -78,6 +78,8 @@ type Config struct {
 	Node Node
 	// Version of the program, as the Version verb tells it. Required.
 	Version string
+	// Listening is called once, when connections are taken; nil: nobody wants to know.
+	Listening func()
 	// Logger gets one line per request: reads at debug, changes at info, refusals at warn. nil discards.
 	Logger *slog.Logger
 }
@@ -161,6 +163,9 @@ func (s *Server) Run(ctx context.Context) error {
 		return fmt.Errorf("listen for operators: %s is not a loopback address and TLS is off", listener.Addr())
 	}
 	s.addr.Store(listener.Addr().String())
+	if s.config.Listening != nil {
+		s.config.Listening()
+	}
 	return s.serve(ctx, listener)
 }
 

@@ -49,15 +49,18 @@ var rooms = []struct {
 	{"etl/dagrun", nil},
 	{"etl/sandbox", []string{"etl/tile", "etl/nldn", "etl/synth"}}, // nldn: tables from given files
 	{"etl/...", []string{"etl/..."}},
-	{"cmd/duoflowd", []string{"cmd/statusline", "node/...", "raftstore", "gossip", "airflowctl/...", "proto/..."}}, // composition root
+	{"cmd/duoflowd", []string{"cmd/manual", "cmd/release", "cmd/statusline", "node/...", "raftstore", "gossip", "airflowctl/...", "proto/..."}}, // composition root
 	{"cmd/grid", nil},
 	{"cmd/statusline", nil},
+	{"cmd/release", nil},
+	{"cmd/manual", nil},
 	// fence: `metastore init` and `doctor` run before any daemon; audit without one; gossip: how a keyring is written
-	{"cmd/duoctl", []string{"cmd/grid", "proto/...", "airflowctl/fence", "airflowctl/audit", "gossip"}},
-	{"cmd/duoetl", []string{"cmd/grid", "cmd/statusline", "etl/..."}},
+	{"cmd/duoctl", []string{"cmd/grid", "cmd/manual", "cmd/release", "proto/...", "airflowctl/fence", "airflowctl/audit", "gossip"}},
+	{"cmd/duoetl", []string{"cmd/grid", "cmd/manual", "cmd/release", "cmd/statusline", "etl/..."}},
 	{"cmd/duosandbox", []string{"etl/..."}},
-	{"scripts/benchetl/part", []string{"etl/..."}},        // does parts of the pipeline by themselves
-	{"scripts/...", []string{"scripts/...", "proto/..."}}, // tools use the product as users do: binaries, files, gRPC
+	{"scripts/benchetl/part", []string{"etl/..."}},                            // does parts of the pipeline by themselves
+	{"scripts/package", []string{"scripts/...", "cmd/release", "cmd/manual"}}, // the version, and pages that no program can write
+	{"scripts/...", []string{"scripts/...", "proto/..."}},                     // tools use the product as users do: binaries, files, gRPC
 }
 
 // dependencies says which rooms may use which foreign modules; a module without a line may not be used at all.
@@ -76,6 +79,7 @@ var dependencies = []struct {
 	{"github.com/jackc/pgservicefile", []string{"etl"}},
 	{"github.com/goccy/go-yaml", []string{"node", "etl/...", "cmd/...", "scripts/..."}},
 	{"github.com/spf13/cobra", []string{"cmd/..."}},
+	{"github.com/spf13/pflag", []string{"cmd/manual"}}, // cobra's flags
 	{"github.com/pmezard/go-difflib/difflib", []string{"cmd/duoctl"}},
 	{"github.com/klauspost/compress", []string{"etl/nldn", "etl/columnar", "etl/synth", "etl/sandbox"}},
 	{"github.com/versity/versitygw", []string{"etl/sandbox"}},
