@@ -43,6 +43,8 @@ CREATE TABLE IF NOT EXISTS duoflow.fence (
   token text NOT NULL DEFAULT '',
   at    timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+-- of the cluster whose node took the row: how many restores and recoveries there were before
+ALTER TABLE duoflow.fence ADD COLUMN IF NOT EXISTS life bigint NOT NULL DEFAULT 0;
 CREATE TABLE IF NOT EXISTS duoflow.event (
   id    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   job   text NOT NULL,

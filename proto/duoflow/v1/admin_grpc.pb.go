@@ -32,6 +32,7 @@ const (
 	Admin_Explain_FullMethodName    = "/duoflow.v1.Admin/Explain"
 	Admin_Logs_FullMethodName       = "/duoflow.v1.Admin/Logs"
 	Admin_Config_FullMethodName     = "/duoflow.v1.Admin/Config"
+	Admin_Backup_FullMethodName     = "/duoflow.v1.Admin/Backup"
 	Admin_Doctor_FullMethodName     = "/duoflow.v1.Admin/Doctor"
 	Admin_Version_FullMethodName    = "/duoflow.v1.Admin/Version"
 )
@@ -41,7 +42,7 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // Admin is the operators' service. Roles come from the client's certificate (its OU): viewer for
-// Status, History, Explain and Version; operator for Switchover, Failover, Restart, Cancel, Pause, Resume, Logs and Doctor;
+// Status, History, Explain and Version; operator for Switchover, Failover, Restart, Cancel, Pause, Resume, Logs, Backup and Doctor;
 // admin for Failover with force. A refusal is a gRPC error that carries a Problem as its status detail.
 type AdminClient interface {
 	// Status tells what the answering node knows of the whole cluster. It always answers, also without
@@ -67,6 +68,8 @@ type AdminClient interface {
 	Logs(ctx context.Context, in *LogsRequest, opts ...grpc.CallOption) (*LogsResponse, error)
 	// Config shows the configuration the answering node runs with, and examines a candidate for it. It needs the role admin.
 	Config(ctx context.Context, in *ConfigRequest, opts ...grpc.CallOption) (*ConfigResponse, error)
+	// Backup takes a picture of what the cluster has agreed on: jobs, epochs, history, pauses.
+	Backup(ctx context.Context, in *BackupRequest, opts ...grpc.CallOption) (*BackupResponse, error)
 	// Doctor examines the answering node. It performs a fence against a scratch role.
 	Doctor(ctx context.Context, in *DoctorRequest, opts ...grpc.CallOption) (*DoctorResponse, error)
 	// Version names the program that answers.
@@ -191,6 +194,16 @@ func (c *adminClient) Config(ctx context.Context, in *ConfigRequest, opts ...grp
 	return out, nil
 }
 
+func (c *adminClient) Backup(ctx context.Context, in *BackupRequest, opts ...grpc.CallOption) (*BackupResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(BackupResponse)
+	err := c.cc.Invoke(ctx, Admin_Backup_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *adminClient) Doctor(ctx context.Context, in *DoctorRequest, opts ...grpc.CallOption) (*DoctorResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(DoctorResponse)
@@ -216,7 +229,7 @@ func (c *adminClient) Version(ctx context.Context, in *VersionRequest, opts ...g
 // for forward compatibility.
 //
 // Admin is the operators' service. Roles come from the client's certificate (its OU): viewer for
-// Status, History, Explain and Version; operator for Switchover, Failover, Restart, Cancel, Pause, Resume, Logs and Doctor;
+// Status, History, Explain and Version; operator for Switchover, Failover, Restart, Cancel, Pause, Resume, Logs, Backup and Doctor;
 // admin for Failover with force. A refusal is a gRPC error that carries a Problem as its status detail.
 type AdminServer interface {
 	// Status tells what the answering node knows of the whole cluster. It always answers, also without
@@ -242,6 +255,8 @@ type AdminServer interface {
 	Logs(context.Context, *LogsRequest) (*LogsResponse, error)
 	// Config shows the configuration the answering node runs with, and examines a candidate for it. It needs the role admin.
 	Config(context.Context, *ConfigRequest) (*ConfigResponse, error)
+	// Backup takes a picture of what the cluster has agreed on: jobs, epochs, history, pauses.
+	Backup(context.Context, *BackupRequest) (*BackupResponse, error)
 	// Doctor examines the answering node. It performs a fence against a scratch role.
 	Doctor(context.Context, *DoctorRequest) (*DoctorResponse, error)
 	// Version names the program that answers.
@@ -288,6 +303,9 @@ func (UnimplementedAdminServer) Logs(context.Context, *LogsRequest) (*LogsRespon
 }
 func (UnimplementedAdminServer) Config(context.Context, *ConfigRequest) (*ConfigResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Config not implemented")
+}
+func (UnimplementedAdminServer) Backup(context.Context, *BackupRequest) (*BackupResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Backup not implemented")
 }
 func (UnimplementedAdminServer) Doctor(context.Context, *DoctorRequest) (*DoctorResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Doctor not implemented")
@@ -514,6 +532,24 @@ func _Admin_Config_Handler(srv interface{}, ctx context.Context, dec func(interf
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Admin_Backup_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(BackupRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).Backup(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_Backup_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).Backup(ctx, req.(*BackupRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Admin_Doctor_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(DoctorRequest)
 	if err := dec(in); err != nil {
@@ -600,6 +636,10 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Config",
 			Handler:    _Admin_Config_Handler,
+		},
+		{
+			MethodName: "Backup",
+			Handler:    _Admin_Backup_Handler,
 		},
 		{
 			MethodName: "Doctor",
