@@ -12,7 +12,6 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -85,7 +84,7 @@ func join(ctx context.Context, cfg node.Config, certificates *node.Certificates,
 	if err != nil {
 		return nil, &exitError{exitUsage, err}
 	}
-	jobs, err := newJobs(ctx, cfg, wire, logger)
+	jobs, err := newJobs(ctx, cfg, wire, func() uint64 { return log.Life().Number }, logger)
 	if err != nil {
 		return nil, err
 	}
@@ -115,19 +114,8 @@ func spread(hurry bool) {
 func newLog(
 	cfg node.Config, secure *tls.Config, wire *node.Wire, logger *slog.Logger,
 ) (*raftstore.Store, error) {
-	c := raftstore.Config{
-		Cluster: cfg.Cluster, Self: node.RaftID(lease.NodeID(cfg.Node)), Dir: filepath.Join(cfg.DataDir, "raft"),
-		Listen: cfg.Listen.Peer, TLS: secure, Logger: logger, Observer: wire, Driven: true,
-	}
-	_, c.HeartbeatTicks, c.ElectionTicks = cfg.RaftTiming()
-	for name, m := range cfg.Nodes {
-		id := node.RaftID(lease.NodeID(name))
-		c.Peers = append(c.Peers, raftstore.Peer{ID: id, Name: name, Addr: m.Peer})
-		if m.Witness {
-			c.PreferredLeader = id
-		}
-	}
-	slices.SortFunc(c.Peers, func(a, b raftstore.Peer) int { return strings.Compare(a.Name, b.Name) })
+	c := cfg.LogStore()
+	c.TLS, c.Logger, c.Observer = secure, logger, wire
 	return raftstore.New(c, wire.StateMachine())
 }
 
@@ -173,7 +161,7 @@ func seeds(cfg node.Config) []string {
 const rightsWithin = 5 * time.Second
 
 func newJobs(
-	ctx context.Context, cfg node.Config, wire *node.Wire, logger *slog.Logger,
+	ctx context.Context, cfg node.Config, wire *node.Wire, life func() uint64, logger *slog.Logger,
 ) (map[lease.JobName]node.HostedJob, error) {
 	jobs := map[lease.JobName]node.HostedJob{}
 	if cfg.Witness {
@@ -185,7 +173,7 @@ func newJobs(
 			Warm: j.Warm, User: j.User, Env: environment(j.Env), Dir: j.Dir,
 			Root:     filepath.Join(cfg.DataDir, "jobs", name),
 			Schedule: j.Schedule, Runner: runner(j), Hooks: j.Hooks.Commands(), HookTimeout: j.Hooks.Timeout,
-			FenceDSN: j.Fence.DSN, Group: j.Fence.Group, Broker: brokerOf(name, j), Observer: wire.Job(lease.JobName(name)), Logger: logger,
+			FenceDSN: j.Fence.DSN, Group: j.Fence.Group, Life: life, Broker: brokerOf(name, j), Observer: wire.Job(lease.JobName(name)), Logger: logger,
 			Started: func() { veilAgain(logger) },
 		}
 		job, err := newJob(ctx, cfg.Shadow, hosted)

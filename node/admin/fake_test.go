@@ -106,3 +106,7 @@ func (n *fakeNode) Config(ctx context.Context, r *duoflowv1.ConfigRequest) (*duo
 func (n *fakeNode) Doctor(ctx context.Context, r *duoflowv1.DoctorRequest) (*duoflowv1.DoctorResponse, error) {
 	return &duoflowv1.DoctorResponse{Mode: "fenced"}, n.meet(ctx, r)
 }
+
+func (n *fakeNode) Backup(ctx context.Context, r *duoflowv1.BackupRequest) (*duoflowv1.BackupResponse, error) {
+	return &duoflowv1.BackupResponse{Cluster: "prod"}, n.meet(ctx, r)
+}

@@ -28,6 +28,7 @@ var rooms = []struct {
 	{"airflowctl/broker", nil},
 	{"node/lease", nil},
 	{"node/control", []string{"node/lease"}},
+	{"node/backup", []string{"node/lease"}},
 	{"node/web", []string{"raftstore/door"}},
 	{"node/admin", []string{"raftstore/door", "proto/...", "node/control", "node/lease"}},
 	// The admin service is spelled in messages of proto, and node answers it.
@@ -52,8 +53,9 @@ var rooms = []struct {
 	{"cmd/duoflowd", []string{"cmd/statusline", "node/...", "raftstore", "gossip", "airflowctl/...", "proto/..."}}, // composition root
 	{"cmd/grid", nil},
 	{"cmd/statusline", nil},
-	// fence: `metastore init` and `doctor` run before any daemon; audit without one; gossip: how a keyring is written
-	{"cmd/duoctl", []string{"cmd/grid", "proto/...", "airflowctl/fence", "airflowctl/audit", "gossip"}},
+	// fence: `metastore init` and `doctor` run before any daemon; audit without one; gossip: how a keyring is written; node and
+	// raftstore: restore and recover make a node's data directory while no daemon runs, from its configuration
+	{"cmd/duoctl", []string{"cmd/grid", "proto/...", "airflowctl/fence", "airflowctl/audit", "gossip", "node", "node/backup", "node/lease", "raftstore"}},
 	{"cmd/duoetl", []string{"cmd/grid", "cmd/statusline", "etl/..."}},
 	{"cmd/duosandbox", []string{"etl/..."}},
 	{"scripts/benchetl/part", []string{"etl/..."}},        // does parts of the pipeline by themselves
