@@ -95,19 +95,19 @@ func TestADamagedBackupIsRefused(t *testing.T) {
 
 // site is the configurations of three nodes, each with a folder of its own.
 type site struct {
-	t     *testing.T
-	dir   string
-	ports map[string]string
-	nodes string
+	t             *testing.T
+	dir           string
+	ports, gossip map[string]string
+	nodes         string
 }
 
 func hosts(t *testing.T) *site {
 	t.Helper()
-	s := &site{t: t, dir: t.TempDir(), ports: map[string]string{}}
+	s := &site{t: t, dir: t.TempDir(), ports: map[string]string{}, gossip: map[string]string{}}
 	var nodes []string
 	for _, name := range []string{"a", "b", "t"} {
-		s.ports[name] = closedPort(t)
-		nodes = append(nodes, fmt.Sprintf("%s: {peer: %q, gossip: %q, witness: %t}", name, s.ports[name], closedPort(t), name == "t"))
+		s.ports[name], s.gossip[name] = closedPort(t), closedPort(t)
+		nodes = append(nodes, fmt.Sprintf("%s: {peer: %q, gossip: %q, witness: %t}", name, s.ports[name], s.gossip[name], name == "t"))
 	}
 	if err := os.WriteFile(filepath.Join(s.dir, "gossip.key"), []byte(newGossipSecret()+"\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -125,7 +125,7 @@ func (s *site) config(name string) string {
 	}
 	text := fmt.Sprintf("cluster: prod\nnode: %s\nwitness: %t\ndata_dir: %s\ninsecure_loopback: true\ngossip: {keyring: gossip.key}\n"+
 		"listen: {peer: %q, gossip: %q, admin: %q, http: %q}\nnodes: {%s}\njobs: {scheduler: {kind: command, command: [/bin/true]%s}}\n",
-		name, name == "t", s.data(name), s.ports[name], closedPort(s.t), closedPort(s.t), closedPort(s.t), s.nodes, fence)
+		name, name == "t", s.data(name), s.ports[name], s.gossip[name], closedPort(s.t), closedPort(s.t), s.nodes, fence)
 	path := filepath.Join(s.dir, name+".yaml")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		s.t.Fatal(err)

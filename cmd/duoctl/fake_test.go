@@ -15,21 +15,22 @@ import (
 
 // fakeCluster behaves like a node that leads: it moves the job scheduler between a and b.
 type fakeCluster struct {
-	mu      sync.Mutex
-	status  *duoflowv1.StatusResponse
-	history *duoflowv1.HistoryResponse
-	doctor  *duoflowv1.DoctorResponse
-	moved   bool          // the job moves between the operator's look and the request
-	slow    bool          // a transfer goes on only when its progress has been looked at
-	stuck   bool          // a transfer never completes
-	broken  error         // what a transfer answers instead of being carried out
-	looked  chan struct{} // told at each Status, when somebody waits
-	changes int           // transfers carried out
+	mu       sync.Mutex
+	status   *duoflowv1.StatusResponse
+	history  *duoflowv1.HistoryResponse
+	doctor   *duoflowv1.DoctorResponse
+	progress *duoflowv1.ProgressResponse
+	moved    bool          // the job moves between the operator's look and the request
+	slow     bool          // a transfer goes on only when its progress has been looked at
+	stuck    bool          // a transfer never completes
+	broken   error         // what a transfer answers instead of being carried out
+	looked   chan struct{} // told at each Status, when somebody waits
+	changes  int           // transfers carried out
 }
 
 func newFakeCluster() *fakeCluster {
 	return &fakeCluster{
-		status: sampleStatus(), history: sampleHistory(), doctor: sampleDoctor(), looked: make(chan struct{}),
+		status: sampleStatus(), history: sampleHistory(), doctor: sampleDoctor(), progress: sampleProgress(), looked: make(chan struct{}),
 	}
 }
 
@@ -292,6 +293,10 @@ func (c *fakeCluster) Config(_ context.Context, r *duoflowv1.ConfigRequest) (*du
 		answer.Problems = []string{`detection: "quick"; want fast, lan or wan`}
 	}
 	return answer, nil
+}
+
+func (c *fakeCluster) Progress(context.Context, *duoflowv1.ProgressRequest) (*duoflowv1.ProgressResponse, error) {
+	return c.progress, nil
 }
 
 func (c *fakeCluster) Backup(_ context.Context, r *duoflowv1.BackupRequest) (*duoflowv1.BackupResponse, error) {

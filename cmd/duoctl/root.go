@@ -68,7 +68,7 @@ func newRoot(a *app) *cobra.Command {
 		newStatus(a), newWatch(a), newSwitchover(a), newFailover(a), newRestart(a), newCancel(a), newPause(a), newResume(a),
 		newHistory(a), newExplain(a), newTopology(a), newLogs(a), newConfig(a), newDoctor(a), newVersion(a),
 		newBackup(a), newRestore(a), newRecover(a),
-		newTLS(a), newMetastore(a), newAudit(a),
+		newTLS(a), newMetastore(a), newAudit(a), newETL(a),
 	)
 	return root
 }

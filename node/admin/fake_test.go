@@ -110,3 +110,7 @@ func (n *fakeNode) Doctor(ctx context.Context, r *duoflowv1.DoctorRequest) (*duo
 func (n *fakeNode) Backup(ctx context.Context, r *duoflowv1.BackupRequest) (*duoflowv1.BackupResponse, error) {
 	return &duoflowv1.BackupResponse{Cluster: "prod"}, n.meet(ctx, r)
 }
+
+func (n *fakeNode) Progress(ctx context.Context, r *duoflowv1.ProgressRequest) (*duoflowv1.ProgressResponse, error) {
+	return &duoflowv1.ProgressResponse{Node: r.GetJob()}, n.meet(ctx, r)
+}

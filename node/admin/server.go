@@ -64,6 +64,7 @@ type Node interface {
 	Explain(context.Context, *duoflowv1.ExplainRequest) (*duoflowv1.ExplainResponse, error)
 	Logs(context.Context, *duoflowv1.LogsRequest) (*duoflowv1.LogsResponse, error)
 	Config(context.Context, *duoflowv1.ConfigRequest) (*duoflowv1.ConfigResponse, error)
+	Progress(context.Context, *duoflowv1.ProgressRequest) (*duoflowv1.ProgressResponse, error)
 	Backup(context.Context, *duoflowv1.BackupRequest) (*duoflowv1.BackupResponse, error)
 	Doctor(context.Context, *duoflowv1.DoctorRequest) (*duoflowv1.DoctorResponse, error)
 }

@@ -84,7 +84,7 @@ func (x Problem_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Problem_Kind.Descriptor instead.
 func (Problem_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{39, 0}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{42, 0}
 }
 
 type StatusRequest struct {
@@ -2551,6 +2551,227 @@ func (x *LogMark) GetOffset() uint64 {
 	return 0
 }
 
+type ProgressRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Job           string                 `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
+	Runs          uint32                 `protobuf:"varint,2,opt,name=runs,proto3" json:"runs,omitempty"` // 0 = none; at most 200
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProgressRequest) Reset() {
+	*x = ProgressRequest{}
+	mi := &file_duoflow_v1_admin_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProgressRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProgressRequest) ProtoMessage() {}
+
+func (x *ProgressRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_duoflow_v1_admin_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProgressRequest.ProtoReflect.Descriptor instead.
+func (*ProgressRequest) Descriptor() ([]byte, []int) {
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *ProgressRequest) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+func (x *ProgressRequest) GetRuns() uint32 {
+	if x != nil {
+		return x.Runs
+	}
+	return 0
+}
+
+type ProgressResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`                                           // the node that answers
+	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`                                        // under which the job runs there; 0 = it does not
+	Detail        string                 `protobuf:"bytes,3,opt,name=detail,proto3" json:"detail,omitempty"`                                       // JSON of the job's own making; "" = it says nothing
+	DetailAgeMs   *uint64                `protobuf:"varint,4,opt,name=detail_age_ms,json=detailAgeMs,proto3,oneof" json:"detail_age_ms,omitempty"` // since it was written; absent = it says nothing
+	Runs          []*PastRun             `protobuf:"bytes,5,rep,name=runs,proto3" json:"runs,omitempty"`                                           // the newest first; of jobs with a schedule
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProgressResponse) Reset() {
+	*x = ProgressResponse{}
+	mi := &file_duoflow_v1_admin_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProgressResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProgressResponse) ProtoMessage() {}
+
+func (x *ProgressResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_duoflow_v1_admin_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProgressResponse.ProtoReflect.Descriptor instead.
+func (*ProgressResponse) Descriptor() ([]byte, []int) {
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *ProgressResponse) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *ProgressResponse) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *ProgressResponse) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *ProgressResponse) GetDetailAgeMs() uint64 {
+	if x != nil && x.DetailAgeMs != nil {
+		return *x.DetailAgeMs
+	}
+	return 0
+}
+
+func (x *ProgressResponse) GetRuns() []*PastRun {
+	if x != nil {
+		return x.Runs
+	}
+	return nil
+}
+
+// PastRun is what became of one slot of a schedule under one epoch. Times are the database's.
+type PastRun struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	SlotUnixMs    int64                  `protobuf:"varint,1,opt,name=slot_unix_ms,json=slotUnixMs,proto3" json:"slot_unix_ms,omitempty"` // when it was due
+	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Node          string                 `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
+	State         string                 `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"` // started | done | failed
+	BeganUnixMs   int64                  `protobuf:"varint,5,opt,name=began_unix_ms,json=beganUnixMs,proto3" json:"began_unix_ms,omitempty"`
+	EndedUnixMs   int64                  `protobuf:"varint,6,opt,name=ended_unix_ms,json=endedUnixMs,proto3" json:"ended_unix_ms,omitempty"` // 0 = it has not ended, as far as anybody knows
+	Exit          int32                  `protobuf:"varint,7,opt,name=exit,proto3" json:"exit,omitempty"`                                    // 0 unless failed
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PastRun) Reset() {
+	*x = PastRun{}
+	mi := &file_duoflow_v1_admin_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PastRun) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PastRun) ProtoMessage() {}
+
+func (x *PastRun) ProtoReflect() protoreflect.Message {
+	mi := &file_duoflow_v1_admin_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PastRun.ProtoReflect.Descriptor instead.
+func (*PastRun) Descriptor() ([]byte, []int) {
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *PastRun) GetSlotUnixMs() int64 {
+	if x != nil {
+		return x.SlotUnixMs
+	}
+	return 0
+}
+
+func (x *PastRun) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *PastRun) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *PastRun) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *PastRun) GetBeganUnixMs() int64 {
+	if x != nil {
+		return x.BeganUnixMs
+	}
+	return 0
+}
+
+func (x *PastRun) GetEndedUnixMs() int64 {
+	if x != nil {
+		return x.EndedUnixMs
+	}
+	return 0
+}
+
+func (x *PastRun) GetExit() int32 {
+	if x != nil {
+		return x.Exit
+	}
+	return 0
+}
+
 type ConfigRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Candidate     *string                `protobuf:"bytes,1,opt,name=candidate,proto3,oneof" json:"candidate,omitempty"` // YAML that is examined as if it were this node's configuration; it is not kept
@@ -2560,7 +2781,7 @@ type ConfigRequest struct {
 
 func (x *ConfigRequest) Reset() {
 	*x = ConfigRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[30]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2572,7 +2793,7 @@ func (x *ConfigRequest) String() string {
 func (*ConfigRequest) ProtoMessage() {}
 
 func (x *ConfigRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[30]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2585,7 +2806,7 @@ func (x *ConfigRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigRequest.ProtoReflect.Descriptor instead.
 func (*ConfigRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{30}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ConfigRequest) GetCandidate() string {
@@ -2608,7 +2829,7 @@ type ConfigResponse struct {
 
 func (x *ConfigResponse) Reset() {
 	*x = ConfigResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[31]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2620,7 +2841,7 @@ func (x *ConfigResponse) String() string {
 func (*ConfigResponse) ProtoMessage() {}
 
 func (x *ConfigResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[31]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2633,7 +2854,7 @@ func (x *ConfigResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigResponse.ProtoReflect.Descriptor instead.
 func (*ConfigResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{31}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ConfigResponse) GetNode() string {
@@ -2680,7 +2901,7 @@ type BackupRequest struct {
 
 func (x *BackupRequest) Reset() {
 	*x = BackupRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[32]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2692,7 +2913,7 @@ func (x *BackupRequest) String() string {
 func (*BackupRequest) ProtoMessage() {}
 
 func (x *BackupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[32]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2705,7 +2926,7 @@ func (x *BackupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupRequest.ProtoReflect.Descriptor instead.
 func (*BackupRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{32}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *BackupRequest) GetLocal() bool {
@@ -2732,7 +2953,7 @@ type BackupResponse struct {
 
 func (x *BackupResponse) Reset() {
 	*x = BackupResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[33]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2744,7 +2965,7 @@ func (x *BackupResponse) String() string {
 func (*BackupResponse) ProtoMessage() {}
 
 func (x *BackupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[33]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2757,7 +2978,7 @@ func (x *BackupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupResponse.ProtoReflect.Descriptor instead.
 func (*BackupResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{33}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *BackupResponse) GetView() *View {
@@ -2832,7 +3053,7 @@ type DoctorRequest struct {
 
 func (x *DoctorRequest) Reset() {
 	*x = DoctorRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[34]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2844,7 +3065,7 @@ func (x *DoctorRequest) String() string {
 func (*DoctorRequest) ProtoMessage() {}
 
 func (x *DoctorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[34]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2857,7 +3078,7 @@ func (x *DoctorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorRequest.ProtoReflect.Descriptor instead.
 func (*DoctorRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{34}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *DoctorRequest) GetJob() string {
@@ -2878,7 +3099,7 @@ type DoctorResponse struct {
 
 func (x *DoctorResponse) Reset() {
 	*x = DoctorResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[35]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2890,7 +3111,7 @@ func (x *DoctorResponse) String() string {
 func (*DoctorResponse) ProtoMessage() {}
 
 func (x *DoctorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[35]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2903,7 +3124,7 @@ func (x *DoctorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorResponse.ProtoReflect.Descriptor instead.
 func (*DoctorResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{35}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *DoctorResponse) GetNode() string {
@@ -2940,7 +3161,7 @@ type Finding struct {
 
 func (x *Finding) Reset() {
 	*x = Finding{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[36]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2952,7 +3173,7 @@ func (x *Finding) String() string {
 func (*Finding) ProtoMessage() {}
 
 func (x *Finding) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[36]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2965,7 +3186,7 @@ func (x *Finding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finding.ProtoReflect.Descriptor instead.
 func (*Finding) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{36}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Finding) GetJob() string {
@@ -3011,7 +3232,7 @@ type VersionRequest struct {
 
 func (x *VersionRequest) Reset() {
 	*x = VersionRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[37]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3023,7 +3244,7 @@ func (x *VersionRequest) String() string {
 func (*VersionRequest) ProtoMessage() {}
 
 func (x *VersionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[37]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3036,7 +3257,7 @@ func (x *VersionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VersionRequest.ProtoReflect.Descriptor instead.
 func (*VersionRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{37}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{40}
 }
 
 type VersionResponse struct {
@@ -3050,7 +3271,7 @@ type VersionResponse struct {
 
 func (x *VersionResponse) Reset() {
 	*x = VersionResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[38]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3062,7 +3283,7 @@ func (x *VersionResponse) String() string {
 func (*VersionResponse) ProtoMessage() {}
 
 func (x *VersionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[38]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3075,7 +3296,7 @@ func (x *VersionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VersionResponse.ProtoReflect.Descriptor instead.
 func (*VersionResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{38}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *VersionResponse) GetVersion() string {
@@ -3111,7 +3332,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[39]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3123,7 +3344,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[39]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3136,7 +3357,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{39}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Problem) GetKind() Problem_Kind {
@@ -3394,7 +3615,26 @@ const file_duoflow_v1_admin_proto_rawDesc = "" +
 	"\x04mark\x18\x03 \x01(\v2\x13.duoflow.v1.LogMarkR\x04mark\"5\n" +
 	"\aLogMark\x12\x12\n" +
 	"\x04file\x18\x01 \x01(\x04R\x04file\x12\x16\n" +
-	"\x06offset\x18\x02 \x01(\x04R\x06offset\"@\n" +
+	"\x06offset\x18\x02 \x01(\x04R\x06offset\"7\n" +
+	"\x0fProgressRequest\x12\x10\n" +
+	"\x03job\x18\x01 \x01(\tR\x03job\x12\x12\n" +
+	"\x04runs\x18\x02 \x01(\rR\x04runs\"\xb8\x01\n" +
+	"\x10ProgressResponse\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x16\n" +
+	"\x06detail\x18\x03 \x01(\tR\x06detail\x12'\n" +
+	"\rdetail_age_ms\x18\x04 \x01(\x04H\x00R\vdetailAgeMs\x88\x01\x01\x12'\n" +
+	"\x04runs\x18\x05 \x03(\v2\x13.duoflow.v1.PastRunR\x04runsB\x10\n" +
+	"\x0e_detail_age_ms\"\xc7\x01\n" +
+	"\aPastRun\x12 \n" +
+	"\fslot_unix_ms\x18\x01 \x01(\x03R\n" +
+	"slotUnixMs\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x12\n" +
+	"\x04node\x18\x03 \x01(\tR\x04node\x12\x14\n" +
+	"\x05state\x18\x04 \x01(\tR\x05state\x12\"\n" +
+	"\rbegan_unix_ms\x18\x05 \x01(\x03R\vbeganUnixMs\x12\"\n" +
+	"\rended_unix_ms\x18\x06 \x01(\x03R\vendedUnixMs\x12\x12\n" +
+	"\x04exit\x18\a \x01(\x05R\x04exit\"@\n" +
 	"\rConfigRequest\x12!\n" +
 	"\tcandidate\x18\x01 \x01(\tH\x00R\tcandidate\x88\x01\x01B\f\n" +
 	"\n" +
@@ -3449,7 +3689,7 @@ const file_duoflow_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"KIND_MOVED\x10\x05\x12\x0f\n" +
 	"\vKIND_FAILED\x10\x06\x12\x0f\n" +
-	"\vKIND_DENIED\x10\a2\xa8\a\n" +
+	"\vKIND_DENIED\x10\a2\xef\a\n" +
 	"\x05Admin\x12?\n" +
 	"\x06Status\x12\x19.duoflow.v1.StatusRequest\x1a\x1a.duoflow.v1.StatusResponse\x12I\n" +
 	"\n" +
@@ -3461,7 +3701,8 @@ const file_duoflow_v1_admin_proto_rawDesc = "" +
 	"\x06Resume\x12\x19.duoflow.v1.ResumeRequest\x1a\x19.duoflow.v1.PauseResponse\x12B\n" +
 	"\aHistory\x12\x1a.duoflow.v1.HistoryRequest\x1a\x1b.duoflow.v1.HistoryResponse\x12B\n" +
 	"\aExplain\x12\x1a.duoflow.v1.ExplainRequest\x1a\x1b.duoflow.v1.ExplainResponse\x129\n" +
-	"\x04Logs\x12\x17.duoflow.v1.LogsRequest\x1a\x18.duoflow.v1.LogsResponse\x12?\n" +
+	"\x04Logs\x12\x17.duoflow.v1.LogsRequest\x1a\x18.duoflow.v1.LogsResponse\x12E\n" +
+	"\bProgress\x12\x1b.duoflow.v1.ProgressRequest\x1a\x1c.duoflow.v1.ProgressResponse\x12?\n" +
 	"\x06Config\x12\x19.duoflow.v1.ConfigRequest\x1a\x1a.duoflow.v1.ConfigResponse\x12?\n" +
 	"\x06Backup\x12\x19.duoflow.v1.BackupRequest\x1a\x1a.duoflow.v1.BackupResponse\x12?\n" +
 	"\x06Doctor\x12\x19.duoflow.v1.DoctorRequest\x1a\x1a.duoflow.v1.DoctorResponse\x12B\n" +
@@ -3480,7 +3721,7 @@ func file_duoflow_v1_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_duoflow_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_duoflow_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
+var file_duoflow_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
 var file_duoflow_v1_admin_proto_goTypes = []any{
 	(Problem_Kind)(0),         // 0: duoflow.v1.Problem.Kind
 	(*StatusRequest)(nil),     // 1: duoflow.v1.StatusRequest
@@ -3513,16 +3754,19 @@ var file_duoflow_v1_admin_proto_goTypes = []any{
 	(*LogsRequest)(nil),       // 28: duoflow.v1.LogsRequest
 	(*LogsResponse)(nil),      // 29: duoflow.v1.LogsResponse
 	(*LogMark)(nil),           // 30: duoflow.v1.LogMark
-	(*ConfigRequest)(nil),     // 31: duoflow.v1.ConfigRequest
-	(*ConfigResponse)(nil),    // 32: duoflow.v1.ConfigResponse
-	(*BackupRequest)(nil),     // 33: duoflow.v1.BackupRequest
-	(*BackupResponse)(nil),    // 34: duoflow.v1.BackupResponse
-	(*DoctorRequest)(nil),     // 35: duoflow.v1.DoctorRequest
-	(*DoctorResponse)(nil),    // 36: duoflow.v1.DoctorResponse
-	(*Finding)(nil),           // 37: duoflow.v1.Finding
-	(*VersionRequest)(nil),    // 38: duoflow.v1.VersionRequest
-	(*VersionResponse)(nil),   // 39: duoflow.v1.VersionResponse
-	(*Problem)(nil),           // 40: duoflow.v1.Problem
+	(*ProgressRequest)(nil),   // 31: duoflow.v1.ProgressRequest
+	(*ProgressResponse)(nil),  // 32: duoflow.v1.ProgressResponse
+	(*PastRun)(nil),           // 33: duoflow.v1.PastRun
+	(*ConfigRequest)(nil),     // 34: duoflow.v1.ConfigRequest
+	(*ConfigResponse)(nil),    // 35: duoflow.v1.ConfigResponse
+	(*BackupRequest)(nil),     // 36: duoflow.v1.BackupRequest
+	(*BackupResponse)(nil),    // 37: duoflow.v1.BackupResponse
+	(*DoctorRequest)(nil),     // 38: duoflow.v1.DoctorRequest
+	(*DoctorResponse)(nil),    // 39: duoflow.v1.DoctorResponse
+	(*Finding)(nil),           // 40: duoflow.v1.Finding
+	(*VersionRequest)(nil),    // 41: duoflow.v1.VersionRequest
+	(*VersionResponse)(nil),   // 42: duoflow.v1.VersionResponse
+	(*Problem)(nil),           // 43: duoflow.v1.Problem
 }
 var file_duoflow_v1_admin_proto_depIdxs = []int32{
 	3,  // 0: duoflow.v1.StatusResponse.view:type_name -> duoflow.v1.View
@@ -3546,42 +3790,45 @@ var file_duoflow_v1_admin_proto_depIdxs = []int32{
 	27, // 18: duoflow.v1.ExplainResponse.steps:type_name -> duoflow.v1.TimelineStep
 	30, // 19: duoflow.v1.LogsRequest.after:type_name -> duoflow.v1.LogMark
 	30, // 20: duoflow.v1.LogsResponse.mark:type_name -> duoflow.v1.LogMark
-	3,  // 21: duoflow.v1.BackupResponse.view:type_name -> duoflow.v1.View
-	37, // 22: duoflow.v1.DoctorResponse.findings:type_name -> duoflow.v1.Finding
-	0,  // 23: duoflow.v1.Problem.kind:type_name -> duoflow.v1.Problem.Kind
-	1,  // 24: duoflow.v1.Admin.Status:input_type -> duoflow.v1.StatusRequest
-	12, // 25: duoflow.v1.Admin.Switchover:input_type -> duoflow.v1.SwitchoverRequest
-	19, // 26: duoflow.v1.Admin.Failover:input_type -> duoflow.v1.FailoverRequest
-	13, // 27: duoflow.v1.Admin.Restart:input_type -> duoflow.v1.RestartRequest
-	14, // 28: duoflow.v1.Admin.Cancel:input_type -> duoflow.v1.CancelRequest
-	16, // 29: duoflow.v1.Admin.Pause:input_type -> duoflow.v1.PauseRequest
-	17, // 30: duoflow.v1.Admin.Resume:input_type -> duoflow.v1.ResumeRequest
-	22, // 31: duoflow.v1.Admin.History:input_type -> duoflow.v1.HistoryRequest
-	25, // 32: duoflow.v1.Admin.Explain:input_type -> duoflow.v1.ExplainRequest
-	28, // 33: duoflow.v1.Admin.Logs:input_type -> duoflow.v1.LogsRequest
-	31, // 34: duoflow.v1.Admin.Config:input_type -> duoflow.v1.ConfigRequest
-	33, // 35: duoflow.v1.Admin.Backup:input_type -> duoflow.v1.BackupRequest
-	35, // 36: duoflow.v1.Admin.Doctor:input_type -> duoflow.v1.DoctorRequest
-	38, // 37: duoflow.v1.Admin.Version:input_type -> duoflow.v1.VersionRequest
-	2,  // 38: duoflow.v1.Admin.Status:output_type -> duoflow.v1.StatusResponse
-	20, // 39: duoflow.v1.Admin.Switchover:output_type -> duoflow.v1.TransferResponse
-	20, // 40: duoflow.v1.Admin.Failover:output_type -> duoflow.v1.TransferResponse
-	20, // 41: duoflow.v1.Admin.Restart:output_type -> duoflow.v1.TransferResponse
-	15, // 42: duoflow.v1.Admin.Cancel:output_type -> duoflow.v1.CancelResponse
-	18, // 43: duoflow.v1.Admin.Pause:output_type -> duoflow.v1.PauseResponse
-	18, // 44: duoflow.v1.Admin.Resume:output_type -> duoflow.v1.PauseResponse
-	23, // 45: duoflow.v1.Admin.History:output_type -> duoflow.v1.HistoryResponse
-	26, // 46: duoflow.v1.Admin.Explain:output_type -> duoflow.v1.ExplainResponse
-	29, // 47: duoflow.v1.Admin.Logs:output_type -> duoflow.v1.LogsResponse
-	32, // 48: duoflow.v1.Admin.Config:output_type -> duoflow.v1.ConfigResponse
-	34, // 49: duoflow.v1.Admin.Backup:output_type -> duoflow.v1.BackupResponse
-	36, // 50: duoflow.v1.Admin.Doctor:output_type -> duoflow.v1.DoctorResponse
-	39, // 51: duoflow.v1.Admin.Version:output_type -> duoflow.v1.VersionResponse
-	38, // [38:52] is the sub-list for method output_type
-	24, // [24:38] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	33, // 21: duoflow.v1.ProgressResponse.runs:type_name -> duoflow.v1.PastRun
+	3,  // 22: duoflow.v1.BackupResponse.view:type_name -> duoflow.v1.View
+	40, // 23: duoflow.v1.DoctorResponse.findings:type_name -> duoflow.v1.Finding
+	0,  // 24: duoflow.v1.Problem.kind:type_name -> duoflow.v1.Problem.Kind
+	1,  // 25: duoflow.v1.Admin.Status:input_type -> duoflow.v1.StatusRequest
+	12, // 26: duoflow.v1.Admin.Switchover:input_type -> duoflow.v1.SwitchoverRequest
+	19, // 27: duoflow.v1.Admin.Failover:input_type -> duoflow.v1.FailoverRequest
+	13, // 28: duoflow.v1.Admin.Restart:input_type -> duoflow.v1.RestartRequest
+	14, // 29: duoflow.v1.Admin.Cancel:input_type -> duoflow.v1.CancelRequest
+	16, // 30: duoflow.v1.Admin.Pause:input_type -> duoflow.v1.PauseRequest
+	17, // 31: duoflow.v1.Admin.Resume:input_type -> duoflow.v1.ResumeRequest
+	22, // 32: duoflow.v1.Admin.History:input_type -> duoflow.v1.HistoryRequest
+	25, // 33: duoflow.v1.Admin.Explain:input_type -> duoflow.v1.ExplainRequest
+	28, // 34: duoflow.v1.Admin.Logs:input_type -> duoflow.v1.LogsRequest
+	31, // 35: duoflow.v1.Admin.Progress:input_type -> duoflow.v1.ProgressRequest
+	34, // 36: duoflow.v1.Admin.Config:input_type -> duoflow.v1.ConfigRequest
+	36, // 37: duoflow.v1.Admin.Backup:input_type -> duoflow.v1.BackupRequest
+	38, // 38: duoflow.v1.Admin.Doctor:input_type -> duoflow.v1.DoctorRequest
+	41, // 39: duoflow.v1.Admin.Version:input_type -> duoflow.v1.VersionRequest
+	2,  // 40: duoflow.v1.Admin.Status:output_type -> duoflow.v1.StatusResponse
+	20, // 41: duoflow.v1.Admin.Switchover:output_type -> duoflow.v1.TransferResponse
+	20, // 42: duoflow.v1.Admin.Failover:output_type -> duoflow.v1.TransferResponse
+	20, // 43: duoflow.v1.Admin.Restart:output_type -> duoflow.v1.TransferResponse
+	15, // 44: duoflow.v1.Admin.Cancel:output_type -> duoflow.v1.CancelResponse
+	18, // 45: duoflow.v1.Admin.Pause:output_type -> duoflow.v1.PauseResponse
+	18, // 46: duoflow.v1.Admin.Resume:output_type -> duoflow.v1.PauseResponse
+	23, // 47: duoflow.v1.Admin.History:output_type -> duoflow.v1.HistoryResponse
+	26, // 48: duoflow.v1.Admin.Explain:output_type -> duoflow.v1.ExplainResponse
+	29, // 49: duoflow.v1.Admin.Logs:output_type -> duoflow.v1.LogsResponse
+	32, // 50: duoflow.v1.Admin.Progress:output_type -> duoflow.v1.ProgressResponse
+	35, // 51: duoflow.v1.Admin.Config:output_type -> duoflow.v1.ConfigResponse
+	37, // 52: duoflow.v1.Admin.Backup:output_type -> duoflow.v1.BackupResponse
+	39, // 53: duoflow.v1.Admin.Doctor:output_type -> duoflow.v1.DoctorResponse
+	42, // 54: duoflow.v1.Admin.Version:output_type -> duoflow.v1.VersionResponse
+	40, // [40:55] is the sub-list for method output_type
+	25, // [25:40] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_duoflow_v1_admin_proto_init() }
@@ -3596,14 +3843,15 @@ func file_duoflow_v1_admin_proto_init() {
 	file_duoflow_v1_admin_proto_msgTypes[15].OneofWrappers = []any{}
 	file_duoflow_v1_admin_proto_msgTypes[16].OneofWrappers = []any{}
 	file_duoflow_v1_admin_proto_msgTypes[26].OneofWrappers = []any{}
-	file_duoflow_v1_admin_proto_msgTypes[30].OneofWrappers = []any{}
+	file_duoflow_v1_admin_proto_msgTypes[31].OneofWrappers = []any{}
+	file_duoflow_v1_admin_proto_msgTypes[33].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_duoflow_v1_admin_proto_rawDesc), len(file_duoflow_v1_admin_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   40,
+			NumMessages:   43,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
