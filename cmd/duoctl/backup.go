@@ -86,7 +86,7 @@ func (a *app) backup(ctx context.Context, path string, force, local bool) error 
 	}
 	picture := backup.Picture{
 		Cluster: answer.GetCluster(), Life: answer.GetLife(), Node: answer.GetNode(), Version: answer.GetVersion(), Index: answer.GetIndex(),
-		Term: answer.GetTerm(), At: answer.GetAtUnixMs(), Local: !answer.GetView().GetAuthoritative(), State: answer.GetState(),
+		Term: answer.GetTerm(), At: answer.GetAtUnixMs(), Local: local, State: answer.GetState(),
 	}
 	if err := writeBackupFile(path, picture, force); err != nil {
 		return err

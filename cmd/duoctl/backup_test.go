@@ -304,7 +304,7 @@ func TestRecover(t *testing.T) {
 	args := []string{"recover", "--node-config", s.config("t")}
 	dry := console{}.run(t, append(args, "--dry-run")...)
 	dry.want(t, exitOK)
-	for _, want := range []string{"is lost", "scheduler", "grant, 2026-", "b"} {
+	for _, want := range []string{"is lost", "scheduler", "grant, 2026-", "| b "} {
 		if !strings.Contains(dry.out, want) {
 			t.Errorf("it does not say %q:\n%s", want, dry.out)
 		}

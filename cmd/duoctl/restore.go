@@ -140,7 +140,7 @@ func reborn(cfg node.Config, plan restorePlan, picture backup.Picture, before le
 		if r.life, err = chooseLife(picture, order, plan.life); err != nil {
 			return r, err
 		}
-		if r.picture, err = picture.Begin(before, r.life.String(), order); err != nil {
+		if r.picture, err = picture.Begin(r.life.String(), order); err != nil {
 			return r, err
 		}
 	} else {

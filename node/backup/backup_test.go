@@ -78,7 +78,7 @@ func TestDamageIsSeen(t *testing.T) {
 
 func begin(t *testing.T, s lease.State, o backup.Order) lease.State {
 	t.Helper()
-	p, err := picture(s).Begin(s, "1-0123456789abcdef", o)
+	p, err := picture(s).Begin("1-0123456789abcdef", o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,10 +86,13 @@ func begin(t *testing.T, s lease.State, o backup.Order) lease.State {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if job, _ := s.Job("scheduler"); job.Token != token {
+		t.Errorf("the state of then is changed: %+v", job)
+	}
 	if got.Begins != "1-0123456789abcdef" || got.Index <= 30 || got.Term <= 4 || !slices.Equal(got.Members, []string{"a", "b", "t"}) {
 		t.Errorf("%+v", got)
 	}
-	if _, err := got.Begin(state, "2-0123456789abcdef", o); err == nil {
+	if _, err := got.Begin("2-0123456789abcdef", o); err == nil {
 		t.Error("a file that begins a life began another")
 	}
 	return state
@@ -158,7 +161,7 @@ func TestALongHistoryStaysBounded(t *testing.T) {
 func TestEpochsDoNotRunOut(t *testing.T) {
 	s := week(t)
 	for _, skip := range []uint64{backup.MaxEpoch, 1<<64 - 1} {
-		if _, err := picture(s).Begin(s, "1-0123456789abcdef", backup.Order{Skip: skip, Members: members}); err == nil {
+		if _, err := picture(s).Begin("1-0123456789abcdef", backup.Order{Skip: skip, Members: members}); err == nil {
 			t.Errorf("%d epochs are left out", skip)
 		}
 	}
@@ -168,12 +171,12 @@ func TestEpochsDoNotRunOut(t *testing.T) {
 func TestTheSameOnEveryNode(t *testing.T) {
 	s := week(t)
 	p, order := picture(s), backup.Order{Skip: 5, Members: members}
-	one, err := p.Begin(week(t), "1-0123456789abcdef", order)
+	one, err := p.Begin("1-0123456789abcdef", order)
 	if err != nil {
 		t.Fatal(err)
 	}
 	order.Members = []string{"a", "b", "t"}
-	two, err := p.Begin(week(t), "1-0123456789abcdef", order)
+	two, err := p.Begin("1-0123456789abcdef", order)
 	if err != nil || !bytes.Equal(encoded(t, one), encoded(t, two)) {
 		t.Errorf("two restores differ: %v", err)
 	}
@@ -231,11 +234,11 @@ func FuzzDecode(f *testing.F) {
 	f.Add(file)
 	f.Add([]byte(`{"format":"duoflow-backup/1","sum":"","picture":null}`))
 	f.Fuzz(func(t *testing.T, file []byte) {
-		p, state, err := backup.Decode(file)
+		p, _, err := backup.Decode(file)
 		if err != nil {
 			return
 		}
-		begun, err := p.Begin(state, "1-0123456789abcdef", backup.Order{Skip: 3, Members: members})
+		begun, err := p.Begin("1-0123456789abcdef", backup.Order{Skip: 3, Members: members})
 		if p.Begins == "" && err == nil {
 			if _, _, err := backup.Decode(encoded(t, begun)); err != nil {
 				t.Error(err)

@@ -39,11 +39,15 @@ func (p Picture) Mark(o Order) (string, error) {
 	return hex.EncodeToString(all[:4]), nil
 }
 
-// Begin makes of a state what a life begins with: every job is released under an epoch that nobody ever had, so that it is granted anew;
+// Begin makes of a picture what a life begins with: every job is released under an epoch that nobody ever had, so that it is granted anew;
 // what operators wanted then is dropped, but for pauses. It depends on nothing but its arguments.
-func (p Picture) Begin(state lease.State, life string, o Order) (Picture, error) {
+func (p Picture) Begin(life string, o Order) (Picture, error) {
 	if p.Begins != "" {
 		return Picture{}, fmt.Errorf("the file begins life %s and cannot begin another", p.Begins)
+	}
+	state, err := lease.DecodeSnapshot(p.State)
+	if err != nil {
+		return Picture{}, fmt.Errorf("begin life %s: %w", life, err)
 	}
 	for i := range state.Jobs {
 		job := &state.Jobs[i]

@@ -92,7 +92,7 @@ func inOrder(ctx context.Context, t *testing.T, conn *pgx.Conn) {
 // TestRestoreFromABackup loses every log, and makes the nodes from a backup that knows nothing of the last epochs.
 func TestRestoreFromABackup(t *testing.T) {
 	l := up(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
 	c, conn := writers(ctx, t, l)
 	first, err := c.AwaitActive(ctx, "scheduler", 0)
@@ -100,11 +100,11 @@ func TestRestoreFromABackup(t *testing.T) {
 	awaitRow(ctx, t, conn, first)
 	tellOnFailure(ctx, t, c)
 	file := filepath.Join(l.Dir, "week-old.backup")
-	mustCtl(ctx, t, c, "backup", file)
+	mustCtlSoon(ctx, t, c, "backup", file)
 	credentials := stolen(t, c.Nodes[first.Node])
 	last := first
 	for range 2 {
-		mustCtl(ctx, t, c, "switchover", "--yes")
+		mustCtlSoon(ctx, t, c, "switchover", "--yes")
 		last, err = c.AwaitActive(ctx, "scheduler", last.Epoch)
 		must(t, err)
 	}
@@ -166,7 +166,7 @@ func mustCtlSoon(ctx context.Context, t *testing.T, c *lab.Cluster, args ...stri
 // TestRestoreOfPostgres puts the metastore back to an older epoch, credentials included, while the nodes go on.
 func TestRestoreOfPostgres(t *testing.T) {
 	l := up(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
 	c, _ := writers(ctx, t, l)
 	tellOnFailure(ctx, t, c)
@@ -178,7 +178,7 @@ func TestRestoreOfPostgres(t *testing.T) {
 	last, err := c.AwaitActive(ctx, "scheduler", first.Epoch) // its session ended with the server
 	must(t, err)
 	for range 2 {
-		mustCtl(ctx, t, c, "switchover", "--yes")
+		mustCtlSoon(ctx, t, c, "switchover", "--yes")
 		last, err = c.AwaitActive(ctx, "scheduler", last.Epoch)
 		must(t, err)
 	}
@@ -210,7 +210,7 @@ func TestRestoreOfPostgres(t *testing.T) {
 // lost ones are started again, which are a majority of the life before, while the third is alone.
 func TestRestoreOfALostMajority(t *testing.T) {
 	l := up(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
 	c, conn := writers(ctx, t, l)
 	tellOnFailure(ctx, t, c)
@@ -266,7 +266,7 @@ func TestRestoreOfALostMajority(t *testing.T) {
 	if uint64(row) != second.Epoch {
 		t.Errorf("the row is at epoch %d, want %d", row, second.Epoch)
 	}
-	eventually(t, "the new life goes on writing", func() bool {
+	eventuallyWithin(t, 2*time.Minute, "the new life goes on writing", func() bool {
 		var now int64
 		must(t, conn.QueryRow(ctx, "SELECT count(*) FROM public.work WHERE epoch = $1", int64(second.Epoch)).Scan(&now))
 		return now > rows+20
