@@ -77,6 +77,17 @@ func thief(ctx context.Context, dsn string) (ended func() int) {
 	}
 }
 
+// end kills a host, and waits until its daemon is seen to have ended.
+func end(ctx context.Context, t *testing.T, n *lab.Node) {
+	t.Helper()
+	must(t, n.Kill(ctx))
+	select {
+	case <-n.Process().Done():
+	case <-ctx.Done():
+		t.Fatal(ctx.Err())
+	}
+}
+
 // putAside moves the log of a node away, as a new disk would.
 func putAside(t *testing.T, n *lab.Node, name string) {
 	t.Helper()
@@ -125,7 +136,7 @@ func TestRestoreFromABackup(t *testing.T) {
 	commits(ctx, t, conn, last)
 	ended := thief(ctx, credentials)
 	for _, name := range []string{"a", "b", "t"} {
-		must(t, c.Nodes[name].Kill(ctx))
+		end(ctx, t, c.Nodes[name])
 		putAside(t, c.Nodes[name], kept)
 	}
 	life := restoreOn(ctx, t, c, "a", file)
@@ -148,7 +159,7 @@ func TestRestoreFromABackup(t *testing.T) {
 
 	// A disk that is lost in the new life comes back by itself.
 	wiped := c.Nodes[other(next.Node)]
-	must(t, wiped.Kill(ctx))
+	end(ctx, t, wiped)
 	putAside(t, wiped, "raft.lost")
 	must(t, wiped.Start())
 	eventuallyWithin(t, 3*time.Minute, "the node with a new disk runs the job", func() bool {
@@ -233,7 +244,7 @@ func TestRestoreOfALostMajority(t *testing.T) {
 	survivor, lost := c.Nodes[other(first.Node)], []*lab.Node{c.Nodes[first.Node], c.Nodes["t"]}
 	ended := thief(ctx, stolen(t, lost[0]))
 	for _, n := range lost {
-		must(t, n.Kill(ctx))
+		end(ctx, t, n)
 		putAside(t, n, kept)
 	}
 	file := filepath.Join(l.Dir, "recovered.backup")
