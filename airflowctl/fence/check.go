@@ -16,6 +16,7 @@ const (
 	ModeLeaseOnly = "lease-only"
 
 	insufficientPrivilege = "42501"
+	undefinedFunction     = "42883"
 	// explainTimeout bounds the look for the reason of a refusal, which nobody should wait for.
 	explainTimeout = 2 * time.Second
 )
