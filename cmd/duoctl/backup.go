@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -20,10 +19,12 @@ import (
 )
 
 const backupLong = `Backup writes what the cluster has agreed on to a file: jobs, epochs, history, pauses. A majority is asked, so it is as new as the call. The
-file is written whole or not at all, and never over another one without --force. No password is in it. The exit code of --local is 6
-when no majority was heard: the picture may be old, and the file says so.
+file is written whole or not at all, and never over another one without --force. No password is in it; the reasons that operators gave
+are, and the last lines of jobs that died. The exit code of --local is 6 when no majority was heard: the picture may be old, and the file
+says so.
 
-The jobs' data are in their databases, and the configuration is a file on each node: neither is in it. It needs the role operator.`
+The jobs' data are in their databases, and the configuration is a file on each node: neither is in it. It needs the role operator.
+duoflowd restore, on each node's host, makes another life of the cluster of it.`
 
 func newBackup(a *app) *cobra.Command {
 	var force, local bool
@@ -69,7 +70,7 @@ func newBackupLook(a *app, verb, short string) *cobra.Command {
 
 func (a *app) backup(ctx context.Context, path string, force, local bool) error {
 	if _, err := os.Lstat(path); err == nil && !force {
-		return &failure{code: exitUnsafe, what: path + " exists", mend: "choose another name, or add --force"}
+		return backupExists(path) // before anybody is asked
 	}
 	links, err := a.links()
 	if err != nil {
@@ -88,7 +89,9 @@ func (a *app) backup(ctx context.Context, path string, force, local bool) error 
 		Cluster: answer.GetCluster(), Life: answer.GetLife(), Node: answer.GetNode(), Version: answer.GetVersion(), Index: answer.GetIndex(),
 		Term: answer.GetTerm(), At: answer.GetAtUnixMs(), Local: local, State: answer.GetState(),
 	}
-	if err := writeBackupFile(path, picture, force); err != nil {
+	if err := backup.Write(path, picture, force); errors.Is(err, fs.ErrExist) {
+		return backupExists(path)
+	} else if err != nil {
 		return err
 	}
 	_, state, err := readBackup(path) // what is on disk, not what was meant to be
@@ -107,63 +110,20 @@ func (a *app) backup(ctx context.Context, path string, force, local bool) error 
 	return staleness(answer.GetView(), from)
 }
 
-// writeBackupFile writes the file whole or not at all.
-func writeBackupFile(path string, p backup.Picture, force bool) error {
-	text, err := p.Encode()
-	if err != nil {
-		return err
-	}
-	draft, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return fmt.Errorf("write backup: %w", err)
-	}
-	defer os.Remove(draft.Name()) // it has another name by then, or is of no use
-	_, err = draft.Write(text)
-	if err = errors.Join(err, draft.Sync(), draft.Close()); err != nil {
-		return fmt.Errorf("write backup: %w", err)
-	}
-	if force {
-		err = os.Rename(draft.Name(), path)
-	} else {
-		err = os.Link(draft.Name(), path) // a rename would replace one that came meanwhile
-	}
-	if errors.Is(err, fs.ErrExist) {
-		return &failure{code: exitUnsafe, what: path + " exists", mend: "choose another name, or add --force"}
-	}
-	if err == nil {
-		err = syncFolder(filepath.Dir(path))
-	}
-	if err != nil {
-		return fmt.Errorf("write backup: %w", err)
-	}
-	return nil
+func backupExists(path string) error {
+	return &failure{code: exitUnsafe, what: path + " exists", mend: "choose another name, or add --force"}
 }
 
-func syncFolder(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
-}
-
+// readBackup reads a file, and says what to do about one that is of no use.
 func readBackup(path string) (backup.Picture, lease.State, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return backup.Picture{}, lease.State{}, usage(fmt.Sprintf("read backup: %v", err), "check the path")
+	picture, state, err := backup.Read(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		err = usage(err.Error(), "check the path")
+	case errors.Is(err, backup.ErrDamaged), errors.Is(err, backup.ErrFormat):
+		err = failed(err.Error(), "use another backup")
 	}
-	if info.Size() > backup.MaxBytes {
-		return backup.Picture{}, lease.State{}, fmt.Errorf("%s: %w", path, backup.ErrDamaged)
-	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return backup.Picture{}, lease.State{}, fmt.Errorf("read backup: %w", err)
-	}
-	picture, state, err := backup.Decode(text)
-	if err != nil {
-		return picture, state, failed(fmt.Sprintf("%s: %v", path, err), "use another backup")
-	}
-	return picture, state, nil
+	return picture, state, err
 }
 
 func backupObject(path string, p backup.Picture, state lease.State) (object, error) {
@@ -194,7 +154,7 @@ func writeBackup(w io.Writer, p backup.Picture, state lease.State) {
 		fmt.Fprintln(w, "LOCAL: no majority was asked, so something newer may have been agreed on")
 	}
 	if p.Begins != "" {
-		fmt.Fprintf(w, "life %s begins with it: duoctl restore makes its nodes\n", p.Begins)
+		fmt.Fprintf(w, "life %s begins with it: duoflowd restore makes its nodes\n", p.Begins)
 	}
 	fmt.Fprintln(w)
 	g := &grid.Grid{Head: []string{"JOB", "EPOCH", "PHASE", "HOLDER", "PAUSED", "HISTORY"}}

@@ -67,8 +67,7 @@ func newRoot(a *app) *cobra.Command {
 	root.AddCommand(
 		newStatus(a), newWatch(a), newSwitchover(a), newFailover(a), newRestart(a), newCancel(a), newPause(a), newResume(a),
 		newHistory(a), newExplain(a), newTopology(a), newLogs(a), newConfig(a), newDoctor(a), newVersion(a),
-		newBackup(a), newRestore(a), newRecover(a),
-		newTLS(a), newMetastore(a), newAudit(a), newETL(a),
+		newBackup(a), newTLS(a), newMetastore(a), newAudit(a), newETL(a),
 	)
 	return root
 }

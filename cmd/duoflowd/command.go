@@ -81,12 +81,12 @@ func command() *cobra.Command {
 			return run(cmd.Context(), cfg, logger)
 		},
 	}
-	c.Flags().StringVar(&path, "config", "/etc/duoflow/node.yaml", "configuration file")
+	c.Flags().StringVar(&path, "config", defaultConfig, "configuration file")
 	c.Flags().StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	c.Flags().StringVar(&format, "log-format", "text", "text or json")
 	c.Flags().BoolVar(&check, "check", false, "check the configuration, say what is wrong, and end")
 	c.Flags().StringP("output", "o", "text", "of --check: text or json")
-	c.AddCommand(scheduled())
+	c.AddCommand(scheduled(), newRestore(), newRecover())
 	return c
 }
 

@@ -63,6 +63,9 @@ func (p Picture) Encode() ([]byte, error) {
 // ErrDamaged is the root of all complaints about a file that is not what was written.
 var ErrDamaged = errors.New("the file is damaged, or no backup of duoflow")
 
+// ErrFormat refuses a file of another version.
+var ErrFormat = errors.New("its format is not known to this version")
+
 // Decode reads a file and checks all there is to check: its sum, its form, and that the state is one that a cluster can be in.
 func Decode(file []byte) (Picture, lease.State, error) {
 	var s sealed
@@ -70,7 +73,7 @@ func Decode(file []byte) (Picture, lease.State, error) {
 		return Picture{}, lease.State{}, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	if s.Format != format {
-		return Picture{}, lease.State{}, fmt.Errorf("format %.40q is not known to this version, which reads %s", s.Format, format)
+		return Picture{}, lease.State{}, fmt.Errorf("%w, which reads %s: %.40q", ErrFormat, format, s.Format)
 	}
 	if got := sum(s.Picture); got != s.Sum {
 		return Picture{}, lease.State{}, fmt.Errorf("%w: its sum is %s, it says %.64s", ErrDamaged, got, s.Sum)

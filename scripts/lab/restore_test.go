@@ -95,11 +95,14 @@ func putAside(t *testing.T, n *lab.Node, name string) {
 }
 
 // restoreOn makes a node from a file, and tells which life it is of.
-func restoreOn(ctx context.Context, t *testing.T, c *lab.Cluster, node, file string, more ...string) (life string) {
+func restoreOn(ctx context.Context, t *testing.T, n *lab.Node, file string, more ...string) (life string) {
 	t.Helper()
+	output, code, err := n.Offline(ctx, append([]string{"restore", file, "-o", "json"}, more...)...)
+	if err != nil || code != 0 {
+		t.Fatalf("restore of node %s: exit code %d, %s, %v", n.Name, code, output, err)
+	}
 	var answer struct{ Life string }
-	args := append([]string{"restore", file, "--node-config", c.Nodes[node].ConfigPath(), "--yes", "-o", "json"}, more...)
-	must(t, json.Unmarshal([]byte(mustCtl(ctx, t, c, args...)), &answer))
+	must(t, json.Unmarshal([]byte(output), &answer))
 	return answer.Life
 }
 
@@ -139,9 +142,9 @@ func TestRestoreFromABackup(t *testing.T) {
 		end(ctx, t, c.Nodes[name])
 		putAside(t, c.Nodes[name], kept)
 	}
-	life := restoreOn(ctx, t, c, "a", file)
+	life := restoreOn(ctx, t, c.Nodes["a"], file)
 	for _, name := range []string{"b", "t"} {
-		restoreOn(ctx, t, c, name, file, "--life", life)
+		restoreOn(ctx, t, c.Nodes[name], file, "--life", life)
 	}
 	must(t, c.Start())
 	next, err := c.AwaitActive(ctx, "scheduler", last.Epoch)
@@ -248,14 +251,15 @@ func TestRestoreOfALostMajority(t *testing.T) {
 		putAside(t, n, kept)
 	}
 	file := filepath.Join(l.Dir, "recovered.backup")
-	recovery := []string{"recover", "--node-config", survivor.ConfigPath(), "--out", file, "--yes"}
-	if output, code, err := c.Ctl(ctx, recovery...); err != nil || code != 3 || !strings.Contains(output, "a process holds the data directory") {
+	if output, code, err := survivor.Offline(ctx, "recover", "--out", file); err != nil || code != 3 || !strings.Contains(output, "a process holds the data directory") {
 		t.Errorf("recovery of a node that runs: exit code %d, %s, %v", code, output, err)
 	}
 	must(t, survivor.StopDaemon(ctx))
-	mustCtl(ctx, t, c, recovery...)
+	if output, code, err := survivor.Offline(ctx, "recover", "--out", file); err != nil || code != 0 {
+		t.Fatalf("recovery: exit code %d, %s, %v", code, output, err)
+	}
 	for _, n := range lost {
-		restoreOn(ctx, t, c, n.Name, file)
+		restoreOn(ctx, t, n, file)
 	}
 	must(t, c.Start())
 	second, err := c.AwaitActive(ctx, "scheduler", first.Epoch)

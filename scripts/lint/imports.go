@@ -50,12 +50,12 @@ var rooms = []struct {
 	{"etl/dagrun", nil},
 	{"etl/sandbox", []string{"etl/tile", "etl/nldn", "etl/synth"}}, // nldn: tables from given files
 	{"etl/...", []string{"etl/..."}},
-	{"cmd/duoflowd", []string{"cmd/statusline", "node/...", "raftstore", "gossip", "airflowctl/...", "proto/..."}}, // composition root
+	{"cmd/duoflowd", []string{"cmd/grid", "cmd/statusline", "node/...", "raftstore", "gossip", "airflowctl/...", "proto/..."}}, // composition root
 	{"cmd/grid", nil},
 	{"cmd/statusline", nil},
-	// fence: `metastore init` and `doctor` run before any daemon; audit without one; gossip: how a keyring is written; node and
-	// raftstore: restore and recover make a node's data directory while no daemon runs, from its configuration
-	{"cmd/duoctl", []string{"cmd/grid", "proto/...", "airflowctl/fence", "airflowctl/audit", "gossip", "node", "node/backup", "node/lease", "raftstore"}},
+	// fence: `metastore init` and `doctor` run before any daemon; audit without one; gossip: how a keyring is written; backup, and
+	// lease, in whose words one is: `backup show` reads a file
+	{"cmd/duoctl", []string{"cmd/grid", "proto/...", "airflowctl/fence", "airflowctl/audit", "gossip", "node/backup", "node/lease"}},
 	{"cmd/duoetl", []string{"cmd/grid", "cmd/statusline", "etl/..."}},
 	{"cmd/duosandbox", []string{"etl/..."}},
 	{"scripts/benchetl/part", []string{"etl/..."}},        // does parts of the pipeline by themselves
