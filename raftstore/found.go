@@ -52,7 +52,16 @@ func Found(cfg Config, b Beginning, replace bool) (moved string, err error) {
 	if used {
 		moved = cfg.Dir + ".before-" + b.Life.String()
 	}
-	return moved, exchange(draft, cfg.Dir, moved)
+	if err := exchange(draft, cfg.Dir, used); err != nil {
+		return "", errors.Join(fmt.Errorf("put data directory in place: %w", err), os.RemoveAll(draft))
+	}
+	if used { // draft is the old one now
+		err = os.Rename(draft, moved)
+	}
+	if err = errors.Join(err, syncDir(filepath.Dir(cfg.Dir))); err != nil {
+		return moved, fmt.Errorf("put data directory in place: %w", err)
+	}
+	return moved, nil
 }
 
 func (b Beginning) validate() error {
@@ -94,16 +103,11 @@ func (b Beginning) write(dir string, who owner) error {
 	return errors.Join(err, d.Close(), syncDir(dir))
 }
 
-// exchange puts a directory in the place of another, which goes to moved; "" = there is none, or it is empty.
-func exchange(draft, dir, moved string) error {
-	var err error
-	if moved == "" {
-		err = unix.Rename(draft, dir) // os.Rename refuses an empty directory that is there
-	} else if err = unix.Renameat2(unix.AT_FDCWD, draft, unix.AT_FDCWD, dir, unix.RENAME_EXCHANGE); err == nil {
-		err = os.Rename(draft, moved) // the old one, by now
+// exchange puts a directory in the place of another, at once; swap wants the other to be kept under the first one's name, else there is none, or it
+// is empty.
+func exchange(draft, dir string, swap bool) error {
+	if swap {
+		return unix.Renameat2(unix.AT_FDCWD, draft, unix.AT_FDCWD, dir, unix.RENAME_EXCHANGE)
 	}
-	if err != nil {
-		return fmt.Errorf("put data directory in place: %w", err)
-	}
-	return syncDir(filepath.Dir(dir))
+	return unix.Rename(draft, dir) // os.Rename refuses an empty directory that is there
 }

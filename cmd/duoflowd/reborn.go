@@ -141,7 +141,7 @@ func (r rebirth) found(replace bool) (moved string, err error) {
 		return "", dirUsed(r.dir())
 	}
 	if err != nil {
-		return "", err
+		return moved, err
 	}
 	return moved, giveTo(owner, made)
 }

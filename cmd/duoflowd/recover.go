@@ -104,8 +104,12 @@ func (r rebirth) recover(file string) (moved string, err error) {
 	} else if err != nil {
 		return "", err
 	}
-	if moved, err = r.found(true); err != nil {
+	moved, err = r.found(true)
+	switch {
+	case err != nil && moved == "":
 		return "", fmt.Errorf("%w (%s is written and of no use)", err, file)
+	case err != nil:
+		return "", fmt.Errorf("life %s begins in %s, and the directory of before is %s, but %w", r.life, r.dir(), moved, err)
 	}
 	return moved, nil
 }
