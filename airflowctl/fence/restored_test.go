@@ -143,6 +143,31 @@ func TestARestoredServerIsFencedByTheNextTake(t *testing.T) {
 	wantShut(t, stolen)
 }
 
+// TestASealForgetsTheLife: when all nodes were lost, and no backup is left, new ones are of the first life, and the fence must be had for them.
+func TestASealForgetsTheLife(t *testing.T) {
+	b := newBench(t)
+	take(t, b.fencer(b.a, inLife(2)), claim(1, "a"))
+	fresh := b.fencer(b.b)
+	if _, err := fresh.Take(t.Context(), claim(2, "b")); !errors.Is(err, fence.ErrReplaced) || !strings.Contains(err.Error(), "duoctl metastore seal") {
+		t.Errorf("before: %v", err)
+	}
+	if _, err := fence.Seal(t.Context(), b.adminDSN(), job, b.group); err != nil {
+		t.Fatal(err)
+	}
+	take(t, fresh, claim(2, "b"))
+}
+
+// TestASealOfASetUpOfBefore: an old backup has a set-up of before there were lives.
+func TestASealOfASetUpOfBefore(t *testing.T) {
+	b := before(t)
+	if got := oldTake(t, b, oldDaemon(t, b), claim(1, "b")); got != "taken" {
+		t.Fatal(got)
+	}
+	if sealed, err := fence.Seal(t.Context(), b.adminDSN(), job, b.group); err != nil || len(sealed.Roles) != 1 {
+		t.Errorf("sealed %+v, %v", sealed, err)
+	}
+}
+
 // TestSealNeedsTheSetUp: it says what is missing and does nothing by halves.
 func TestSealNeedsTheSetUp(t *testing.T) {
 	b := newBench(t)

@@ -18,7 +18,8 @@ type Sealed struct {
 // Seal shuts every epoch of a job: whoever holds credentials of one, of whatever age, may do nothing with them, and what runs ends. A server
 // that was restored from a backup brings back the epoch of then, and the credentials that were taken back since are good again until the
 // next take. So it is for an administrator, after a restore and before anybody is let in. It acts with adminDSN, whose role must be able to
-// SET ROLE duoflow. Nothing of a cluster is in its way afterwards: the next epoch is a new one in any case.
+// SET ROLE duoflow. It forgets of which life the row's taker was, so that nothing of a cluster is in its way afterwards, not even of one
+// whose nodes were all lost: the next epoch is a new one in any case.
 func Seal(ctx context.Context, adminDSN, job, group string) (Sealed, error) {
 	if err := validateNames(group, job); err != nil {
 		return Sealed{}, fmt.Errorf("seal fence: %w", err)
@@ -46,27 +47,46 @@ func seal(ctx context.Context, conn *pgx.Conn, job, group string) (s Sealed, err
 		if errors.Is(err, pgx.ErrNoRows) {
 			return fmt.Errorf("no row for job %s in duoflow.fence: run the set-up", job)
 		}
-		if err != nil {
-			return err
+		if err == nil {
+			err = forgetLife(ctx, tx, job)
 		}
-		rows, err := tx.Query(ctx, `SELECT r.name::text FROM duoflow.epoch_roles($1, $2) r JOIN pg_catalog.pg_roles a ON a.oid = r.id
-			WHERE a.rolcanlogin OR pg_has_role(r.id, $2, 'MEMBER') ORDER BY r.epoch`, job, group)
-		if err != nil {
-			return err
+		if err == nil {
+			s.Roles, err = shut(ctx, tx, job, group)
 		}
-		if s.Roles, err = pgx.CollectRows(rows, pgx.RowTo[string]); err != nil {
-			return err
-		}
-		for _, role := range s.Roles {
-			if _, err := tx.Exec(ctx, "SELECT duoflow.disarm($1, $2)", group, role); err != nil {
-				return err
-			}
-		}
-		return nil
+		return err
 	})
 	if err != nil {
 		return s, err
 	}
 	return s, conn.QueryRow(ctx, `SELECT count(*) FILTER (WHERE pg_terminate_backend(a.pid)) FROM pg_catalog.pg_stat_activity a
 		WHERE a.usesysid IN (SELECT r.id FROM duoflow.epoch_roles($1, $2) r)`, job, group).Scan(&s.Ended)
+}
+
+// forgetLife works on a set-up of before there were lives too: an old backup has one.
+func forgetLife(ctx context.Context, tx pgx.Tx, job string) error {
+	var lives bool
+	err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attrelid = 'duoflow.fence'::regclass AND attname = 'life')").Scan(&lives)
+	if err == nil && lives {
+		_, err = tx.Exec(ctx, "UPDATE duoflow.fence f SET life = 0 WHERE f.job = $1", job)
+	}
+	return err
+}
+
+// shut disarms every epoch role that is of any use, and tells their names.
+func shut(ctx context.Context, tx pgx.Tx, job, group string) ([]string, error) {
+	rows, err := tx.Query(ctx, `SELECT r.name::text FROM duoflow.epoch_roles($1, $2) r JOIN pg_catalog.pg_roles a ON a.oid = r.id
+		WHERE a.rolcanlogin OR pg_has_role(r.id, $2, 'MEMBER') ORDER BY r.epoch`, job, group)
+	if err != nil {
+		return nil, err
+	}
+	roles, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, err
+	}
+	for _, role := range roles {
+		if _, err := tx.Exec(ctx, "SELECT duoflow.disarm($1, $2)", group, role); err != nil {
+			return nil, err
+		}
+	}
+	return roles, nil
 }

@@ -33,8 +33,9 @@ func (e *StaleError) Error() string {
 }
 
 // ErrReplaced refuses a claim of a life of the cluster that is over: a node of a later one, which began with a restore or a recovery, has
-// taken the fence since. It is for good: whatever epoch is claimed, nothing is changed.
-var ErrReplaced = errors.New("a later life of this cluster has the fence, so this node's is over: move its data directory away")
+// taken the fence since. Whatever epoch is claimed, nothing is changed, until an administrator seals the fence.
+var ErrReplaced = errors.New("a later life of this cluster has the fence, so this node's is over: move its data directory away; " +
+	"if no node of that life is left, run duoctl metastore seal")
 
 // taken is what the server's function answers.
 type taken struct {

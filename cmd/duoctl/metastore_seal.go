@@ -17,6 +17,8 @@ const metastoreSealLong = `Seal is for a database server that was restored from 
 then, which were taken back since, are good again, until the next epoch is fenced. Seal takes them back, and ends the sessions that have
 them. Run it before the server is opened to anybody: started with another listen_addresses or pg_hba.conf, for instance.
 
+It is also for new nodes without a backup, where a cluster was restored or recovered before: seal forgets that the fence is a later life's.
+
 The nodes need not be told. They see the older row, and the next epoch is above all that they and the server know. Whatever runs under an
 epoch ends with its sessions and is granted anew. It connects with --admin-dsn or DUOCTL_ADMIN_DSN; a fencer's own login will do as well.`
 
