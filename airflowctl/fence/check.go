@@ -17,6 +17,7 @@ const (
 
 	insufficientPrivilege = "42501"
 	undefinedFunction     = "42883"
+	undefinedTable        = "42P01"
 	// explainTimeout bounds the look for the reason of a refusal, which nobody should wait for.
 	explainTimeout = 2 * time.Second
 )
@@ -267,7 +268,7 @@ func (f *Fencer) checkRow(ctx context.Context, conn *pgx.Conn, report *Report) e
 	rows := 0
 	err := conn.QueryRow(ctx, "SELECT count(*) FROM duoflow.fence WHERE job IN ($1, $2)", f.config.Job, doctorJob).Scan(&rows)
 	switch code := sqlState(err); {
-	case code == "42P01" || code == "42501" || code == "3F000":
+	case code == undefinedTable || code == insufficientPrivilege || code == "3F000":
 		report.add(name, false, err.Error(), runSetup)
 	case err != nil:
 		return fmt.Errorf("check %s: %w", name, err)

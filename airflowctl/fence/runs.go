@@ -19,8 +19,8 @@ type PastRun struct {
 	Exit  int       // 0 unless it failed
 }
 
-const runsSQL = `SELECT r.slot, r.epoch, r.node, r.state, r.began, coalesce(r.ended, '-infinity'::timestamptz) > '-infinity', coalesce(r.ended, r.began),
-  coalesce(r.exit, 0) FROM duoflow.run r WHERE r.job = $1 AND r.state <> 'seen' ORDER BY r.slot DESC, r.epoch DESC LIMIT $2`
+const runsSQL = `SELECT r.slot, r.epoch, r.node, r.state, r.began, r.ended, coalesce(r.exit, 0) FROM duoflow.run r
+WHERE r.job = $1 AND r.state <> 'seen' ORDER BY r.slot DESC, r.epoch DESC LIMIT $2`
 
 // Runs reads the newest runs of a job with a schedule, the newest first, over a connection of its own. A job without a schedule has none.
 func (f *Fencer) Runs(ctx context.Context, limit int) ([]PastRun, error) {
@@ -29,26 +29,22 @@ func (f *Fencer) Runs(ctx context.Context, limit int) ([]PastRun, error) {
 		return nil, fmt.Errorf("read past runs: %w", err)
 	}
 	defer discard(conn)
-	rows, err := conn.Query(ctx, runsSQL, f.config.Job, limit)
-	if sqlState(err) == "42P01" { // a set-up of before there were schedules
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read past runs: %w", err)
-	}
-	runs, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (r PastRun, err error) {
-		var over bool
-		err = row.Scan(&r.Slot, &r.Epoch, &r.Node, &r.State, &r.Began, &over, &r.Ended, &r.Exit)
-		if !over {
-			r.Ended = time.Time{}
-		}
-		return r, err
-	})
-	if sqlState(err) == "42P01" {
+	rows, _ := conn.Query(ctx, runsSQL, f.config.Job, limit) // its error is the rows' too
+	runs, err := pgx.CollectRows(rows, scanRun)
+	if sqlState(err) == undefinedTable { // a set-up of before there were schedules
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read past runs: %w", err)
 	}
 	return runs, nil
+}
+
+func scanRun(row pgx.CollectableRow) (r PastRun, err error) {
+	var ended *time.Time
+	err = row.Scan(&r.Slot, &r.Epoch, &r.Node, &r.State, &r.Began, &ended, &r.Exit)
+	if ended != nil {
+		r.Ended = *ended
+	}
+	return r, err
 }
