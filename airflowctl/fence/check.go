@@ -150,7 +150,11 @@ func (f *Fencer) giveAdvice(ctx context.Context, conn *pgx.Conn, report *Report)
 
 // explain adds to a refusal of the server what Check finds missing: "permission denied" alone does
 // not say whose right, and who can give it.
+// A function that is not there is one of this version, on a set-up of the one before.
 func (f *Fencer) explain(err error) error {
+	if sqlState(err) == undefinedFunction {
+		return fmt.Errorf("%w: %s", err, runSetup)
+	}
 	if sqlState(err) != insufficientPrivilege {
 		return err
 	}
