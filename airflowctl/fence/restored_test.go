@@ -47,8 +47,8 @@ func TestALaterLifeShutsOutTheOnesBefore(t *testing.T) {
 func TestTheDoctorKnowsNoLives(t *testing.T) {
 	b := newBench(t)
 	for _, f := range []*fence.Fencer{b.fencer(b.a, inLife(3)), b.fencer(b.b)} {
-		if report, err := f.Doctor(t.Context()); err != nil || report.Mode != fence.ModeFenced {
-			t.Errorf("doctor: %+v, %v", report, err)
+		if report := checked(t, f.Doctor); report.Mode != fence.ModeFenced {
+			t.Errorf("doctor: %+v", report)
 		}
 	}
 }
