@@ -77,11 +77,12 @@ type Config struct {
 	Listening func()
 
 	ticking *atomic.Bool // a call of Tick is on its way to the loop
+	belongs *belonging
 }
 
 // fill sets the defaults.
 func (c *Config) fill() {
-	c.ticking = &atomic.Bool{}
+	c.ticking, c.belongs = &atomic.Bool{}, &belonging{cluster: c.Cluster}
 	if c.Driven {
 		c.Tick = never
 	}
@@ -157,6 +158,12 @@ func (c *Config) voters() []uint64 {
 		ids = append(ids, p.ID)
 	}
 	return ids
+}
+
+// owner is what the data directory must belong to.
+func (c *Config) owner() owner {
+	node := fmt.Sprintf("%s (%016x)", c.name(c.Self), c.Self)
+	return owner{cluster: c.Cluster, node: node, voters: c.voters(), belongs: c.belongs}
 }
 
 // name of a peer, for logs and errors.

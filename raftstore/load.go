@@ -1,6 +1,7 @@
 package raftstore
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -24,7 +25,8 @@ func load(db *bbolt.DB, who owner) (memory *replica.Memory, seen found, err erro
 				return fmt.Errorf("%w: bucket %s is missing", errRecord, name)
 			}
 		}
-		if err := who.check(tx); err != nil {
+		life, err := who.check(tx)
+		if err != nil {
 			return err
 		}
 		snapshot, hard := &pb.Snapshot{}, &pb.HardState{}
@@ -45,7 +47,7 @@ func load(db *bbolt.DB, who owner) (memory *replica.Memory, seen found, err erro
 			return err
 		}
 		seen = found{
-			term: hard.GetTerm(), vote: hard.GetVote(),
+			term: hard.GetTerm(), vote: hard.GetVote(), life: life,
 			tx: uint64(tx.ID()), marked: tx.Bucket(bucketMeta).Get(keySidecar) != nil,
 		}
 		seen.last, err = memory.LastIndex()
@@ -54,8 +56,8 @@ func load(db *bbolt.DB, who owner) (memory *replica.Memory, seen found, err erro
 	return memory, seen, err
 }
 
-// check compares the owner that the file names with this one.
-func (who owner) check(tx *bbolt.Tx) error {
+// check compares the owner that the file names with this one, and tells of which life it is.
+func (who owner) check(tx *bbolt.Tx) (life Life, err error) {
 	for _, fact := range []struct {
 		key        []byte
 		what, want string
@@ -66,21 +68,25 @@ func (who owner) check(tx *bbolt.Tx) error {
 	} {
 		got, err := get(tx, bucketMeta, fact.key)
 		if err != nil {
-			return err
+			return Life{}, err
 		}
-		if string(got) != fact.want {
-			return fmt.Errorf("%w: its %s is %q, this node's is %q; set data_dir to this node's own "+
+		same := string(got) == fact.want
+		if bytes.Equal(fact.key, keyCluster) {
+			life, same = lifeIn(who.cluster, string(got))
+		}
+		if !same {
+			return Life{}, fmt.Errorf("%w: its %s is %q, this node's is %q; set data_dir to this node's own "+
 				"directory, or move this one away to start empty", ErrForeignDir, fact.what, got, fact.want)
 		}
 	}
-	return nil
+	return life, nil
 }
 
 // checkVoters compares the members that the snapshot names with the configured ones.
 func (who owner) checkVoters(snapshot *pb.Snapshot) error {
 	got := slices.Sorted(slices.Values(snapshot.GetMetadata().GetConfState().GetVoters()))
 	want := slices.Sorted(slices.Values(who.voters))
-	if !slices.Equal(got, want) {
+	if who.voters != nil && !slices.Equal(got, want) {
 		return fmt.Errorf("%w: its voters are %x, the configuration names %x; to change the members stop "+
 			"every node, move every data directory away and start all with the same nodes", ErrForeignDir, got, want)
 	}

@@ -25,6 +25,8 @@ type Status struct {
 	// Doubt says why this node neither votes nor campaigns for now: its disk may have forgotten what
 	// it promised. It ends by itself when the node has caught up with a leader and has written that down; "" = none.
 	Doubt string
+	// Life is that of the cluster.
+	Life Life
 	// Refused is how many connections to the peers' port were turned away, for every reason there is.
 	Refused []door.Count
 }
@@ -45,7 +47,7 @@ func (s *Store) Status() Status {
 		Leadership: Leadership(state.Leadership),
 		Commit:     state.Commit, Applied: state.Applied, Last: state.Last,
 		Snapshot: state.Snapshot, Voters: state.Voters, Doubt: state.Doubt,
-		Refused: s.door.Refused(),
+		Life: s.Life(), Refused: s.door.Refused(),
 	}
 	status.FsyncLast, status.FsyncP99 = s.took.last()
 	status.Fsyncs = s.took.tally()

@@ -110,7 +110,7 @@ func (s *Store) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer close(s.stopped)
-	disk, err := openDisk(s.cfg.Dir, s.owner(), &s.took)
+	disk, err := openDisk(s.cfg.Dir, s.cfg.owner(), &s.took)
 	if err != nil {
 		return err
 	}
@@ -163,12 +163,6 @@ func (s *Store) serve(ctx context.Context, listener net.Listener) error {
 		group.Go(func() error { l.run(running); return nil })
 	}
 	return group.Wait()
-}
-
-// owner is what the data directory must belong to.
-func (s *Store) owner() owner {
-	node := fmt.Sprintf("%s (%016x)", s.cfg.name(s.cfg.Self), s.cfg.Self)
-	return owner{cluster: s.cfg.Cluster, node: node, voters: s.cfg.voters()}
 }
 
 // newReplica makes the raft member on top of the loaded disk.

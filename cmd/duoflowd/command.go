@@ -88,12 +88,12 @@ func command() *cobra.Command {
 			return run(cmd.Context(), cfg, logger)
 		},
 	}
-	c.Flags().StringVar(&path, "config", "/etc/duoflow/node.yaml", "configuration file")
+	c.Flags().StringVar(&path, "config", defaultConfig, "configuration file")
 	c.Flags().StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	c.Flags().StringVar(&format, "log-format", "text", "text or json")
 	c.Flags().BoolVar(&check, "check", false, "check the configuration, say what is wrong, and end")
 	c.Flags().StringP("output", "o", "text", "of --check: text or json")
-	c.AddCommand(scheduled(), newVersion(), manual.Command(manual.Program{
+	c.AddCommand(scheduled(), newVersion(), newRestore(), newRecover(), manual.Command(manual.Program{
 		Name: "duoflowd", Section: 8, Foot: "duoflow " + programVersion(), Also: []string{"duoctl(1)", "duoflow-node.yaml(5)", "systemd.service(5)"},
 	}))
 	return c

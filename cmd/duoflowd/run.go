@@ -11,7 +11,6 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -103,7 +102,7 @@ func join(ctx context.Context, in setting) (*node.Node, error) {
 	if err != nil {
 		return nil, &exitError{exitUsage, err}
 	}
-	jobs, err := newJobs(ctx, cfg, wire, logger)
+	jobs, err := newJobs(ctx, cfg, wire, func() uint64 { return log.Life().Number }, logger)
 	if err != nil {
 		return nil, err
 	}
@@ -131,20 +130,8 @@ func spread(hurry bool) {
 }
 
 func newLog(in setting, wire *node.Wire) (*raftstore.Store, error) {
-	cfg := in.cfg
-	c := raftstore.Config{
-		Cluster: cfg.Cluster, Self: node.RaftID(lease.NodeID(cfg.Node)), Dir: filepath.Join(cfg.DataDir, "raft"),
-		Listen: cfg.Listen.Peer, TLS: in.certificates.TLS(), Logger: in.logger, Observer: wire, Driven: true, Listening: in.open.begun,
-	}
-	_, c.HeartbeatTicks, c.ElectionTicks = cfg.RaftTiming()
-	for name, m := range cfg.Nodes {
-		id := node.RaftID(lease.NodeID(name))
-		c.Peers = append(c.Peers, raftstore.Peer{ID: id, Name: name, Addr: m.Peer})
-		if m.Witness {
-			c.PreferredLeader = id
-		}
-	}
-	slices.SortFunc(c.Peers, func(a, b raftstore.Peer) int { return strings.Compare(a.Name, b.Name) })
+	c := in.cfg.LogStore()
+	c.TLS, c.Logger, c.Observer, c.Listening = in.certificates.TLS(), in.logger, wire, in.open.begun
 	return raftstore.New(c, wire.StateMachine())
 }
 
@@ -191,7 +178,7 @@ func seeds(cfg node.Config) []string {
 const rightsWithin = 5 * time.Second
 
 func newJobs(
-	ctx context.Context, cfg node.Config, wire *node.Wire, logger *slog.Logger,
+	ctx context.Context, cfg node.Config, wire *node.Wire, life func() uint64, logger *slog.Logger,
 ) (map[lease.JobName]node.HostedJob, error) {
 	jobs := map[lease.JobName]node.HostedJob{}
 	if cfg.Witness {
@@ -203,7 +190,7 @@ func newJobs(
 			Warm: j.Warm, User: j.User, Env: environment(j.Env), Dir: j.Dir,
 			Root:     filepath.Join(cfg.DataDir, "jobs", name),
 			Schedule: j.Schedule, Runner: runner(j), Hooks: j.Hooks.Commands(), HookTimeout: j.Hooks.Timeout,
-			FenceDSN: j.Fence.DSN, Group: j.Fence.Group, Broker: brokerOf(name, j), Observer: wire.Job(lease.JobName(name)), Logger: logger,
+			FenceDSN: j.Fence.DSN, Group: j.Fence.Group, Life: life, Broker: brokerOf(name, j), Observer: wire.Job(lease.JobName(name)), Logger: logger,
 			Started: func() { veilAgain(logger) },
 		}
 		job, err := newJob(ctx, cfg.Shadow, hosted)

@@ -19,6 +19,7 @@ const (
 	defaultLines   = 100
 	maxLines       = 1000
 	maxReason      = 500 // bytes
+	maxRuns        = 200
 )
 
 // levels are those of a pause.
@@ -52,6 +53,11 @@ func check(request any) error {
 	case *duoflowv1.LogsRequest:
 		if r.GetLines() > maxLines {
 			return usage(fmt.Sprintf("%d lines are more than %d", r.GetLines(), maxLines))
+		}
+		return checkName("job", r.GetJob(), false)
+	case *duoflowv1.ProgressRequest:
+		if r.GetRuns() > maxRuns {
+			return usage(fmt.Sprintf("%d runs are more than %d", r.GetRuns(), maxRuns))
 		}
 		return checkName("job", r.GetJob(), false)
 	case *duoflowv1.DoctorRequest:

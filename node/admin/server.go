@@ -21,7 +21,7 @@ import (
 
 const (
 	maxRequestBytes  = 64 << 10 // the largest request is a few hundred bytes
-	maxResponseBytes = 4 << 20  // what a gRPC client accepts by default; a full history stays below
+	maxResponseBytes = 17 << 20 // a backup may have 16 MiB; all else stays below the 4 that a gRPC client accepts by default
 	maxStreams       = 64       // calls in flight per connection
 	handshakeTimeout = 5 * time.Second
 	keepaliveIdle    = 10 * time.Second // a silent connection is probed after this time
@@ -64,6 +64,8 @@ type Node interface {
 	Explain(context.Context, *duoflowv1.ExplainRequest) (*duoflowv1.ExplainResponse, error)
 	Logs(context.Context, *duoflowv1.LogsRequest) (*duoflowv1.LogsResponse, error)
 	Config(context.Context, *duoflowv1.ConfigRequest) (*duoflowv1.ConfigResponse, error)
+	Progress(context.Context, *duoflowv1.ProgressRequest) (*duoflowv1.ProgressResponse, error)
+	Backup(context.Context, *duoflowv1.BackupRequest) (*duoflowv1.BackupResponse, error)
 	Doctor(context.Context, *duoflowv1.DoctorRequest) (*duoflowv1.DoctorResponse, error)
 }
 

@@ -28,6 +28,7 @@ var rooms = []struct {
 	{"airflowctl/broker", nil},
 	{"node/lease", nil},
 	{"node/control", []string{"node/lease"}},
+	{"node/backup", []string{"node/lease"}},
 	{"node/web", []string{"raftstore/door"}},
 	{"node/admin", []string{"raftstore/door", "proto/...", "node/control", "node/lease"}},
 	// The admin service is spelled in messages of proto, and node answers it.
@@ -49,13 +50,14 @@ var rooms = []struct {
 	{"etl/dagrun", nil},
 	{"etl/sandbox", []string{"etl/tile", "etl/nldn", "etl/synth"}}, // nldn: tables from given files
 	{"etl/...", []string{"etl/..."}},
-	{"cmd/duoflowd", []string{"cmd/manual", "cmd/release", "cmd/statusline", "node/...", "raftstore", "gossip", "airflowctl/...", "proto/..."}}, // composition root
+	{"cmd/duoflowd", []string{"cmd/grid", "cmd/manual", "cmd/release", "cmd/statusline", "node/...", "raftstore", "gossip", "airflowctl/...", "proto/..."}}, // composition root
 	{"cmd/grid", nil},
 	{"cmd/statusline", nil},
 	{"cmd/release", nil},
 	{"cmd/manual", nil},
-	// fence: `metastore init` and `doctor` run before any daemon; audit without one; gossip: how a keyring is written
-	{"cmd/duoctl", []string{"cmd/grid", "cmd/manual", "cmd/release", "proto/...", "airflowctl/fence", "airflowctl/audit", "gossip"}},
+	// fence: `metastore init` and `doctor` run before any daemon; audit without one; gossip: how a keyring is written; backup, and
+	// lease, in whose words one is: `backup show` reads a file
+	{"cmd/duoctl", []string{"cmd/grid", "cmd/manual", "cmd/release", "proto/...", "airflowctl/fence", "airflowctl/audit", "gossip", "node/backup", "node/lease"}},
 	{"cmd/duoetl", []string{"cmd/grid", "cmd/manual", "cmd/release", "cmd/statusline", "etl/..."}},
 	{"cmd/duosandbox", []string{"etl/..."}},
 	{"scripts/benchetl/part", []string{"etl/..."}},                            // does parts of the pipeline by themselves
