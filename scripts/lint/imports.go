@@ -51,6 +51,7 @@ var rooms = []struct {
 	{"etl/...", []string{"etl/..."}},
 	{"cmd/duoflowd", []string{"cmd/statusline", "node/...", "raftstore", "gossip", "airflowctl/...", "proto/..."}}, // composition root
 	{"cmd/grid", nil},
+	{"cmd/documents", nil}, // what documents show, for tests
 	{"cmd/statusline", nil},
 	// fence: `metastore init` and `doctor` run before any daemon; audit without one; gossip: how a keyring is written
 	{"cmd/duoctl", []string{"cmd/grid", "proto/...", "airflowctl/fence", "airflowctl/audit", "gossip"}},
