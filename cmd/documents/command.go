@@ -96,6 +96,9 @@ func split(line string) [][]string {
 		case quoted == 0 && r == ' ':
 			endWord()
 		case quoted == 0 && (r == '>' || r == '<'):
+			if strings.Trim(word, "0123456789") == "" {
+				word, begun = "", false // 2>file
+			}
 			endWord()
 			ignored = true
 		case quoted == 0 && (r == '|' || r == ';' || r == '&'):

@@ -44,7 +44,7 @@ func TestCommands(t *testing.T) {
 	for _, c := range []struct{ path, text, want string }{
 		{"x.md", "```sh\n$ ctl a --b 'c d'   # remark\n```", `[a --b c d]*`},
 		{"x.md", "```sh\nX=1 sudo bin/ctl a && ctl b >out; other | ctl c\n```", `[a]* [b]* [c]*`},
-		{"x.md", "```sh\nfor n in a b; do ctl $n.yaml; done\n```", `[$n.yaml]*`},
+		{"x.md", "```sh\nfor n in a b; do ctl $n.yaml 2>$n.log & done\n```", `[$n.yaml]*`},
 		{"x.md", "```sh\nctl a \\\n  --b\n```", `[a --b]*`},
 		{"x.md", "```console\n$ ctl a\nan answer\n```", `[a]*`},
 		{"x.md", "ctl is a program\n```go\nctl a\n```\n```sh\nother ctl\n```", ``},
