@@ -52,6 +52,7 @@ var rooms = []struct {
 	{"etl/...", []string{"etl/..."}},
 	{"cmd/duoflowd", []string{"cmd/grid", "cmd/manual", "cmd/release", "cmd/statusline", "node/...", "raftstore", "gossip", "airflowctl/...", "proto/..."}}, // composition root
 	{"cmd/grid", nil},
+	{"cmd/documents", nil}, // what documents show, for tests
 	{"cmd/statusline", nil},
 	{"cmd/release", nil},
 	{"cmd/manual", nil},
