@@ -18,7 +18,7 @@ var (
 	shell    = regexp.MustCompile("(?ms)^[ \t]*```(?:sh|console)\n(.*?)^[ \t]*```")
 	making   = regexp.MustCompile(`^make((?: +[\w.=,-]+)*)`)
 	quoted   = regexp.MustCompile(`'[^']*'|"[^"]*"`)
-	target   = regexp.MustCompile(`(?m)^([a-z][a-z-]*):`)
+	target   = regexp.MustCompile(`(?m)^([a-z][a-z0-9-]*):`)
 	scheme   = regexp.MustCompile(`^[a-z][a-z0-9+.-]*:`)
 	repoPath = regexp.MustCompile(`^(?:\./)?([\w.-]+(?:/[\w.*-]+)*)(?:/|/\.\.\.)?$`)
 	// lineSuffix is the 12 of file.go:12.

@@ -56,7 +56,7 @@ func (j *job) packArchive(arch, out string) error {
 	for path, from := range map[string]string{
 		"LICENSE": "LICENSE", "CHANGELOG.md": "CHANGELOG.md", "docs/AIRFLOW.md": "docs/AIRFLOW.md", "docs/FAQ.md": "docs/FAQ.md",
 		"docs/INSTALL.md": "docs/INSTALL.md", "docs/OPERATING.md": "docs/OPERATING.md", "docs/PRODUCTION.md": "docs/PRODUCTION.md",
-		"docs/RUNBOOK.md": "docs/RUNBOOK.md",
+		"docs/RUNBOOK.md":    "docs/RUNBOOK.md",
 		"examples/node.yaml": debian + "node.yaml", "examples/etl.yaml": "cmd/duoetl/example.yaml", "examples/duoflowd.service": debian + "duoflowd.service",
 	} {
 		t.copy(path, filepath.Join(j.root, from), 0o644)
