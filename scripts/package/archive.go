@@ -79,7 +79,7 @@ func writeArchive(path, root, name string, at time.Time) (err error) {
 		return err
 	}
 	written := tar.NewWriter(zipped)
-	err = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+	err = filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}

@@ -61,7 +61,7 @@ func (j *job) describe(program string) error {
 	if !ok {
 		return nil
 	}
-	keys, err := readKeys(filepath.Join(j.root, s.dir), "Config")
+	keys, err := readKeys(filepath.Join(j.root, s.dir))
 	if err != nil {
 		return err
 	}

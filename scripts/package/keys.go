@@ -27,8 +27,11 @@ type key struct{ path, kind, doc string }
 // structs are the types of a package that YAML is read into.
 type structs map[string]*ast.TypeSpec
 
+// root is the type that a file of configuration is read into.
+const root = "Config"
+
 // readKeys finds the keys of a configuration, depth first, in the code that reads it: comments are what describes them.
-func readKeys(dir, root string) ([]group, error) {
+func readKeys(dir string) ([]group, error) {
 	paths, err := filepath.Glob(filepath.Join(dir, "*.go"))
 	if err != nil {
 		return nil, fmt.Errorf("read the keys of %s: %w", dir, err)

@@ -27,7 +27,7 @@ func TestSampleNamesEveryKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	groups, err := readKeys(filepath.Join(checkout, "node"), "Config")
+	groups, err := readKeys(filepath.Join(checkout, "node"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +150,7 @@ func TestKeys(t *testing.T) {
 			"engine.spark.master": "", "load.readers": "readers may read the views.",
 		},
 	} {
-		groups, err := readKeys(filepath.Join(checkout, dir), "Config")
+		groups, err := readKeys(filepath.Join(checkout, dir))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -171,7 +171,7 @@ func TestKeys(t *testing.T) {
 			t.Error("the page has no keys")
 		}
 	}
-	if _, err := readKeys(checkout, "Config"); err == nil {
+	if _, err := readKeys(checkout); err == nil {
 		t.Error("keys were found where there are none")
 	}
 }

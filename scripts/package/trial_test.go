@@ -502,7 +502,7 @@ var passing = []string{"/dev", "/proc", "/sys", "/run", "/tmp", "/var/tmp", "/va
 // paths are all in the container's root that somebody could have left.
 func (w *world) paths() []string {
 	var all []string
-	err := filepath.WalkDir(w.root, func(path string, entry fs.DirEntry, err error) error {
+	err := filepath.WalkDir(w.root, func(path string, _ fs.DirEntry, err error) error {
 		name := strings.TrimPrefix(path, w.root)
 		if slices.Contains(passing, name) {
 			return fs.SkipDir
