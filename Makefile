@@ -5,10 +5,10 @@
 #
 # Both install what is missing, start every service they need in a folder and on ports of their own, and clean up.
 
-.PHONY: help demo test build lint model mutants sim fuzz soak robustness chaos steady idle versus bench bench-readme bench-parallel bench-etl test-pg dash setup gen fmt clean
+.PHONY: help demo test build lint model mutants sim fuzz soak robustness chaos steady idle versus bench bench-readme bench-parallel bench-etl test-pg test-airflow2 test-packages release dash setup gen fmt clean
 .DEFAULT_GOAL := help
 
-GO_FLAGS := -trimpath -ldflags '-X main.version=$(shell git describe --tags --always --dirty 2>/dev/null || echo devel)'
+GO_FLAGS := -trimpath
 MINUTES  ?= 5
 HOURS    ?= 2
 KILLS    ?= 1
@@ -42,6 +42,10 @@ build: ## the programs: bin/duoflowd, duoctl, duoetl and duosandbox
 lint: ## vet, the rules of the house, golangci-lint
 	@scripts/setup go
 	@scripts/test lint
+
+test-airflow2: ## a takeover of a real Airflow 2.11, the last of its line, as `make test` does it with 3.3
+	@scripts/setup go services
+	@scripts/test airflow2
 
 model: ## the fence with raft broken, and whether somebody is active in the end, searched by Spin (two minutes); MODEL='-events -only REVOKE'
 	@scripts/setup go model
@@ -126,6 +130,14 @@ bench-etl: ## the lightning pipeline over YEARS (34) of synthetic tiles of real 
 test-pg: ## the fence, and the simulated Postgres beside the real one, on PostgreSQL 14 to 18; the fence behind PgBouncer too
 	@scripts/setup services
 	@$(SUDO) scripts/test-pg
+
+release: ## dist/: static programs, Debian packages and checksums for amd64 and arm64, the same bytes wherever it is made; PROGRAMS=duoctl,duoflowd for some
+	@scripts/setup go release
+	@mkdir -p bin && go build -o bin/package ./scripts/package
+	@bin/package -out $(or $(OUT),dist) $(if $(PROGRAMS),-programs $(PROGRAMS))
+
+test-packages: ## the release built twice in different folders, lintian, and the packages installed, run, upgraded, removed and purged in a Debian of their own (root); FRESH=1: the second build finds nothing compiled
+	@$(SUDO) env FRESH=$(FRESH) scripts/test packages
 
 dash: ## the lightning dashboard of the database that PGSERVICE or DATABASE_URL names; LISTEN=127.0.0.1:8050; SYNTHETIC=0.01: of one made up
 	@scripts/setup $(if $(SYNTHETIC),go services) dash

@@ -60,6 +60,8 @@ type Config struct {
 	HookTimeout time.Duration
 	// FenceDSN logs in as this host's fencer; Group is the role an epoch is granted. DSN holds a password.
 	FenceDSN, Group string
+	// Life is which life of the cluster this node is of, as fence.Config has it; nil: the first.
+	Life func() uint64
 	// Started, unless nil, is called whenever a process has been started; see proc.Config.
 	Started func()
 	// Broker gives each epoch a user of its own at RabbitMQ; nil: Celery connects as configured. Only for Airflow.

@@ -74,7 +74,10 @@ type edition struct {
 // readLine reads the beginning of a job's file; nothing when there is none. uid is who has to own it, -1 for anyone. The job may have put anything
 // at that path, and we may be root: a link is not followed, and nothing but a plain file of its own is read; a pipe or
 // a file on which somebody has a lease is not waited for.
-func readLine(path string, uid int) ([]byte, edition, error) {
+func readLine(path string, uid int) ([]byte, edition, error) { return readOwn(path, uid, lineRead) }
+
+// readOwn is readLine of at most so many bytes.
+func readOwn(path string, uid, most int) ([]byte, edition, error) {
 	const flags = unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC
 	fd, err := unix.Open(path, flags, 0)
 	switch {
@@ -93,8 +96,8 @@ func readLine(path string, uid int) ([]byte, edition, error) {
 	case uid >= 0 && int(stat.Uid) != uid:
 		return nil, edition{}, fmt.Errorf("status file belongs to user %d, not to the job's", stat.Uid)
 	}
-	var text [lineRead]byte
-	n, err := unix.Read(fd, text[:])
+	text := make([]byte, most)
+	n, err := unix.Read(fd, text)
 	if err != nil {
 		return nil, edition{}, fmt.Errorf("read status file: %w", err)
 	}

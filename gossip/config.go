@@ -42,7 +42,9 @@ type Config struct {
 	Moved func() []string
 	// Rotated says what the keys are now. Run asks every rejoinMax, and takes over what has changed; nil = Keys for ever.
 	Rotated func() [][]byte
-	Logger  *slog.Logger // nil = discard
+	// Listening is called once, when others are listened to; nil: nobody wants to know.
+	Listening func()
+	Logger    *slog.Logger // nil = discard
 }
 
 // validate reports every problem at once.

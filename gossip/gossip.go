@@ -62,6 +62,9 @@ func (g *Gossip) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("start gossip: %w", err)
 	}
+	if g.cfg.Listening != nil {
+		g.cfg.Listening()
+	}
 	g.rejoin(ctx, list, conf.Keyring)
 	g.leave(list)
 	if err := list.Shutdown(); err != nil {

@@ -74,6 +74,13 @@ func (l *ledger) Restore(snapshot []byte) error {
 	return nil
 }
 
+// picture is the whole state, encoded, and the index of the newest command in it; 0 = unknown.
+func (l *ledger) picture() (state []byte, index uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.state.Snapshot(), l.applied
+}
+
 // tell posts to every job, for a job may follow another.
 func (l *ledger) tell(name lease.JobName) {
 	if job, ok := l.state.Job(name); ok {

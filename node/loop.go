@@ -67,6 +67,7 @@ func (l *Loop) Tick() time.Duration {
 	now := l.n.machine.Boot()
 	l.n.tick(l.parts, now)
 	l.n.setHurry(now)
+	l.n.alive(now)
 	return l.n.untilTick(now)
 }
 

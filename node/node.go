@@ -33,6 +33,8 @@ type Parts struct {
 	// Hurry is told when the node begins and stops to be in a hurry: a takeover is under way here, nobody leads, or a
 	// node is late. It is called from one goroutine. nil: nobody wants to know.
 	Hurry func(on bool)
+	// Alive is told by the loop each time it lets time pass, which is several times a second; it must not block. nil: nobody wants to know.
+	Alive func(now control.Instant)
 	// CertificateEnds is when the certificate this node shows is no longer valid; nil: it shows none.
 	CertificateEnds func() time.Time
 
@@ -54,6 +56,7 @@ type Node struct {
 	logger  *slog.Logger
 	metrics *metrics
 	hurry   func(on bool)
+	alive   func(now control.Instant)
 	// certificateEnds is nil when the node shows none.
 	certificateEnds func() time.Time
 	machine         Machine
@@ -119,13 +122,16 @@ func New(p Parts) (*Node, error) {
 	n := &Node{
 		cfg: p.Config, self: lease.NodeID(p.Config.Node), version: p.Version, token: p.Token,
 		wire: p.Wire, log: p.Log, gossip: p.Gossip, logger: logger.With("node", p.Config.Node),
-		heard: newHearing(), hurry: p.Hurry, certificateEnds: p.CertificateEnds, machine: p.Machine,
+		heard: newHearing(), hurry: p.Hurry, alive: p.Alive, certificateEnds: p.CertificateEnds, machine: p.Machine,
 	}
 	if n.machine == nil {
 		n.machine = &computer{}
 	}
 	if n.hurry == nil {
 		n.hurry = func(bool) {}
+	}
+	if n.alive == nil {
+		n.alive = func(control.Instant) {}
 	}
 	for _, name := range p.Config.jobNames() {
 		s, err := n.newSeat(name, p.Jobs[name])

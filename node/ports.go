@@ -49,6 +49,9 @@ type HostedJob interface {
 	Doctor(ctx context.Context) (fence.Report, error)
 	Status() airflowctl.Status
 	Output(after airflowctl.Mark, n int) ([]string, airflowctl.Mark, error)
+	// Detail and Runs answer the operators' Progress.
+	Detail() (airflowctl.Detail, error)
+	Runs(ctx context.Context, limit int) ([]fence.PastRun, error)
 }
 
 var (

@@ -478,3 +478,7 @@ func TestTokensAreDrawn(t *testing.T) {
 		t.Errorf("tokens %s and %s, want two different valid ones", a, b)
 	}
 }
+
+func (j *stubJob) Detail() (airflowctl.Detail, error) { return airflowctl.Detail{}, nil }
+
+func (j *stubJob) Runs(context.Context, int) ([]fence.PastRun, error) { return nil, nil }

@@ -33,6 +33,7 @@ func (o *Operators) Status(ctx context.Context, req *duoflowv1.StatusRequest) (*
 	answer := &duoflowv1.StatusResponse{
 		Cluster: n.cfg.Cluster, Node: string(n.self), View: view,
 		Term: raft.Term, Leader: string(n.wire.name(raft.Leader)), Commit: raft.Commit, Applied: raft.Applied,
+		Life: raft.Life.String(),
 	}
 	for _, id := range n.members().ids() {
 		answer.Nodes = append(answer.Nodes, n.nodeStatus(id, p, raft))

@@ -87,15 +87,18 @@ type Config struct {
 	SnapshotEvery, KeepEntries uint64
 	Logger                     *slog.Logger // nil = discard
 	Observer                   Observer     // nil = nobody hears
+	// Listening is called once, when the log is read and peers are listened to; nil: nobody wants to know.
+	Listening func()
 
 	ticking *atomic.Bool // a call of Tick is on its way to the loop
 	// now is the roster of the log; it holds nil until there is one.
-	now *atomic.Pointer[Roster]
+	now     *atomic.Pointer[Roster]
+	belongs *belonging
 }
 
 // fill sets the defaults.
 func (c *Config) fill() {
-	c.ticking, c.now = &atomic.Bool{}, &atomic.Pointer[Roster]{}
+	c.ticking, c.now, c.belongs = &atomic.Bool{}, &atomic.Pointer[Roster]{}, &belonging{cluster: c.Cluster}
 	if c.Driven {
 		c.Tick = never
 	}
@@ -195,6 +198,12 @@ func (c *Config) members() Roster {
 		}
 	}
 	return Roster{Members: c.Peers}
+}
+
+// owner is what the data directory must belong to.
+func (c *Config) owner() owner {
+	node := fmt.Sprintf("%s (%016x)", c.name(c.Self), c.Self)
+	return owner{cluster: c.Cluster, node: node, self: c.Self, voters: c.voters(), join: c.Join, belongs: c.belongs}
 }
 
 // name of a peer, for logs and errors.

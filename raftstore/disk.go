@@ -40,10 +40,12 @@ var (
 // owner is what a data directory belongs to.
 type owner struct {
 	cluster string
-	node    string // name and raft id, see Config.owner
-	self    uint64 // the raft id alone
-	voters  []uint64
-	join    bool // see Config.Join
+	node    string   // name and raft id, see Config.owner
+	self    uint64   // the raft id alone
+	voters  []uint64 // nil = whoever they are
+	join    bool     // see Config.Join
+	// belongs is told which life the directory is of; nil = nobody else wants to know.
+	belongs *belonging
 }
 
 // disk is the bbolt file of a store and its sidecar. They are read once, when they are opened; each
@@ -66,6 +68,9 @@ type disk struct {
 func openDisk(dir string, who owner, took *window) (*disk, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, advise(fmt.Errorf("make data directory: %w", err), "")
+	}
+	if who.belongs == nil {
+		who.belongs = &belonging{cluster: who.cluster}
 	}
 	d := &disk{path: filepath.Join(dir, diskFile), who: who, took: took}
 	made, err := d.make(dir)
@@ -126,6 +131,7 @@ func (d *disk) load(dir string, made bool) error {
 		d.doubt = judge(seen, side.found, problem)
 	}
 	d.founded = problem == nil && !made && side.found.Founded
+	d.who.belongs.found(seen.life, seen.empty() && !d.founded)
 	hard := side.found.newest(memory.Hard())
 	if err := memory.Save(&replica.Batch{Hard: hard}); err != nil {
 		return err
@@ -225,7 +231,13 @@ func (d *disk) Save(b *replica.Batch) error {
 		return advise(err, adviceElse)
 	}
 	// gofail: var raftBetweenFiles struct{}
+	life, told := d.who.belongs.settle()
 	err := d.db.Update(func(tx *bbolt.Tx) error {
+		if told {
+			if err := putLife(tx, d.who.cluster, life); err != nil {
+				return err
+			}
+		}
 		if b.Snapshot != nil {
 			if err := replaceAll(tx, b.Snapshot); err != nil {
 				return err

@@ -27,9 +27,10 @@ var errRemoved = errors.New("was removed from the cluster")
 
 // checkEnvelope compares the address on an envelope with this node. The texts go to the sender.
 func (c *Config) checkEnvelope(e *duoflowv1.PeerEnvelope) error {
+	foreign := c.belongs.check(e.GetCluster())
 	switch {
-	case e.GetCluster() != c.Cluster:
-		return fmt.Errorf("%w: it is for cluster %.64q, this node is of cluster %q", errEnvelope, e.GetCluster(), c.Cluster)
+	case foreign != nil:
+		return fmt.Errorf("%w: %w", errEnvelope, foreign)
 	case e.GetTo() != c.Self:
 		return fmt.Errorf("%w: it is for node %s, this is node %s; compare the nodes' addresses in the configurations",
 			errEnvelope, c.name(e.GetTo()), c.name(c.Self))

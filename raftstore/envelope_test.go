@@ -63,6 +63,7 @@ func TestDecodeRaftRefuses(t *testing.T) {
 
 func TestCheckEnvelope(t *testing.T) {
 	cfg := Config{Cluster: "test", Self: 1, Peers: []Peer{{ID: 1, Name: "a"}, {ID: 2, Name: "b"}}}
+	cfg.fill()
 	for name, e := range map[string]*duoflowv1.PeerEnvelope{
 		"cluster":  {Cluster: "other", From: 2, To: 1},
 		"receiver": {Cluster: "test", From: 2, To: 2},
@@ -82,6 +83,7 @@ func TestCheckEnvelope(t *testing.T) {
 // through must not make raft panic on its form; a fresh replica takes it, and a leader.
 func FuzzEnvelope(f *testing.F) {
 	cfg := Config{Cluster: "test", Self: 1, Peers: []Peer{{ID: 1, Name: "a"}, {ID: 2, Name: "b"}, {ID: 3, Name: "c"}}}
+	cfg.fill()
 	for _, kind := range []pb.MessageType{pb.MsgVote, pb.MsgPreVote, pb.MsgApp, pb.MsgProp, pb.MsgHeartbeat,
 		pb.MsgSnap, pb.MsgAppResp, pb.MsgVoteResp, pb.MsgPreVoteResp, pb.MsgHeartbeatResp, pb.MsgTimeoutNow,
 		pb.MsgReadIndex, pb.MsgReadIndexResp} {

@@ -16,6 +16,7 @@ type found struct {
 	tx               uint64 // its newest transaction
 	made             bool   // it was made just now
 	marked           bool   // it was written by a version that keeps a sidecar
+	life             Life   // of the cluster
 }
 
 // empty says whether nothing was ever promised on the strength of this file.

@@ -1,6 +1,7 @@
 package raftstore
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -28,7 +29,8 @@ func load(db *bbolt.DB, who owner) (memory *replica.Memory, seen found, err erro
 				return fmt.Errorf("%w: bucket %s is missing", errRecord, name)
 			}
 		}
-		if err := who.check(tx); err != nil {
+		life, err := who.check(tx)
+		if err != nil {
 			return err
 		}
 		snapshot, hard := &pb.Snapshot{}, &pb.HardState{}
@@ -49,7 +51,7 @@ func load(db *bbolt.DB, who owner) (memory *replica.Memory, seen found, err erro
 			return err
 		}
 		seen = found{
-			term: hard.GetTerm(), vote: hard.GetVote(),
+			term: hard.GetTerm(), vote: hard.GetVote(), life: life,
 			tx: uint64(tx.ID()), marked: tx.Bucket(bucketMeta).Get(keySidecar) != nil,
 		}
 		seen.last, err = memory.LastIndex()
@@ -58,8 +60,8 @@ func load(db *bbolt.DB, who owner) (memory *replica.Memory, seen found, err erro
 	return memory, seen, err
 }
 
-// check compares the owner that the file names with this one.
-func (who owner) check(tx *bbolt.Tx) error {
+// check compares the owner that the file names with this one, and tells of which life it is.
+func (who owner) check(tx *bbolt.Tx) (life Life, err error) {
 	for _, fact := range []struct {
 		key        []byte
 		what, want string
@@ -70,14 +72,18 @@ func (who owner) check(tx *bbolt.Tx) error {
 	} {
 		got, err := get(tx, bucketMeta, fact.key)
 		if err != nil {
-			return err
+			return Life{}, err
 		}
-		if string(got) != fact.want {
-			return fmt.Errorf("%w: its %s is %q, this node's is %q; set data_dir to this node's own "+
+		same := string(got) == fact.want
+		if bytes.Equal(fact.key, keyCluster) {
+			life, same = lifeIn(who.cluster, string(got))
+		}
+		if !same {
+			return Life{}, fmt.Errorf("%w: its %s is %q, this node's is %q; set data_dir to this node's own "+
 				"directory, or move this one away to start empty", ErrForeignDir, fact.what, got, fact.want)
 		}
 	}
-	return nil
+	return life, nil
 }
 
 // checkMembers looks for this node among the members that the log has. As long as it has none of its own they are those that the group
@@ -96,7 +102,7 @@ func (who owner) checkMembers(snapshot *pb.Snapshot) error {
 	}
 	got := slices.Sorted(slices.Values(snapshot.GetMetadata().GetConfState().GetVoters()))
 	want := slices.Sorted(slices.Values(who.voters))
-	if !slices.Equal(got, want) {
+	if who.voters != nil && !slices.Equal(got, want) {
 		return fmt.Errorf("%w: its voters are %x, the configuration names %x; members are changed with `duoctl member` while the cluster "+
 			"runs: start this node with those of before, it learns of a change from the others. To make the cluster anew stop every node, "+
 			"move every data directory away and start all with the same nodes", ErrForeignDir, got, want)

@@ -334,7 +334,7 @@ func TestHalfCaughtUpIsDoubted(t *testing.T) {
 	if err := os.RemoveAll(m.cfg.Dir); err != nil {
 		t.Fatal(err)
 	}
-	d, err := openDisk(m.cfg.Dir, (&Store{cfg: m.cfg}).owner(), &window{})
+	d, err := openDisk(m.cfg.Dir, m.cfg.owner(), &window{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -165,13 +165,22 @@ func (s *server) admit(secured *tls.ConnectionState, hello *duoflowv1.PeerEnvelo
 	if hello.GetPayload() != nil {
 		return fmt.Errorf("%w: the first one must be empty", errEnvelope)
 	}
+	if err := s.identify(secured, hello.GetFrom()); err != nil {
+		return err
+	}
+	s.store.cfg.belongs.follow(hello.GetCluster())
+	return nil
+}
+
+// identify wants a peer's certificate to be of the node that it says it is.
+func (s *server) identify(secured *tls.ConnectionState, from uint64) error {
 	if s.store.cfg.TLS == nil {
 		return nil
 	}
 	if secured == nil {
 		return fmt.Errorf("%w: connection without TLS", errIdentity)
 	}
-	return verifyName(*secured, s.store.cfg.name(hello.GetFrom()))
+	return verifyName(*secured, s.store.cfg.name(from))
 }
 
 // take handles one envelope of an admitted sender.

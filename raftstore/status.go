@@ -29,6 +29,8 @@ type Status struct {
 	// Doubt says why this node neither votes nor campaigns for now: its disk may have forgotten what
 	// it promised. It ends by itself when the node has caught up with a leader and has written that down; "" = none.
 	Doubt string
+	// Life is that of the cluster.
+	Life Life
 	// Refused is how many connections to the peers' port were turned away, for every reason there is.
 	Refused []door.Count
 }
@@ -49,7 +51,7 @@ func (s *Store) Status() Status {
 		Leadership: Leadership(state.Leadership),
 		Commit:     state.Commit, Applied: state.Applied, Last: state.Last,
 		Snapshot: state.Snapshot, Voters: state.Voters, Doubt: state.Doubt,
-		Refused: s.door.Refused(), Members: state.Members, Removed: s.gone.Load(),
+		Life: s.Life(), Refused: s.door.Refused(), Members: state.Members, Removed: s.gone.Load(),
 	}
 	if len(status.Members.Members) == 0 { // the loop has not begun
 		status.Members = s.cfg.members()

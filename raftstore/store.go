@@ -110,7 +110,7 @@ func (s *Store) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer close(s.stopped)
-	disk, err := openDisk(s.cfg.Dir, s.owner(), &s.took)
+	disk, err := openDisk(s.cfg.Dir, s.cfg.owner(), &s.took)
 	if err != nil {
 		return err
 	}
@@ -128,6 +128,9 @@ func (s *Store) Run(ctx context.Context) (err error) {
 	s.mu.Lock()
 	s.address = listener.Addr().String()
 	s.mu.Unlock()
+	if s.cfg.Listening != nil {
+		s.cfg.Listening()
+	}
 	return s.serve(ctx, listener)
 }
 
@@ -165,12 +168,6 @@ func (s *Store) serve(ctx context.Context, listener net.Listener) error {
 	})
 	group.Go(func() error { <-running.Done(); server.Stop(); return nil })
 	return group.Wait()
-}
-
-// owner is what the data directory must belong to.
-func (s *Store) owner() owner {
-	node := fmt.Sprintf("%s (%016x)", s.cfg.name(s.cfg.Self), s.cfg.Self)
-	return owner{cluster: s.cfg.Cluster, node: node, self: s.cfg.Self, voters: s.cfg.voters(), join: s.cfg.Join}
 }
 
 // newReplica makes the raft member on top of the loaded disk.

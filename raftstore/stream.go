@@ -170,7 +170,7 @@ func (l *link) send(ctx context.Context, stream deliver, q *queue) error {
 
 // envelope is an empty one to the peer.
 func (l *link) envelope() *duoflowv1.PeerEnvelope {
-	return &duoflowv1.PeerEnvelope{Cluster: l.store.cfg.Cluster, From: l.store.cfg.Self, To: l.peer.ID}
+	return &duoflowv1.PeerEnvelope{Cluster: l.store.cfg.belongs.identity(), From: l.store.cfg.Self, To: l.peer.ID}
 }
 
 // fill wraps a payload of one of the two queues.

@@ -62,7 +62,8 @@ const newID = `encode(set_bit(set_bit(overlay(uuid_send(gen_random_uuid())
 // marked dead. It may be repeated. ErrNotHolder when the fence row is not (claim.Epoch, claim.Token).
 //
 // Every running SchedulerJob row becomes failed, so Airflow's own start-up adoption takes its
-// running tasks at once and not after a timer. Queued tasks go back to scheduled.
+// running tasks at once and not after a timer. Queued tasks go back to scheduled, unless Probe has found a line of Airflow that
+// adopts them itself.
 func (m *Metastore) Adopt(ctx context.Context, claim fence.Claim) (Adopted, error) {
 	if claim.Epoch != m.epoch {
 		return Adopted{}, fmt.Errorf("adopt tasks: claim of epoch %d with the role of epoch %d", claim.Epoch, m.epoch)
@@ -75,7 +76,7 @@ func (m *Metastore) Adopt(ctx context.Context, claim fence.Claim) (Adopted, erro
 			if err = m.checkFence(ctx, tx, claim); err != nil {
 				return err
 			}
-			if adopted, err = adopt(ctx, tx); err != nil {
+			if adopted, err = m.adopt(ctx, tx); err != nil {
 				return err
 			}
 			// gofail: var adoptBeforeCommit struct{}
@@ -93,7 +94,7 @@ func (m *Metastore) Adopt(ctx context.Context, claim fence.Claim) (Adopted, erro
 	return adopted, nil
 }
 
-func adopt(ctx context.Context, tx pgx.Tx) (Adopted, error) {
+func (m *Metastore) adopt(ctx context.Context, tx pgx.Tx) (Adopted, error) {
 	if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '"+rowWait+"'"); err != nil {
 		return Adopted{}, err
 	}
@@ -102,6 +103,9 @@ func adopt(ctx context.Context, tx pgx.Tx) (Adopted, error) {
 		return Adopted{}, fmt.Errorf("mark jobs: %w", err)
 	}
 	adopted := Adopted{Jobs: int(marked.RowsAffected())}
+	if m.adoptsQueued {
+		return adopted, nil
+	}
 	if adopted.Requeued, err = requeueAll(ctx, tx); err != nil {
 		return Adopted{}, fmt.Errorf("requeue: %w", err)
 	}

@@ -61,6 +61,42 @@ func TestAdoptTakesQueuedTasksBackAndNothingElse(t *testing.T) {
 	}
 }
 
+// TestAdoptLeavesQueuedTasksToAirflow2 looks at what is written; what comes of it on the real program is seen by
+// TestClusterTakesAirflow2Over.
+func TestAdoptLeavesQueuedTasksToAirflow2(t *testing.T) {
+	b := newBench(t)
+	run(t, b.admin, "UPDATE alembic_version SET version_num = '5f2621c13b39'")
+	id := b.task("sent", "queued", "running", "running", message)
+	store, claim := b.store(1)
+	schema, err := store.Probe(t.Context())
+	must(t, err)
+	if want := (airflow.Schema{Revision: "5f2621c13b39", Airflow: "2.11"}); schema != want {
+		t.Errorf("schema %+v, want %+v", schema, want)
+	}
+	adopted, err := store.Adopt(t.Context(), claim)
+	must(t, err)
+	if want := (airflow.Adopted{Jobs: 1}); adopted != want {
+		t.Errorf("adopted %+v, want %+v", adopted, want)
+	}
+	if got, want := b.see("sent", id), "queued try 1 job message since same id"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+// TestProbeKnowsTheColumnsOfAirflow2 takes away all of a task that line 2 does not have.
+func TestProbeKnowsTheColumnsOfAirflow2(t *testing.T) {
+	b := newBench(t)
+	run(t, b.admin, "UPDATE alembic_version SET version_num = '5f2621c13b39'")
+	run(t, b.admin, "ALTER TABLE task_instance DROP COLUMN id CASCADE")
+	store, _ := b.store(1)
+	_, err := store.Probe(t.Context())
+	must(t, err)
+	run(t, b.admin, "ALTER TABLE job DROP COLUMN latest_heartbeat")
+	if _, err := store.Probe(t.Context()); err == nil || !strings.Contains(err.Error(), "no column job.latest_heartbeat") {
+		t.Errorf("err = %v, want the column named", err)
+	}
+}
+
 func TestAdoptGivesIDsLikeAirflows(t *testing.T) {
 	b := newBench(t)
 	b.task("r", "queued", "running", "running", message)

@@ -37,6 +37,8 @@ type Metastore struct {
 	conn   *pgx.Conn     // nil = not connected
 	floor  int64         // highest job id at adoption: our scheduler's is above it; -1 = not adopted
 	life   int64         // job id told by the scheduler itself; 0 = unknown
+
+	adoptsQueued bool // as in release, of what Probe found last; false before
 }
 
 // Open logs in as an epoch role, whose name tells job and epoch.

@@ -12,13 +12,25 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// revisions are the migrations whose meaning has been checked: on the running program, not only by
-// their columns. The names are those of Airflow's own list (_REVISION_HEADS_MAP).
-var revisions = map[string]string{"d2f4e1b3c5a7": "3.3"}
+// release is what has been checked of a release line: on the running program, not only by its columns.
+type release struct {
+	name    string
+	columns map[string]map[string]string
+	// adoptsQueued: Airflow's own adoption at the start of a scheduler takes queued tasks over at once, and they must be left to it.
+	// Line 2 writes the id of a message after sending, so a task without one was not sent for all it knows, and a task of line 2 has
+	// no id that a sent message would name and that could be taken away.
+	adoptsQueued bool
+}
 
-// columns are what the statements of this package read and write, and the id of a try in the
+// revisions are the migrations that are known. The names are those of Airflow's own list (_REVISION_HEADS_MAP).
+var revisions = map[string]release{
+	"d2f4e1b3c5a7": {name: "3.3", columns: columns3},
+	"5f2621c13b39": {name: "2.11", columns: columns2, adoptsQueued: true}, // since 2.10.3; tried with 2.11
+}
+
+// columns3 are what the statements of this package read and write, and the id of a try in the
 // history, which shows that each try has an id of its own.
-var columns = map[string]map[string]string{
+var columns3 = map[string]map[string]string{
 	"job": {"id": "integer", "state": "character varying", "job_type": "character varying",
 		"latest_heartbeat": "timestamp with time zone", "end_date": "timestamp with time zone"},
 	"task_instance": {"id": "uuid", "dag_id": "character varying", "run_id": "character varying",
@@ -29,6 +41,12 @@ var columns = map[string]map[string]string{
 		"state": "character varying"},
 	"task_reschedule":       {"ti_id": "uuid"},
 	"task_instance_history": {"task_instance_id": "uuid"},
+}
+
+// columns2 are what is read and written of line 2.
+var columns2 = map[string]map[string]string{
+	"job":           columns3["job"],
+	"task_instance": {"state": "character varying", "queued_by_job_id": "integer"},
 }
 
 // Schema is what Probe found.
@@ -46,8 +64,8 @@ type UnknownSchemaError struct {
 
 func (e *UnknownSchemaError) Error() string {
 	known := make([]string, 0, len(revisions))
-	for revision, release := range revisions {
-		known = append(known, fmt.Sprintf("%s (Airflow %s)", revision, release))
+	for revision, of := range revisions {
+		known = append(known, fmt.Sprintf("%s (Airflow %s)", revision, of.name))
 	}
 	sort.Strings(known)
 	return fmt.Sprintf("unknown Airflow schema in database %q: revision %q: %s; known: %s; "+
@@ -73,7 +91,10 @@ func (m *Metastore) probe(ctx context.Context, conn *pgx.Conn) (Schema, error) {
 	if err != nil {
 		return Schema{}, fmt.Errorf("read schema revision: %w", err)
 	}
-	release, known := revisions[revision]
+	of, known := revisions[revision]
+	if !known {
+		of.columns = columns3
+	}
 	unknown.Revision = revision
 	switch {
 	case problem != "":
@@ -81,8 +102,8 @@ func (m *Metastore) probe(ctx context.Context, conn *pgx.Conn) (Schema, error) {
 	case !known && !slices.Contains(m.config.AcceptRevisions, revision):
 		unknown.Problems = append(unknown.Problems, "a revision not known")
 	}
-	for _, look := range []func(context.Context, *pgx.Conn) ([]string, error){wrongColumns, wrongKeys} {
-		problems, err := look(ctx, conn)
+	for _, look := range []func(context.Context, *pgx.Conn, release) ([]string, error){wrongColumns, wrongKeys} {
+		problems, err := look(ctx, conn, of)
 		if err != nil {
 			return Schema{}, fmt.Errorf("read schema: %w", err)
 		}
@@ -92,7 +113,8 @@ func (m *Metastore) probe(ctx context.Context, conn *pgx.Conn) (Schema, error) {
 		sort.Strings(unknown.Problems)
 		return Schema{}, unknown
 	}
-	return Schema{Revision: revision, Airflow: release}, nil
+	m.adoptsQueued = of.adoptsQueued
+	return Schema{Revision: revision, Airflow: of.name}, nil
 }
 
 func readRevision(ctx context.Context, conn *pgx.Conn) (revision, problem string, err error) {
@@ -107,13 +129,13 @@ func readRevision(ctx context.Context, conn *pgx.Conn) (revision, problem string
 	return revision, "", err
 }
 
-func wrongColumns(ctx context.Context, conn *pgx.Conn) ([]string, error) {
+func wrongColumns(ctx context.Context, conn *pgx.Conn, of release) ([]string, error) {
 	found := map[string]string{}
 	rows, err := conn.Query(ctx, `
 		SELECT t.name || '.' || a.attname, format_type(a.atttypid, NULL)
 		FROM unnest($1::text[]) AS t(name)
 		JOIN pg_attribute a ON a.attrelid = to_regclass(t.name) AND a.attnum > 0 AND NOT a.attisdropped`,
-		sortedKeys(columns))
+		sortedKeys(of.columns))
 	if err != nil {
 		return nil, err
 	}
@@ -125,7 +147,7 @@ func wrongColumns(ctx context.Context, conn *pgx.Conn) ([]string, error) {
 		return nil, err
 	}
 	var problems []string
-	for table, wanted := range columns {
+	for table, wanted := range of.columns {
 		for column, want := range wanted {
 			switch got := found[table+"."+column]; got {
 			case want:
@@ -141,7 +163,10 @@ func wrongColumns(ctx context.Context, conn *pgx.Conn) ([]string, error) {
 
 // wrongKeys finds tables that refer to the id of a task instance and would not follow its change.
 // task_reschedule does not follow by itself; Adopt moves it.
-func wrongKeys(ctx context.Context, conn *pgx.Conn) ([]string, error) {
+func wrongKeys(ctx context.Context, conn *pgx.Conn, of release) ([]string, error) {
+	if of.adoptsQueued { // its ids are not changed
+		return nil, nil
+	}
 	rows, err := conn.Query(ctx, `
 		SELECT c.conrelid::regclass::text
 		FROM pg_constraint c

@@ -16,6 +16,8 @@ const (
 	ModeLeaseOnly = "lease-only"
 
 	insufficientPrivilege = "42501"
+	undefinedFunction     = "42883"
+	undefinedTable        = "42P01"
 	// explainTimeout bounds the look for the reason of a refusal, which nobody should wait for.
 	explainTimeout = 2 * time.Second
 )
@@ -148,7 +150,11 @@ func (f *Fencer) giveAdvice(ctx context.Context, conn *pgx.Conn, report *Report)
 
 // explain adds to a refusal of the server what Check finds missing: "permission denied" alone does
 // not say whose right, and who can give it.
+// A function that is not there is one of this version, on a set-up of the one before.
 func (f *Fencer) explain(err error) error {
+	if sqlState(err) == undefinedFunction {
+		return fmt.Errorf("%w: %s", err, runSetup)
+	}
 	if sqlState(err) != insufficientPrivilege {
 		return err
 	}
@@ -266,7 +272,7 @@ func (f *Fencer) checkRow(ctx context.Context, conn *pgx.Conn, report *Report) e
 	rows := 0
 	err := conn.QueryRow(ctx, "SELECT count(*) FROM duoflow.fence WHERE job IN ($1, $2)", f.config.Job, doctorJob).Scan(&rows)
 	switch code := sqlState(err); {
-	case code == "42P01" || code == "42501" || code == "3F000":
+	case code == undefinedTable || code == insufficientPrivilege || code == "3F000":
 		report.add(name, false, err.Error(), runSetup)
 	case err != nil:
 		return fmt.Errorf("check %s: %w", name, err)

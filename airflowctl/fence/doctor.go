@@ -28,7 +28,7 @@ func (f *Fencer) Doctor(ctx context.Context) (Report, error) {
 		return report, err
 	}
 	config := f.config
-	config.Job, config.Observe = doctorJob, nil
+	config.Job, config.Observe, config.Life = doctorJob, nil, nil // whose turn it is, is no matter of the doctor's row
 	scratch, err := newFencer(config)
 	if err != nil {
 		return report, err

@@ -30,6 +30,10 @@ type Config struct {
 	// Runs: the job notes its runs in duoflow.run, so Check wants that table. It has nothing to do with the fence.
 	Runs bool
 
+	// Life is how many restores and recoveries this node's cluster goes back to, asked at each take: a later life shuts the earlier
+	// ones out. nil = 0.
+	Life func() uint64
+
 	Probe       time.Duration // between two looks at the row and the server; 0 = 250 ms
 	LockTimeout time.Duration // wait for a lock before its holder is ended; 0 = 300 ms, at least 1 ms
 
@@ -106,6 +110,13 @@ func newFencer(config Config) (*Fencer, error) {
 		log:   config.Logger.With("job", config.Job),
 		spare: make(chan *pgx.Conn, 1), secrets: map[Claim]secret{},
 	}, nil
+}
+
+func (f *Fencer) life() uint64 {
+	if f.config.Life == nil {
+		return 0
+	}
+	return f.config.Life()
 }
 
 // Run keeps a command session connected, watches the row and the server, and reports to

@@ -17,9 +17,11 @@ $duoflow$;
 
 -- take moves the job's row to a higher epoch, disarms every other epoch role and makes the new one.
 -- outcome: taken | done (this very claim has it already) | released (it had it, and gave it back)
--- | stale (the row is not below p_epoch) | ahead (a role of that epoch or a higher one exists).
+-- | stale (the row is not below p_epoch) | ahead (a role of that epoch or a higher one exists)
+-- | replaced (the row was taken by a later life of the cluster, so the taker's is over).
+DROP FUNCTION IF EXISTS duoflow.take(text, text, bigint, text, text, text); -- of before there were lives
 CREATE OR REPLACE FUNCTION duoflow.take(
-  p_job text, p_group text, p_epoch bigint, p_node text, p_token text, p_verifier text,
+  p_job text, p_group text, p_epoch bigint, p_node text, p_token text, p_verifier text, p_life bigint DEFAULT 0,
   OUT outcome text, OUT row_epoch bigint, OUT row_node text, OUT row_token text, OUT row_at timestamptz,
   OUT highest bigint)
 LANGUAGE plpgsql VOLATILE
@@ -46,13 +48,15 @@ BEGIN
     UPDATE duoflow.fence f SET at = clock_timestamp() WHERE f.job = p_job RETURNING f.* INTO held;
     SELECT CASE WHEN bool_or(a.rolcanlogin AND pg_has_role(a.oid, p_group, 'MEMBER')) THEN 'done' ELSE 'released' END
       INTO outcome FROM pg_catalog.pg_roles a WHERE a.rolname = own;
+  ELSIF held.life > p_life THEN
+    outcome := 'replaced';
   ELSIF held.epoch >= p_epoch THEN
     outcome := 'stale';
   ELSIF highest >= p_epoch THEN
     outcome := 'ahead'; -- the database was restored and is older than its roles
   ELSE
     UPDATE duoflow.fence f
-      SET epoch = p_epoch, node = p_node, token = p_token, at = clock_timestamp()
+      SET epoch = p_epoch, node = p_node, token = p_token, life = p_life, at = clock_timestamp()
       WHERE f.job = p_job AND f.epoch < p_epoch RETURNING f.* INTO STRICT held;
     PERFORM duoflow.disarm(p_group, r.name) FROM duoflow.epoch_roles(p_job, p_group) r
       WHERE (SELECT a.rolcanlogin FROM pg_catalog.pg_roles a WHERE a.oid = r.id) OR pg_has_role(r.id, p_group, 'MEMBER');

@@ -193,7 +193,7 @@ func (f *Fencer) checkSpare(ctx context.Context) {
 // standby's first call is the one that counts. That it fails is no matter.
 func (f *Fencer) rehearse(ctx context.Context, conn *pgx.Conn) {
 	const epoch, token, verifier = 0, "rehearsal", "SCRAM-SHA-256$"
-	_, _ = conn.Exec(ctx, takeName, doctorJob, f.config.Group, epoch, "", token, verifier)
+	_, _ = conn.Exec(ctx, takeName, doctorJob, f.config.Group, epoch, "", token, verifier, 0)
 	_, _ = conn.Exec(ctx, drainName, doctorJob, f.config.Group, epoch, token, []int32{}, false)
 }
 

@@ -129,7 +129,11 @@ func Init(ctx context.Context, adminDSN string, setup Setup) error {
 		return fmt.Errorf("set up fence: %w", err)
 	}
 	defer discard(conn)
-	if _, err := conn.PgConn().Exec(ctx, SetupSQL(setup)).ReadAll(); err != nil {
+	_, err = conn.PgConn().Exec(ctx, SetupSQL(setup)).ReadAll()
+	if sqlState(err) == lockNotAvailable {
+		return fmt.Errorf("set up fence: %w: a transaction has read duoflow.fence and goes on; nothing was changed, run it again when that has ended", err)
+	}
+	if err != nil {
 		return fmt.Errorf("set up fence: %w", err)
 	}
 	return nil

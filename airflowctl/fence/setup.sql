@@ -43,6 +43,17 @@ CREATE TABLE IF NOT EXISTS duoflow.fence (
   token text NOT NULL DEFAULT '',
   at    timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+-- The life of the cluster whose node took the row: how many restores and recoveries there were before. Only where it is missing: even an
+-- ALTER that finds nothing to do waits for every reader of the table, and has all later ones wait behind it.
+DO $setup$
+BEGIN
+  IF NOT EXISTS (SELECT 1 FROM pg_catalog.pg_attribute WHERE attrelid = 'duoflow.fence'::regclass AND attname = 'life' AND NOT attisdropped) THEN
+    PERFORM set_config('lock_timeout', '5s', true);
+    ALTER TABLE duoflow.fence ADD COLUMN life bigint NOT NULL DEFAULT 0;
+    PERFORM set_config('lock_timeout', '0', true);
+  END IF;
+END
+$setup$;
 CREATE TABLE IF NOT EXISTS duoflow.event (
   id    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   job   text NOT NULL,

@@ -12,7 +12,7 @@ import (
 const (
 	takeName = "duoflow_take"
 	takeSQL  = `SELECT t.outcome, t.row_epoch, t.row_node, t.row_token, t.row_at, t.highest
-FROM duoflow.take($1::text, $2::text, $3::bigint, $4::text, $5::text, $6::text) t`
+FROM duoflow.take($1::text, $2::text, $3::bigint, $4::text, $5::text, $6::text, $7::bigint) t`
 
 	firstPause = 2 * time.Millisecond // between attempts; doubles up to lastPause
 	lastPause  = 200 * time.Millisecond
@@ -32,6 +32,11 @@ func (e *StaleError) Error() string {
 		e.Row.Epoch, e.Row.Node, e.HighestRole)
 }
 
+// ErrReplaced refuses a claim of a life of the cluster that is over: a node of a later one, which began with a restore or a recovery, has
+// taken the fence since. Whatever epoch is claimed, nothing is changed, until an administrator seals the fence.
+var ErrReplaced = errors.New("a later life of this cluster has the fence, so this node's is over: move its data directory away; " +
+	"if no node of that life is left, run duoctl metastore seal")
+
 // taken is what the server's function answers.
 type taken struct {
 	outcome string
@@ -45,7 +50,7 @@ type taken struct {
 //
 // It keeps trying until ctx ends: a lost answer is asked for again, a session that holds a lock
 // against it is ended after Config.LockTimeout. Repeating it for the same claim in the same process
-// is harmless and gives the same password. Errors: *StaleError; at once, an *pgconn.PgError of the server
+// is harmless and gives the same password. Errors: *StaleError; ErrReplaced; at once, an *pgconn.PgError of the server
 // when rights or set-up are missing, with their names; ctx's error, after which the outcome is unknown until Take is
 // repeated.
 func (f *Fencer) Take(ctx context.Context, claim Claim) (Credentials, error) {
@@ -60,6 +65,9 @@ func (f *Fencer) Take(ctx context.Context, claim Claim) (Credentials, error) {
 	answer, err := f.insist(ctx, claim, known)
 	if err != nil {
 		return Credentials{}, fmt.Errorf("take fence of epoch %d: %w", claim.Epoch, f.explain(err))
+	}
+	if answer.outcome == "replaced" {
+		return Credentials{}, fmt.Errorf("take fence of epoch %d in life %d: %w", claim.Epoch, f.life(), ErrReplaced)
 	}
 	if answer.outcome != "taken" && answer.outcome != "done" {
 		return Credentials{}, &StaleError{Row: answer.row, HighestRole: answer.highest}
@@ -104,7 +112,7 @@ func (f *Fencer) takeOnce(ctx context.Context, claim Claim, secret secret, break
 		defer func() { breakErr = join() }()
 	}
 	// gofail: var fenceBeforeTake struct{}
-	err = conn.QueryRow(ctx, takeName, f.config.Job, f.config.Group, claim.Epoch, claim.Node, claim.Token, secret.verifier).
+	err = conn.QueryRow(ctx, takeName, f.config.Job, f.config.Group, claim.Epoch, claim.Node, claim.Token, secret.verifier, f.life()).
 		Scan(&answer.outcome, &answer.row.Epoch, &answer.row.Node, &answer.row.Token, &answer.row.At, &answer.highest)
 	// gofail: var fenceAfterTake struct{}
 	if sqlState(err) == "25006" { // became a standby: the next connect may find the primary

@@ -9,27 +9,29 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/duoflow/duoflow/node/admin"
+	"github.com/duoflow/duoflow/node/lease"
 	duoflowv1 "github.com/duoflow/duoflow/proto/duoflow/v1"
 )
 
 // fakeCluster behaves like a node that leads: it moves the job scheduler between a and b.
 type fakeCluster struct {
-	mu      sync.Mutex
-	status  *duoflowv1.StatusResponse
-	history *duoflowv1.HistoryResponse
-	doctor  *duoflowv1.DoctorResponse
-	moved   bool          // the job moves between the operator's look and the request
-	slow    bool          // a transfer goes on only when its progress has been looked at
-	stuck   bool          // a transfer never completes
-	broken  error         // what a transfer answers instead of being carried out
-	looked  chan struct{} // told at each Status, when somebody waits
-	changes int           // transfers carried out, or changes of members
-	asked   []string      // changes of members, in order
+	mu       sync.Mutex
+	status   *duoflowv1.StatusResponse
+	history  *duoflowv1.HistoryResponse
+	doctor   *duoflowv1.DoctorResponse
+	progress *duoflowv1.ProgressResponse
+	moved    bool          // the job moves between the operator's look and the request
+	slow     bool          // a transfer goes on only when its progress has been looked at
+	stuck    bool          // a transfer never completes
+	broken   error         // what a transfer answers instead of being carried out
+	looked   chan struct{} // told at each Status, when somebody waits
+	changes  int           // transfers carried out, or changes of members
+	asked    []string      // changes of members, in order
 }
 
 func newFakeCluster() *fakeCluster {
 	return &fakeCluster{
-		status: sampleStatus(), history: sampleHistory(), doctor: sampleDoctor(), looked: make(chan struct{}),
+		status: sampleStatus(), history: sampleHistory(), doctor: sampleDoctor(), progress: sampleProgress(), looked: make(chan struct{}),
 	}
 }
 
@@ -223,7 +225,7 @@ func (c *fakeCluster) Doctor(context.Context, *duoflowv1.DoctorRequest) (*duoflo
 func sampleStatus() *duoflowv1.StatusResponse {
 	healthy := &duoflowv1.MetastoreStatus{Reachable: true, Writable: true}
 	return &duoflowv1.StatusResponse{
-		Cluster: "prod", Node: "a", View: &duoflowv1.View{Authoritative: true}, Term: 7, Leader: "t", Commit: 120, Applied: 120,
+		Cluster: "prod", Node: "a", View: &duoflowv1.View{Authoritative: true}, Term: 7, Leader: "t", Commit: 120, Applied: 120, Life: "0",
 		Nodes: []*duoflowv1.NodeStatus{
 			{Name: "a", Address: "10.0.0.1:7400", Version: "v1.2.3", RaftRole: "follower", GossipState: "alive", Connected: true,
 				LastBeatAgeMs: proto.Uint64(0), FsyncP99Ms: 2.25},
@@ -292,4 +294,32 @@ func (c *fakeCluster) Config(_ context.Context, r *duoflowv1.ConfigRequest) (*du
 		answer.Problems = []string{`detection: "quick"; want fast, lan or wan`}
 	}
 	return answer, nil
+}
+
+func (c *fakeCluster) Progress(context.Context, *duoflowv1.ProgressRequest) (*duoflowv1.ProgressResponse, error) {
+	return c.progress, nil
+}
+
+func (c *fakeCluster) Backup(_ context.Context, r *duoflowv1.BackupRequest) (*duoflowv1.BackupResponse, error) {
+	view := c.status.GetView()
+	if !r.GetLocal() && !view.GetAuthoritative() {
+		return nil, &admin.Problem{Kind: duoflowv1.Problem_KIND_NO_QUORUM, What: "no majority confirms what is agreed on", Mend: "ask another node"}
+	}
+	state := sampleState()
+	return &duoflowv1.BackupResponse{
+		View: view, Cluster: "prod", Life: "0", Node: "a", Version: "v1.2.3", Index: 120, Term: 7, AtUnixMs: 1_790_000_000_123, State: state.Snapshot(),
+	}, nil
+}
+
+// sampleState is what the cluster has agreed on.
+func sampleState() lease.State {
+	var s lease.State
+	for i, c := range []lease.Command{
+		{Configure: &lease.Configure{Nodes: []lease.Node{{ID: "a"}, {ID: "b"}, {ID: "t", Witness: true}}, Jobs: []lease.JobName{"etl", "scheduler"}}},
+		{Grant: &lease.Grant{Job: "scheduler", Next: 12, Node: "a", Token: "0123456789abcdef0123456789abcdef", Cause: lease.CauseFirst, At: 1_790_000_000_000}},
+		{Hold: &lease.Hold{Job: "etl", Pause: &lease.Pause{Level: lease.PauseMoves}, Cause: lease.CauseOperator}},
+	} {
+		s.ApplyAt(uint64(i+2), c)
+	}
+	return s
 }

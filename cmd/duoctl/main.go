@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// version is set by the linker (-X main.version=...); without it the build information is told.
+// version is set by the linker (-X main.version=...); without it package release asks the build information.
 var version string
 
 func main() {

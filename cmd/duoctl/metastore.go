@@ -32,7 +32,7 @@ func newMetastore(a *app) *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newMetastoreInit(a), newMetastoreDoctor(a))
+	cmd.AddCommand(newMetastoreInit(a), newMetastoreDoctor(a), newMetastoreSeal(a))
 	return cmd
 }
 

@@ -75,7 +75,7 @@ What differs from the configuration that the node runs with is shown. The exit c
 }
 
 func newConfigEdit(a *app, node *string) *cobra.Command {
-	yes := false
+	var yes, dryRun bool
 	cmd := &cobra.Command{
 		Use:   "edit FILE",
 		Short: "Edit a node's configuration file on this host: examined, with what differs, before it is put in place",
@@ -85,10 +85,11 @@ The daemon reads the file when it starts: duoctl switchover, then restart it.`,
 		Example: example("EDITOR=vi duoctl config edit /etc/duoflow/node.yaml"),
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, paths []string) error {
-			return a.editConfig(cmd.Context(), *node, paths[0], yes)
+			return a.editConfig(cmd.Context(), *node, paths[0], yes, dryRun)
 		},
 	}
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "edit, have it examined, show what differs, and put nothing in place")
 	return cmd
 }
 
@@ -152,7 +153,7 @@ func writeDifference(w io.Writer, answer *duoflowv1.ConfigResponse) {
 	}
 }
 
-func (a *app) editConfig(ctx context.Context, node, path string, yes bool) error {
+func (a *app) editConfig(ctx context.Context, node, path string, yes, dryRun bool) error {
 	before, err := os.ReadFile(path)
 	if err != nil {
 		return fmt.Errorf("read configuration: %w", err)
@@ -179,6 +180,11 @@ func (a *app) editConfig(ctx context.Context, node, path string, yes bool) error
 	if err := sound(answer); err != nil {
 		return kept(err, copied)
 	}
+	if dryRun {
+		return a.print(object{{"path", path}, {"node", answer.GetNode()}, {"kept", copied}, {"done", false}}, func(w io.Writer) {
+			fmt.Fprintf(w, "nothing is put in place; what you made is in %s\n", copied)
+		})
+	}
 	if !yes {
 		if err := a.confirm(ctx, "put it in the place of "+path+"?"); err != nil {
 			return kept(err, copied)
@@ -187,7 +193,7 @@ func (a *app) editConfig(ctx context.Context, node, path string, yes bool) error
 	if err := os.Rename(copied, path); err != nil {
 		return fmt.Errorf("put configuration in place: %w", err)
 	}
-	return a.print(object{{"path", path}, {"node", answer.GetNode()}}, func(w io.Writer) {
+	return a.print(object{{"path", path}, {"node", answer.GetNode()}, {"kept", nil}, {"done", true}}, func(w io.Writer) {
 		fmt.Fprintf(w, "%s is in place; duoflowd reads it when it starts\n", path)
 	})
 }

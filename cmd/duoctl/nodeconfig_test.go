@@ -65,3 +65,20 @@ func TestConfigEdit(t *testing.T) {
 		}
 	}
 }
+
+// TestConfigEditDry: everything but the last step.
+func TestConfigEditDry(t *testing.T) {
+	dir := makeCertificates(t)
+	ctl := operator(dir, serve(t, newFakeCluster(), dir))
+	file := filepath.Join(t.TempDir(), "node.yaml")
+	const before = "cluster: prod\ndetection: lan\n"
+	if err := os.WriteFile(file, []byte(before), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	ctl.env["EDITOR"] = "sed -i s/lan/wan/"
+	got := ctl.run(t, "config", "edit", file, "--dry-run")
+	got.want(t, exitOK, "+detection: wan")
+	if text, err := os.ReadFile(file); err != nil || string(text) != before || !strings.Contains(got.out, "nothing is put in place") {
+		t.Errorf("%s\n%s, %v", got.out, text, err)
+	}
+}

@@ -62,6 +62,9 @@ func writeStatus(w io.Writer, s *duoflowv1.StatusResponse) {
 		fmt.Fprintf(w, "STALE: %s; this is what node %s knew %s ago\n",
 			grid.OrDash(view.GetReason()), s.GetNode(), ageText(view.GetAgeMs()))
 	}
+	if s.GetLife() != "" && s.GetLife() != "0" {
+		fmt.Fprintf(w, "life %s of the cluster: it was restored, or recovered\n", s.GetLife())
+	}
 	fmt.Fprintf(w, "cluster %s: raft term %d, raft leader %s, applied %d of %d (asked %s)\n",
 		s.GetCluster(), s.GetTerm(), grid.OrDash(s.GetLeader()), s.GetApplied(), s.GetCommit(), s.GetNode())
 	writeNodes(w, s.GetNodes())

@@ -129,7 +129,7 @@ func TestExitCodes(t *testing.T) {
 		{"moved", func(c *fakeCluster) { c.moved = true }, []string{"switchover"}, exitStale, []string{"epoch 13 by now"}},
 		{"unknown job", func(*fakeCluster) {}, []string{"switchover", "--job", "x"}, exitUsage, []string{"no job \"x\"", "etl, scheduler"}},
 		{"job never granted", func(*fakeCluster) {}, []string{"switchover", "--job", "scheduler", "--to", "B"}, exitUsage, []string{"to \"B\""}},
-		{"node gives up", func(c *fakeCluster) { c.stuck = true }, []string{"switchover", "--timeout", "500ms"}, exitTimeout, []string{"still stopping"}},
+		{"node gives up", func(c *fakeCluster) { c.stuck = true }, []string{"switchover", "--timeout", "10s"}, exitTimeout, []string{"still stopping"}},
 		{"connection lost", func(c *fakeCluster) { c.broken = status.Error(codes.Unavailable, "transport is closing") },
 			[]string{"switchover"}, exitFailed, []string{"may still be carried out", "duoctl status"}},
 		{"no answer in time", func(c *fakeCluster) { c.broken = status.Error(codes.DeadlineExceeded, "late") },

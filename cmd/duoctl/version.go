@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"io"
 	"runtime"
-	"runtime/debug"
 
 	"github.com/spf13/cobra"
 
 	"github.com/duoflow/duoflow/cmd/grid"
+	"github.com/duoflow/duoflow/cmd/release"
 	duoflowv1 "github.com/duoflow/duoflow/proto/duoflow/v1"
 )
 
@@ -37,7 +37,7 @@ them does not answer.`,
 
 func (a *app) version(ctx context.Context, client bool) error {
 	rows := []versionRow{{where: "duoctl", answer: &duoflowv1.VersionResponse{
-		Version: ownVersion(), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
+		Version: release.Text(version), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
 	}}}
 	if !client {
 		nodes, err := a.nodeVersions(ctx)
@@ -78,17 +78,6 @@ func (a *app) nodeVersions(ctx context.Context) ([]versionRow, error) {
 		rows = append(rows, row)
 	}
 	return rows, nil
-}
-
-// ownVersion is the linker's, else what Go noted at build time.
-func ownVersion() string {
-	if version != "" {
-		return version
-	}
-	if info, ok := debug.ReadBuildInfo(); ok {
-		return info.Main.Version
-	}
-	return "unknown"
 }
 
 func versionObject(rows []versionRow) object {

@@ -11,6 +11,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/duoflow/duoflow/cmd/grid"
+	"github.com/duoflow/duoflow/cmd/manual"
+	"github.com/duoflow/duoflow/cmd/release"
 	"github.com/duoflow/duoflow/etl"
 	"github.com/duoflow/duoflow/etl/tile"
 )
@@ -50,7 +52,7 @@ func newRoot(a *app) *cobra.Command {
 			"duoetl --config etl.yaml status -o json"),
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Version:       first(version, "unknown"),
+		Version:       release.Text(version),
 		Args:          cobra.NoArgs,
 		PersistentPreRunE: func(*cobra.Command, []string) error {
 			if a.flags.output != "table" && a.flags.output != "json" {
@@ -68,7 +70,10 @@ func newRoot(a *app) *cobra.Command {
 	flags.StringVarP(&a.flags.output, "output", "o", "table", "table or json")
 	flags.BoolVar(&a.flags.force, "force-by-hand", false, "write although a cluster runs this job; pause it there first")
 	root.AddCommand(newInit(a), newPlan(a), newRun(a), newStep(a), newBackfill(a), newResume(a), newStatus(a), newVerify(a),
-		newDiffEngines(a), newQuarantine(a), newGC(a), newReset(a), newSynth(a), newDoctor(a))
+		newDiffEngines(a), newQuarantine(a), newGC(a), newReset(a), newSynth(a), newDoctor(a),
+		manual.Command(manual.Program{
+			Name: "duoetl", Section: 1, Foot: "duoflow " + release.Text(version), Also: []string{"duoflow-etl.yaml(5)", "duoflowd(8)"},
+		}))
 	return root
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -22,15 +23,69 @@ func (a *app) tell(m *etl.Meter) (ended func(etl.Report, error)) {
 	if path == "" {
 		return func(etl.Report, error) {}
 	}
+	before := lastRun(path)
 	say := func() {
 		p := m.Snapshot()
 		statusline.Put(path, progressLine(p), progressNumbers(p)...)
+		putDetail(path, detail{Running: &p, Last: before})
 	}
 	say()
 	stop := every(tellEvery, say)
 	return func(r etl.Report, err error) {
 		stop()
 		statusline.Put(path, endLine(r, err), endNumbers(r, err)...)
+		putDetail(path, detail{Last: endedRun(r, err, time.Now())})
+	}
+}
+
+// detail is what duoctl etl shows: the run that is on, and the last one that has ended under this epoch.
+type detail struct {
+	Running *etl.Progress `json:"running"`
+	Last    *runDetail    `json:"last"`
+}
+
+// runDetail is what a run came to.
+type runDetail struct {
+	Ended     time.Time     `json:"ended"`
+	Error     string        `json:"error"`
+	Took      time.Duration `json:"took"` // ns
+	Synthetic bool          `json:"synthetic"`
+	Chunks    []chunkDetail `json:"chunks"`
+}
+
+// chunkDetail is what became of a chunk in it; see etl.ChunkReport.
+type chunkDetail struct {
+	Chunk       string `json:"chunk"`
+	State       string `json:"state"`
+	Rows        int64  `json:"rows"`
+	Strikes     int64  `json:"strikes"`
+	Quarantined int64  `json:"quarantined"`
+	Error       string `json:"error"`
+}
+
+func endedRun(r etl.Report, err error, at time.Time) *runDetail {
+	run := &runDetail{Ended: at.UTC(), Took: r.Took, Synthetic: r.Synthetic, Chunks: []chunkDetail{}}
+	if err != nil {
+		run.Error = err.Error()
+	}
+	for _, c := range r.Chunks {
+		run.Chunks = append(run.Chunks, chunkDetail{string(c.Chunk), c.State, c.Rows, c.Strikes, c.Quarantined, c.Error})
+	}
+	return run
+}
+
+// lastRun is what the run before this one left in the same life; nil when there was none, or it cannot be read.
+func lastRun(path string) *runDetail {
+	var d detail
+	if json.Unmarshal(statusline.Detail(path), &d) != nil {
+		return nil
+	}
+	return d.Last
+}
+
+func putDetail(path string, d detail) {
+	if text, err := json.Marshal(d); err == nil {
+		statusline.PutDetail(path, text)
 	}
 }
 

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -111,5 +113,32 @@ func TestNobodyIsTold(t *testing.T) {
 	}
 	if left, err := filepath.Glob(dir + "/*"); err != nil || len(left) > 0 {
 		t.Errorf("%s, %v", strings.Join(left, " "), err)
+	}
+}
+
+// TestDetailKeepsTheLastRun: while a run is on, what the one before it came to is still told.
+func TestDetailKeepsTheLastRun(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "status")
+	a := &app{env: func(name string) string { return map[string]string{statusVariable: path}[name] }}
+	chunks := []*etl.ChunkReport{{Chunk: "2017", State: etl.ChunkDone, Rows: 7, Strikes: 70, Quarantined: 1}, {Chunk: "2018", State: etl.ChunkFailed, Error: "no"}}
+	a.tell(&etl.Meter{})(etl.Report{Chunks: chunks, Took: time.Minute, Synthetic: true}, errors.New("1 chunk failed"))
+	read := func() (d detail) {
+		if err := json.Unmarshal(statusline.Detail(path), &d); err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	ended := read()
+	want := []chunkDetail{{"2017", etl.ChunkDone, 7, 70, 1, ""}, {"2018", etl.ChunkFailed, 0, 0, 0, "no"}}
+	if ended.Running != nil || ended.Last == nil || ended.Last.Error != "1 chunk failed" || !ended.Last.Synthetic || !slices.Equal(ended.Last.Chunks, want) {
+		t.Fatalf("at the end: %+v", ended)
+	}
+	stop := a.tell(&etl.Meter{})
+	if on := read(); on.Running == nil || on.Last == nil || !on.Last.Ended.Equal(ended.Last.Ended) {
+		t.Errorf("while the next one is on: %+v", on)
+	}
+	stop(etl.Report{}, nil)
+	if next := read(); next.Running != nil || len(next.Last.Chunks) != 0 || next.Last.Error != "" {
+		t.Errorf("after the next one: %+v", next)
 	}
 }

@@ -6,26 +6,19 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"runtime/debug"
+	"runtime"
 
 	"github.com/spf13/cobra"
 
+	"github.com/duoflow/duoflow/cmd/manual"
+	"github.com/duoflow/duoflow/cmd/release"
 	"github.com/duoflow/duoflow/node"
 )
 
-// version is set by the linker for releases.
-var version = ""
+// version is set by the linker for releases (-X main.version=...).
+var version string
 
-// programVersion is version, else what the Go tool knows about the checkout.
-func programVersion() string {
-	if version != "" {
-		return version
-	}
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "devel"
-}
+func programVersion() string { return release.Text(version) }
 
 // Exit codes, as DESIGN section 9 lists them.
 const (
@@ -33,6 +26,19 @@ const (
 	exitUsage  = 2
 	exitUnsafe = 3
 )
+
+const long = `duoflowd takes part in a cluster, and runs the jobs of which this node is the active one.
+
+SIGTERM and SIGINT end it in order: its jobs are asked to end, which the others are told, and waited for, 40 s at most. A second signal ends
+it at once, and its jobs with it. SIGQUIT ends it with the stacks of all goroutines on standard error, where the log goes too.
+
+systemd is told when it is ready, that it is alive, and when it ends (Type=notify, WatchdogSec=).
+
+Exit codes:
+  0  ended in order
+  1  failed: something that it cannot do without broke, such as the disk of its log
+  2  usage: the command line or the configuration is wrong
+  3  unsafe: a job's database or settings lack what the fence or the job needs`
 
 type exitError struct {
 	code int
@@ -56,6 +62,7 @@ func command() *cobra.Command {
 	c := &cobra.Command{
 		Use:           "duoflowd --config FILE",
 		Short:         "One node of a duoflow cluster",
+		Long:          long,
 		Example:       "  duoflowd --config /etc/duoflow/node.yaml\n  duoflowd --config node.yaml --check",
 		Version:       programVersion(),
 		Args:          cobra.NoArgs,
@@ -81,13 +88,28 @@ func command() *cobra.Command {
 			return run(cmd.Context(), cfg, logger)
 		},
 	}
-	c.Flags().StringVar(&path, "config", "/etc/duoflow/node.yaml", "configuration file")
+	c.Flags().StringVar(&path, "config", defaultConfig, "configuration file")
 	c.Flags().StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	c.Flags().StringVar(&format, "log-format", "text", "text or json")
 	c.Flags().BoolVar(&check, "check", false, "check the configuration, say what is wrong, and end")
 	c.Flags().StringP("output", "o", "text", "of --check: text or json")
-	c.AddCommand(scheduled())
+	c.AddCommand(scheduled(), newVersion(), newRestore(), newRecover(), manual.Command(manual.Program{
+		Name: "duoflowd", Section: 8, Foot: "duoflow " + programVersion(), Also: []string{"duoctl(1)", "duoflow-node.yaml(5)", "systemd.service(5)"},
+	}))
 	return c
+}
+
+// newVersion is --version for those who know duoctl's.
+func newVersion() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Show the version of duoflowd, and the commit it was built from",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "duoflowd %s, %s, %s/%s\n", programVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			return err
+		},
+	}
 }
 
 // report says what was found, nothing having been started. In text the problems go the way of every error.

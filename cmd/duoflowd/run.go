@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -27,37 +26,46 @@ import (
 
 // run makes the parts, joins them and runs them until ctx ends.
 func run(ctx context.Context, cfg node.Config, logger *slog.Logger) error {
+	overseer, err := findManager(logger)
+	if err != nil {
+		return &exitError{exitFailed, err}
+	}
 	certificates, err := cfg.LoadTLS(logger)
 	if err != nil {
 		return &exitError{exitUsage, err}
 	}
+	open := newServing(listeners)
 	secure := certificates.TLS()
 	if cfg.InsecureLoopback {
 		logger.Warn("insecure_loopback: nobody is authenticated; for a demo on one machine only")
 	}
-	n, err := join(ctx, cfg, certificates, logger)
+	n, err := join(ctx, setting{cfg: cfg, certificates: certificates, logger: logger, overseer: overseer, open: open})
 	if err != nil {
 		return err
 	}
 	operators, err := admin.New(admin.Config{
-		Listen: cfg.Listen.Admin, TLS: secure, Node: n.Operators(), Version: programVersion(), Logger: logger,
+		Listen: cfg.Listen.Admin, TLS: secure, Node: n.Operators(), Version: programVersion(), Logger: logger, Listening: open.begun,
 	})
 	if err != nil {
 		return &exitError{exitUsage, err}
 	}
 	health, err := web.New(web.Config{
-		Listen: cfg.Listen.HTTP, TLS: secure, View: n.View, Registry: n.Registry(), Logger: logger,
+		Listen: cfg.Listen.HTTP, TLS: secure, View: n.View, Registry: n.Registry(), Logger: logger, Listening: open.begun,
 	})
 	if err != nil {
 		return &exitError{exitUsage, err}
 	}
-	return runAll(ctx, n, operators, health)
+	return runAll(ctx, n, operators, health, func(ctx context.Context) { overseer.report(ctx, open) })
 }
 
-// runAll ends the surfaces only after the node, so that a stopping node can still be asked how far it is.
-func runAll(ctx context.Context, n *node.Node, operators *admin.Server, health *web.Server) error {
+// listeners are peers, gossip, operators and HTTP.
+const listeners = 4
+
+// runAll ends the surfaces only after the node, so that a stopping node can still be asked how far it is. report ends with ctx.
+func runAll(ctx context.Context, n *node.Node, operators *admin.Server, health *web.Server, report func(context.Context)) error {
 	surfaces, stop := context.WithCancel(context.WithoutCancel(ctx))
 	group, grouped := errgroup.WithContext(ctx)
+	group.Go(func() error { report(grouped); return nil })
 	group.Go(func() error { return operators.Run(surfaces) })
 	group.Go(func() error { return health.Run(surfaces) })
 	group.Go(func() error {
@@ -74,21 +82,31 @@ func runAll(ctx context.Context, n *node.Node, operators *admin.Server, health *
 	return nil
 }
 
+// setting is what a node is joined in.
+type setting struct {
+	cfg          node.Config
+	certificates *node.Certificates
+	logger       *slog.Logger
+	overseer     *manager
+	open         *serving
+}
+
 // join makes the parts of a node. Everything that is wrong with this host is found here, before anything runs.
-func join(ctx context.Context, cfg node.Config, certificates *node.Certificates, logger *slog.Logger) (*node.Node, error) {
+func join(ctx context.Context, in setting) (*node.Node, error) {
+	cfg, certificates, logger := in.cfg, in.certificates, in.logger
 	if err := os.MkdirAll(cfg.DataDir, 0o755); err != nil {
 		return nil, &exitError{exitFailed, fmt.Errorf("make data_dir: %w", err)}
 	}
 	wire := node.NewWire(cfg, logger)
-	log, err := newLog(cfg, certificates.TLS(), wire, logger)
+	log, err := newLog(in, wire)
 	if err != nil {
 		return nil, &exitError{exitUsage, err}
 	}
-	members, err := newGossip(cfg, wire, logger)
+	members, err := newGossip(in, wire)
 	if err != nil {
 		return nil, &exitError{exitUsage, err}
 	}
-	jobs, err := newJobs(ctx, cfg, wire, logger)
+	jobs, err := newJobs(ctx, cfg, wire, func() uint64 { return log.Life().Number }, logger)
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +115,7 @@ func join(ctx context.Context, cfg node.Config, certificates *node.Certificates,
 	}
 	parts := node.Parts{
 		Config: cfg, Version: programVersion(), Token: node.NewToken(), Wire: wire,
-		Log: log, Gossip: members, Jobs: jobs, Logger: logger, Hurry: spread,
+		Log: log, Gossip: members, Jobs: jobs, Logger: logger, Hurry: spread, Alive: in.overseer.alive,
 	}
 	if certificates != nil {
 		parts.CertificateEnds = certificates.Expires
@@ -115,24 +133,15 @@ func spread(hurry bool) {
 	}
 }
 
-func newLog(
-	cfg node.Config, secure *tls.Config, wire *node.Wire, logger *slog.Logger,
-) (*raftstore.Store, error) {
-	c := raftstore.Config{
-		Cluster: cfg.Cluster, Self: node.RaftID(lease.NodeID(cfg.Node)), Dir: filepath.Join(cfg.DataDir, "raft"),
-		Listen: cfg.Listen.Peer, TLS: secure, Logger: logger, Observer: wire, Driven: true, Peers: cfg.Peers(), Join: cfg.Join,
-	}
-	_, c.HeartbeatTicks, c.ElectionTicks = cfg.RaftTiming()
-	for _, p := range c.Peers {
-		if p.Preferred {
-			c.PreferredLeader = p.ID
-		}
-	}
+func newLog(in setting, wire *node.Wire) (*raftstore.Store, error) {
+	c := in.cfg.LogStore()
+	c.TLS, c.Logger, c.Observer, c.Listening = in.certificates.TLS(), in.logger, wire, in.open.begun
 	return raftstore.New(c, wire.StateMachine())
 }
 
-func newGossip(cfg node.Config, wire *node.Wire, logger *slog.Logger) (*gossip.Gossip, error) {
-	ring, err := cfg.LoadKeyring(logger)
+func newGossip(in setting, wire *node.Wire) (*gossip.Gossip, error) {
+	cfg := in.cfg
+	ring, err := cfg.LoadKeyring(in.logger)
 	if err != nil {
 		return nil, err
 	}
@@ -144,7 +153,7 @@ func newGossip(cfg node.Config, wire *node.Wire, logger *slog.Logger) (*gossip.G
 	seeds := func() []string { return wire.Seeds(port) }
 	return gossip.New(gossip.Config{
 		Node: cfg.Node, Cluster: cfg.Cluster, Listen: cfg.Listen.Gossip, Seeds: seeds(), Moved: seeds,
-		Keys: ring.Keys(), Rotated: ring.Keys, Logger: logger,
+		Keys: ring.Keys(), Rotated: ring.Keys, Logger: in.logger, Listening: in.open.begun,
 		Meta: gossip.Meta{
 			Version: programVersion(), Role: role,
 			Peer: cfg.Listen.Peer, Admin: cfg.Listen.Admin, HTTP: cfg.Listen.HTTP,
@@ -156,7 +165,7 @@ func newGossip(cfg node.Config, wire *node.Wire, logger *slog.Logger) (*gossip.G
 const rightsWithin = 5 * time.Second
 
 func newJobs(
-	ctx context.Context, cfg node.Config, wire *node.Wire, logger *slog.Logger,
+	ctx context.Context, cfg node.Config, wire *node.Wire, life func() uint64, logger *slog.Logger,
 ) (map[lease.JobName]node.HostedJob, error) {
 	jobs := map[lease.JobName]node.HostedJob{}
 	if cfg.Witness {
@@ -168,7 +177,7 @@ func newJobs(
 			Warm: j.Warm, User: j.User, Env: environment(j.Env), Dir: j.Dir,
 			Root:     filepath.Join(cfg.DataDir, "jobs", name),
 			Schedule: j.Schedule, Runner: runner(j), Hooks: j.Hooks.Commands(), HookTimeout: j.Hooks.Timeout,
-			FenceDSN: j.Fence.DSN, Group: j.Fence.Group, Broker: brokerOf(name, j), Observer: wire.Job(lease.JobName(name)), Logger: logger,
+			FenceDSN: j.Fence.DSN, Group: j.Fence.Group, Life: life, Broker: brokerOf(name, j), Observer: wire.Job(lease.JobName(name)), Logger: logger,
 			Started: func() { veilAgain(logger) },
 		}
 		job, err := newJob(ctx, cfg.Shadow, hosted)

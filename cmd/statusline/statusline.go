@@ -22,7 +22,28 @@ func Put(path, line string, numbers ...Number) {
 	for _, n := range numbers {
 		text += fmt.Sprintf("%s %d\n", n.Name, n.Value)
 	}
-	if err := os.WriteFile(path+".new", []byte(text), 0o600); err == nil {
+	replace(path, []byte(text))
+}
+
+// PutDetail replaces the file beside it in which a program says at length, as JSON, what duoctl shows to who asks. The rules are those of
+// Put; what is longer than 256 KiB nobody reads.
+func PutDetail(path string, text []byte) {
+	if path != "" {
+		replace(path+".json", text)
+	}
+}
+
+// Detail is what PutDetail wrote last; nothing when it did not.
+func Detail(path string) []byte {
+	text, err := os.ReadFile(path + ".json")
+	if err != nil {
+		return nil
+	}
+	return text
+}
+
+func replace(path string, text []byte) {
+	if err := os.WriteFile(path+".new", text, 0o600); err == nil {
 		_ = os.Rename(path+".new", path)
 	}
 }

@@ -21,6 +21,7 @@ const (
 	maxLines       = 1000
 	maxReason      = 500 // bytes
 	maxAddress     = 261 // bytes
+	maxRuns        = 200
 )
 
 // levels are those of a pause.
@@ -56,6 +57,11 @@ func check(request any) error {
 	case *duoflowv1.LogsRequest:
 		if r.GetLines() > maxLines {
 			return usage(fmt.Sprintf("%d lines are more than %d", r.GetLines(), maxLines))
+		}
+		return checkName("job", r.GetJob(), false)
+	case *duoflowv1.ProgressRequest:
+		if r.GetRuns() > maxRuns {
+			return usage(fmt.Sprintf("%d runs are more than %d", r.GetRuns(), maxRuns))
 		}
 		return checkName("job", r.GetJob(), false)
 	case *duoflowv1.DoctorRequest:

@@ -110,3 +110,11 @@ func (n *fakeNode) Config(ctx context.Context, r *duoflowv1.ConfigRequest) (*duo
 func (n *fakeNode) Doctor(ctx context.Context, r *duoflowv1.DoctorRequest) (*duoflowv1.DoctorResponse, error) {
 	return &duoflowv1.DoctorResponse{Mode: "fenced"}, n.meet(ctx, r)
 }
+
+func (n *fakeNode) Backup(ctx context.Context, r *duoflowv1.BackupRequest) (*duoflowv1.BackupResponse, error) {
+	return &duoflowv1.BackupResponse{Cluster: "prod"}, n.meet(ctx, r)
+}
+
+func (n *fakeNode) Progress(ctx context.Context, r *duoflowv1.ProgressRequest) (*duoflowv1.ProgressResponse, error) {
+	return &duoflowv1.ProgressResponse{Node: r.GetJob()}, n.meet(ctx, r)
+}

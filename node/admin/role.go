@@ -42,8 +42,10 @@ var needed = map[string]role{
 	duoflowv1.Admin_History_FullMethodName:    viewer,
 	duoflowv1.Admin_Explain_FullMethodName:    viewer,
 	duoflowv1.Admin_Version_FullMethodName:    viewer,
+	duoflowv1.Admin_Progress_FullMethodName:   viewer,
 	duoflowv1.Admin_Doctor_FullMethodName:     operator,
 	duoflowv1.Admin_Logs_FullMethodName:       operator, // a job may write anything
+	duoflowv1.Admin_Backup_FullMethodName:     operator, // it holds no secret, but all that operators ever wrote
 	duoflowv1.Admin_Switchover_FullMethodName: operator,
 	duoflowv1.Admin_Failover_FullMethodName:   operator,
 	duoflowv1.Admin_Restart_FullMethodName:    operator,

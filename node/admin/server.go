@@ -21,7 +21,7 @@ import (
 
 const (
 	maxRequestBytes  = 64 << 10 // the largest request is a few hundred bytes
-	maxResponseBytes = 4 << 20  // what a gRPC client accepts by default; a full history stays below
+	maxResponseBytes = 17 << 20 // a backup may have 16 MiB; all else stays below the 4 that a gRPC client accepts by default
 	maxStreams       = 64       // calls in flight per connection
 	handshakeTimeout = 5 * time.Second
 	keepaliveIdle    = 10 * time.Second // a silent connection is probed after this time
@@ -66,6 +66,8 @@ type Node interface {
 	Explain(context.Context, *duoflowv1.ExplainRequest) (*duoflowv1.ExplainResponse, error)
 	Logs(context.Context, *duoflowv1.LogsRequest) (*duoflowv1.LogsResponse, error)
 	Config(context.Context, *duoflowv1.ConfigRequest) (*duoflowv1.ConfigResponse, error)
+	Progress(context.Context, *duoflowv1.ProgressRequest) (*duoflowv1.ProgressResponse, error)
+	Backup(context.Context, *duoflowv1.BackupRequest) (*duoflowv1.BackupResponse, error)
 	Doctor(context.Context, *duoflowv1.DoctorRequest) (*duoflowv1.DoctorResponse, error)
 }
 
@@ -80,6 +82,8 @@ type Config struct {
 	Node Node
 	// Version of the program, as the Version verb tells it. Required.
 	Version string
+	// Listening is called once, when connections are taken; nil: nobody wants to know.
+	Listening func()
 	// Logger gets one line per request: reads at debug, changes at info, refusals at warn. nil discards.
 	Logger *slog.Logger
 }
@@ -163,6 +167,9 @@ func (s *Server) Run(ctx context.Context) error {
 		return fmt.Errorf("listen for operators: %s is not a loopback address and TLS is off", listener.Addr())
 	}
 	s.addr.Store(listener.Addr().String())
+	if s.config.Listening != nil {
+		s.config.Listening()
+	}
 	return s.serve(ctx, listener)
 }
 

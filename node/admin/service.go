@@ -109,6 +109,18 @@ func (s *service) Doctor(
 	return s.node.Doctor(ctx, request)
 }
 
+func (s *service) Progress(
+	ctx context.Context, request *duoflowv1.ProgressRequest,
+) (*duoflowv1.ProgressResponse, error) {
+	return s.node.Progress(ctx, request)
+}
+
+func (s *service) Backup(
+	ctx context.Context, request *duoflowv1.BackupRequest,
+) (*duoflowv1.BackupResponse, error) {
+	return s.node.Backup(ctx, request)
+}
+
 func (s *service) Version(
 	context.Context, *duoflowv1.VersionRequest,
 ) (*duoflowv1.VersionResponse, error) {

@@ -114,6 +114,8 @@ const (
 	KindPause Kind = "pause"
 	// KindResume is the end of that.
 	KindResume Kind = "resume"
+	// KindRestore is the beginning of another life of the cluster, with a state from before: the epoch is left out, nobody has it.
+	KindRestore Kind = "restore"
 )
 
 // Begins reports whether an entry of that kind is the beginning of an epoch.

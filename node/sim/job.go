@@ -167,3 +167,9 @@ func (j *job) Status() airflowctl.Status { return airflowctl.Status{Warm: true} 
 func (j *job) Output(airflowctl.Mark, int) ([]string, airflowctl.Mark, error) {
 	return nil, airflowctl.Mark{}, nil
 }
+
+// Detail implements node.HostedJob.
+func (j *job) Detail() (airflowctl.Detail, error) { return airflowctl.Detail{}, nil }
+
+// Runs implements node.HostedJob.
+func (j *job) Runs(context.Context, int) ([]fence.PastRun, error) { return nil, nil }

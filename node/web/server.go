@@ -54,6 +54,8 @@ type Config struct {
 	View     func() View          // what the loop published last, with its age; must not block
 	Registry *prometheus.Registry // what /metrics shows; web registers nothing itself
 	Logger   *slog.Logger         // nil = discard
+	// Listening is called once, when connections are taken; nil: nobody wants to know.
+	Listening func()
 }
 
 // Server answers for one node. Create it with New.
@@ -123,6 +125,9 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	addr := ln.Addr().String()
 	s.addr.Store(&addr)
+	if s.cfg.Listening != nil {
+		s.cfg.Listening()
+	}
 	ln = s.door.Wrap(ln)
 	server := &http.Server{
 		Handler: s, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,

@@ -19,12 +19,10 @@ import (
 // DAG is the id of the demo's DAG, in scripts/airflow/dags.
 const DAG = "heartbeat_chain"
 
-// dagFiles are the repository's: that of DAG, and the lightning pipeline's.
-var dagFiles = []string{"scripts/airflow/dags/" + DAG + ".py", "etl/dags/" + PipelineDAG + ".py"}
-
 // AirflowOptions say what Airflow to start; the zero value fits the demo.
 type AirflowOptions struct {
-	Venv        string            // "" = the repository's .cache/venv
+	Line        int               // 2 or 3 of Airflow; 0 = 3
+	Venv        string            // "" = that of the line, in the repository's .cache
 	Concurrency int               // of the worker; 0 = 4
 	Chains      int               // of DAG; 0 = 4
 	Length      int               // tasks per chain; 0 = 20
@@ -42,21 +40,12 @@ type Airflow struct {
 	Process map[string]*Process
 	Broker  *Rabbit // with its management API
 
+	line    line
 	store   *Metastore
 	home    string
 	venv    string
 	environ map[string]string
 	token   string
-}
-
-// services are started in this order.
-var services = []struct {
-	name string
-	args []string
-}{
-	{"api-server", []string{"api-server"}},
-	{"dag-processor", []string{"dag-processor"}},
-	{"worker", []string{"celery", "worker", "--skip-serve-logs", "--without-mingle", "--without-gossip"}},
 }
 
 // StartAirflow starts Postgres, RabbitMQ and Airflow's services and returns when the api-server is
@@ -72,7 +61,7 @@ func (l *Lab) StartAirflow(ctx context.Context, options AirflowOptions) (*Airflo
 	if store, err = l.StartMetastore(ctx, nil); err != nil {
 		return nil, err
 	}
-	a := &Airflow{store: store, venv: options.Venv, home: filepath.Join(l.Dir, "airflow"), Process: map[string]*Process{}}
+	a := &Airflow{line: lineOf(options.Line), store: store, venv: options.Venv, home: filepath.Join(l.Dir, "airflow"), Process: map[string]*Process{}}
 	if err := a.configure(l, options); err != nil {
 		return nil, err
 	}
@@ -102,10 +91,10 @@ func (o AirflowOptions) complete() (AirflowOptions, error) {
 		return o, err
 	}
 	if o.Venv == "" {
-		o.Venv = filepath.Join(root, ".cache", "venv")
+		o.Venv = filepath.Join(root, ".cache", lineOf(o.Line).venv)
 	}
 	if _, err := os.Stat(filepath.Join(o.Venv, "bin", "airflow")); err != nil {
-		return o, fmt.Errorf("find Airflow: %w; run scripts/setup airflow", err)
+		return o, fmt.Errorf("find Airflow: %w; run scripts/setup airflow, or airflow2 for line 2", err)
 	}
 	for _, number := range []struct {
 		value    *int
@@ -160,9 +149,8 @@ func (a *Airflow) configure(l *Lab, options AirflowOptions) error {
 		"DUOFLOW_DEMO_CHAINS": strconv.Itoa(options.Chains),
 		"DUOFLOW_DEMO_LENGTH": strconv.Itoa(options.Length),
 	}
-	for name, value := range options.Extra {
-		a.environ[name] = value
-	}
+	maps.Copy(a.environ, a.line.environ(host, strconv.Itoa(ports[0])))
+	maps.Copy(a.environ, options.Extra)
 	return nil
 }
 
@@ -175,10 +163,16 @@ func (a *Airflow) makeHome() error {
 	if err := os.MkdirAll(filepath.Join(a.home, "dags"), 0o755); err != nil {
 		return fmt.Errorf("make Airflow's home: %w", err)
 	}
-	for _, file := range dagFiles {
-		if err := os.Symlink(filepath.Join(root, file), filepath.Join(a.home, "dags", filepath.Base(file))); err != nil {
+	for _, dag := range a.line.dags {
+		if err := os.Symlink(filepath.Join(root, a.line.file(dag)), filepath.Join(a.home, "dags", dag+".py")); err != nil {
 			return fmt.Errorf("make Airflow's home: %w", err)
 		}
+	}
+	if a.line.login {
+		return nil
+	}
+	if err := os.WriteFile(filepath.Join(a.home, "webserver_config.py"), []byte(everybody), 0o600); err != nil {
+		return fmt.Errorf("make Airflow's home: %w", err)
 	}
 	return nil
 }
@@ -211,27 +205,22 @@ func (a *Airflow) migrate(ctx context.Context, l *Lab) error {
 }
 
 func (a *Airflow) startServices(ctx context.Context, l *Lab) error {
-	for _, service := range services {
+	for _, service := range a.line.services {
 		p, err := l.Hub().Start(a.spec(service.name, service.args...))
 		if err != nil {
 			return err
 		}
 		a.Process[service.name] = p
 	}
-	for _, wait := range []struct {
-		service, what string
-		ready         func(context.Context) error
-	}{
-		{"api-server", "api-server", a.healthy},
-		{"dag-processor", "DAG " + DAG, a.knows(DAG)},
-		{"dag-processor", "DAG " + PipelineDAG, a.knows(PipelineDAG)},
-		{"worker", "worker", a.workerReady},
-	} {
-		if err := a.Process[wait.service].await(ctx, wait.what, wait.ready); err != nil {
+	if err := a.Process["api-server"].await(ctx, "api-server", a.healthy); err != nil {
+		return err
+	}
+	for _, dag := range a.line.dags {
+		if err := a.Process["dag-processor"].await(ctx, "DAG "+dag, a.knows(dag)); err != nil {
 			return err
 		}
 	}
-	return nil
+	return a.Process["worker"].await(ctx, "worker", a.workerReady)
 }
 
 // workerReady looks for the line that Celery writes once it consumes.

@@ -66,13 +66,16 @@ func dagLogs(t *testing.T, a *lab.Airflow, dag string) (texts []string) {
 }
 
 // TestClusterTakesAirflowOver kills the host of the active scheduler in the middle of a run.
-func TestClusterTakesAirflowOver(t *testing.T) {
+func TestClusterTakesAirflowOver(t *testing.T) { takesAirflowOver(t, 3) }
+
+func takesAirflowOver(t *testing.T, line int) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
 	l, err := lab.Up(ctx, lab.Options{Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	must(t, err)
 	t.Cleanup(func() { must(t, l.Down(context.Background())) })
-	a, err := l.StartAirflow(ctx, lab.AirflowOptions{Chains: 3, Length: 6})
+	a, err := l.StartAirflow(ctx, lab.AirflowOptions{Line: line, Chains: 3, Length: 6})
 	must(t, err)
 	c, err := l.NewCluster(ctx, a.Store(), lab.ClusterOptions{
 		Jobs: map[string]lab.Job{"scheduler": a.SchedulerJob()}, Env: a.SchedulerEnv(),

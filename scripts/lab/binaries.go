@@ -45,17 +45,29 @@ func (c *Cluster) Ctl(ctx context.Context, args ...string) (output string, code 
 	return c.ctl(ctx, nil, args...)
 }
 
+// Offline runs a command of duoflowd that works on a node's files while its daemon does not run, such as restore.
+func (n *Node) Offline(ctx context.Context, args ...string) (output string, code int, err error) {
+	cmd := exec.CommandContext(ctx, filepath.Join(n.cluster.bin, "duoflowd"), append(args, "--config", n.ConfigPath())...)
+	cmd.Env = cleanEnv()
+	return outcome(ctx, cmd)
+}
+
 func (c *Cluster) ctl(ctx context.Context, env []string, args ...string) (output string, code int, err error) {
 	cmd := exec.CommandContext(ctx, filepath.Join(c.bin, "duoctl"), args...)
 	cmd.Env = append(cleanEnv(), "DUOCTL_CONFIG="+filepath.Join(c.tls, "duoctl.yaml"))
 	cmd.Env = append(cmd.Env, env...)
+	return outcome(ctx, cmd)
+}
+
+// outcome runs a program to its end.
+func outcome(ctx context.Context, cmd *exec.Cmd) (output string, code int, err error) {
 	text, err := cmd.Output()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.Exited() {
 		return string(text) + string(exit.Stderr), exit.ExitCode(), nil
 	}
 	if err != nil {
-		return "", 0, fmt.Errorf("run duoctl: %w", errors.Join(err, ctx.Err()))
+		return "", 0, fmt.Errorf("run %s: %w", filepath.Base(cmd.Path), errors.Join(err, ctx.Err()))
 	}
 	return string(text), 0, nil
 }

@@ -64,26 +64,8 @@ func (a *Airflow) call(ctx context.Context, method, path string, body, answer an
 	return nil
 }
 
-// healthy also fetches the token that later calls need.
-func (a *Airflow) healthy(ctx context.Context) error {
-	if err := a.call(ctx, http.MethodGet, "/api/v2/monitor/health", nil, nil); err != nil {
-		return err
-	}
-	var answer struct {
-		Token string `json:"access_token"`
-	}
-	if err := a.call(ctx, http.MethodGet, "/auth/token", nil, &answer); err != nil {
-		return err
-	}
-	if answer.Token == "" {
-		return errors.New("the api-server gave no token")
-	}
-	a.token = answer.Token
-	return nil
-}
-
 func (a *Airflow) knows(dag string) func(context.Context) error {
-	return func(ctx context.Context) error { return a.call(ctx, http.MethodGet, "/api/v2/dags/"+dag, nil, nil) }
+	return func(ctx context.Context) error { return a.call(ctx, http.MethodGet, a.line.api+"/dags/"+dag, nil, nil) }
 }
 
 // Trigger starts a run of DAG under an id of the caller's. One that exists already is fine.
@@ -93,8 +75,11 @@ func (a *Airflow) Trigger(ctx context.Context, runID string) error {
 
 // TriggerDAG is Trigger for any DAG that Airflow knows.
 func (a *Airflow) TriggerDAG(ctx context.Context, dag, runID string) error {
-	body := map[string]any{"dag_run_id": runID, "logical_date": nil}
-	err := a.call(ctx, http.MethodPost, "/api/v2/dags/"+dag+"/dagRuns", body, nil)
+	body := map[string]any{"dag_run_id": runID}
+	if a.line.login {
+		body["logical_date"] = nil // asked for by line 3, refused by line 2
+	}
+	err := a.call(ctx, http.MethodPost, a.line.api+"/dags/"+dag+"/dagRuns", body, nil)
 	var status *errStatus
 	if errors.As(err, &status) && status.code == http.StatusConflict {
 		return nil

@@ -9,7 +9,7 @@
 //	globals   package-level variables are tables and sentinel errors that nothing changes
 //	spawn     `go` only in functions named Run, or in a file of the table with a reason
 //	steps     the tests of every package are run by a step of scripts/test
-//	markdown  paths, links and test names in the documents exist
+//	markdown  paths, links, anchors, test names and make targets in the documents exist
 //
 // A rule is a function from the parsed tree to findings, so each is tested on small bad examples (rules_test.go) and then
 // run on the repository (lint_test.go). Test files are exempt from imports, pure, docs, globals and spawn; generated files from all

@@ -282,7 +282,10 @@ func TestStepsRule(t *testing.T) {
 func TestMarkdownRule(t *testing.T) {
 	code := "package p\nfunc TestGood() {}\nfunc FuzzGood() {}\n"
 	with := func(text string) map[string]string {
-		return map[string]string{"node/x_test.go": code, "node/lease/y.go": "package lease", "node/DESIGN.md": text, "README.md": ""}
+		return map[string]string{
+			"node/x_test.go": code, "node/lease/y.go": "package lease", "node/DESIGN.md": text, "README.md": "", "scripts/there.go": "package there",
+			"Makefile": "MINUTES ?= 5\n\ngood: ## one\nother:\n",
+		}
 	}
 	check(t, markdownRule, []example{
 		{"paths that exist", with("`node/x_test.go` `node/lease` `./node/...` `node/*/y.go` `node/lease.Apply` `go test ./node/lease/` `node/x_test.go:2`"), nil},
@@ -291,7 +294,14 @@ func TestMarkdownRule(t *testing.T) {
 		{"not paths", with("`/active` `go.etcd.io/raft` `application/json` `a/b` `node`"), nil},
 		{"test that exists", with("`TestGood` `FuzzGood` `TestGood/sub`"), nil},
 		{"test that does not", with("| x | `TestGone` |"), []string{"node/DESIGN.md:1 TestGone"}},
-		{"links", with("[a](x_test.go) [b](../README.md#top) [c](https://e.org/x) [d](#here)"), nil},
+		{"links", with("# Here & `there`, twice\n# Here & there, twice\n[a](x_test.go) [b](../README.md) [c](https://e.org/x#y) [d](#here--there-twice) [e](DESIGN.md#here--there-twice-1) ![f](lease)"), nil},
+		{"broken anchor", with("# Here\n[a](#there) [b](DESIGN.md#gone)"), []string{"node/DESIGN.md:2 #there", "node/DESIGN.md:2 #gone"}},
+		{"anchor in a block", with("```\n# Here\n```\n[a](#here)"), []string{"node/DESIGN.md:4 #here"}},
+		{"anchor of what has none", with("[a](x_test.go#top)"), []string{"node/DESIGN.md:1 #top"}},
+		{"targets", with("`make good MINUTES='3 of 4'`, `make` and `make sense of it`\n```sh\nmake good other MINUTES=3  # make no sense\n```"),
+			[]string{"node/DESIGN.md:1 target sense", "node/DESIGN.md:1 target of", "node/DESIGN.md:1 target it"}},
+		{"targets in a block", with("```sh\n$ make bad HOURS=3\nscripts/gone x\n```"),
+			[]string{"node/DESIGN.md:2 target bad", "node/DESIGN.md:2 HOURS", "node/DESIGN.md:3 scripts/gone"}},
 		{"broken link", with("[a](gone.md)"), []string{"node/DESIGN.md:1 gone.md"}},
 		{"code block", with("```\n`node/gone.go`\n```\n`node/gone.go`"), []string{"node/DESIGN.md:4 node/gone.go"}},
 	})

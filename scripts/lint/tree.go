@@ -16,6 +16,9 @@ import (
 // module is the import path of the repository's root.
 const module = "github.com/duoflow/duoflow"
 
+// makefile is where make finds its targets.
+const makefile = "Makefile"
+
 // Finding is one breach of one rule.
 type Finding struct {
 	File string // path from the root, slashes
@@ -44,6 +47,8 @@ type tree struct {
 	files []*source         // sorted by path
 	docs  map[string]string // Markdown, by path
 	paths map[string]bool   // every file and directory there is
+	// makefile is the text of the Makefile at the root.
+	makefile string
 }
 
 // unread are directories that are not part of the repository's text.
@@ -69,7 +74,7 @@ func load(root string) (*tree, error) {
 			}
 			return nil
 		}
-		if ext := path.Ext(rel); ext != ".go" && ext != ".md" || slices.Contains(strings.Split(rel, "/"), "testdata") {
+		if ext := path.Ext(rel); ext != ".go" && ext != ".md" && rel != makefile || slices.Contains(strings.Split(rel, "/"), "testdata") {
 			return nil
 		}
 		text, err := os.ReadFile(name)
@@ -86,6 +91,10 @@ func load(root string) (*tree, error) {
 func newTree(texts map[string]string, paths map[string]bool) (*tree, error) {
 	t := &tree{fset: token.NewFileSet(), docs: map[string]string{}, paths: paths}
 	for name, text := range texts {
+		if name == makefile {
+			t.makefile = text
+			continue
+		}
 		if path.Ext(name) == ".md" {
 			t.docs[name] = text
 			continue

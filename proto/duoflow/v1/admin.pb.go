@@ -84,7 +84,7 @@ func (x Problem_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Problem_Kind.Descriptor instead.
 func (Problem_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{41, 0}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{46, 0}
 }
 
 type StatusRequest struct {
@@ -144,6 +144,7 @@ type StatusResponse struct {
 	Jobs          []*JobStatus           `protobuf:"bytes,7,rep,name=jobs,proto3" json:"jobs,omitempty"`        // by name
 	Commit        uint64                 `protobuf:"varint,8,opt,name=commit,proto3" json:"commit,omitempty"`   // raft index
 	Applied       uint64                 `protobuf:"varint,9,opt,name=applied,proto3" json:"applied,omitempty"` // raft index
+	Life          string                 `protobuf:"bytes,10,opt,name=life,proto3" json:"life,omitempty"`       // of the cluster: "0", or number-id of the restore that it began with; of another one = another cluster
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -239,6 +240,13 @@ func (x *StatusResponse) GetApplied() uint64 {
 		return x.Applied
 	}
 	return 0
+}
+
+func (x *StatusResponse) GetLife() string {
+	if x != nil {
+		return x.Life
+	}
+	return ""
 }
 
 // View says how far an answer can be trusted.
@@ -2551,6 +2559,227 @@ func (x *LogMark) GetOffset() uint64 {
 	return 0
 }
 
+type ProgressRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Job           string                 `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
+	Runs          uint32                 `protobuf:"varint,2,opt,name=runs,proto3" json:"runs,omitempty"` // 0 = none; at most 200
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProgressRequest) Reset() {
+	*x = ProgressRequest{}
+	mi := &file_duoflow_v1_admin_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProgressRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProgressRequest) ProtoMessage() {}
+
+func (x *ProgressRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_duoflow_v1_admin_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProgressRequest.ProtoReflect.Descriptor instead.
+func (*ProgressRequest) Descriptor() ([]byte, []int) {
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *ProgressRequest) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+func (x *ProgressRequest) GetRuns() uint32 {
+	if x != nil {
+		return x.Runs
+	}
+	return 0
+}
+
+type ProgressResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`                                           // the node that answers
+	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`                                        // under which the job runs there; 0 = it does not
+	Detail        string                 `protobuf:"bytes,3,opt,name=detail,proto3" json:"detail,omitempty"`                                       // JSON of the job's own making; "" = it says nothing
+	DetailAgeMs   *uint64                `protobuf:"varint,4,opt,name=detail_age_ms,json=detailAgeMs,proto3,oneof" json:"detail_age_ms,omitempty"` // since it was written; absent = it says nothing
+	Runs          []*PastRun             `protobuf:"bytes,5,rep,name=runs,proto3" json:"runs,omitempty"`                                           // the newest first; of jobs with a schedule
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProgressResponse) Reset() {
+	*x = ProgressResponse{}
+	mi := &file_duoflow_v1_admin_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProgressResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProgressResponse) ProtoMessage() {}
+
+func (x *ProgressResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_duoflow_v1_admin_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProgressResponse.ProtoReflect.Descriptor instead.
+func (*ProgressResponse) Descriptor() ([]byte, []int) {
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *ProgressResponse) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *ProgressResponse) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *ProgressResponse) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *ProgressResponse) GetDetailAgeMs() uint64 {
+	if x != nil && x.DetailAgeMs != nil {
+		return *x.DetailAgeMs
+	}
+	return 0
+}
+
+func (x *ProgressResponse) GetRuns() []*PastRun {
+	if x != nil {
+		return x.Runs
+	}
+	return nil
+}
+
+// PastRun is what became of one slot of a schedule under one epoch. Times are the database's.
+type PastRun struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	SlotUnixMs    int64                  `protobuf:"varint,1,opt,name=slot_unix_ms,json=slotUnixMs,proto3" json:"slot_unix_ms,omitempty"` // when it was due
+	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Node          string                 `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
+	State         string                 `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"` // started | done | failed
+	BeganUnixMs   int64                  `protobuf:"varint,5,opt,name=began_unix_ms,json=beganUnixMs,proto3" json:"began_unix_ms,omitempty"`
+	EndedUnixMs   int64                  `protobuf:"varint,6,opt,name=ended_unix_ms,json=endedUnixMs,proto3" json:"ended_unix_ms,omitempty"` // 0 = it has not ended, as far as anybody knows
+	Exit          int32                  `protobuf:"varint,7,opt,name=exit,proto3" json:"exit,omitempty"`                                    // 0 unless failed
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PastRun) Reset() {
+	*x = PastRun{}
+	mi := &file_duoflow_v1_admin_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PastRun) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PastRun) ProtoMessage() {}
+
+func (x *PastRun) ProtoReflect() protoreflect.Message {
+	mi := &file_duoflow_v1_admin_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PastRun.ProtoReflect.Descriptor instead.
+func (*PastRun) Descriptor() ([]byte, []int) {
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *PastRun) GetSlotUnixMs() int64 {
+	if x != nil {
+		return x.SlotUnixMs
+	}
+	return 0
+}
+
+func (x *PastRun) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *PastRun) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *PastRun) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *PastRun) GetBeganUnixMs() int64 {
+	if x != nil {
+		return x.BeganUnixMs
+	}
+	return 0
+}
+
+func (x *PastRun) GetEndedUnixMs() int64 {
+	if x != nil {
+		return x.EndedUnixMs
+	}
+	return 0
+}
+
+func (x *PastRun) GetExit() int32 {
+	if x != nil {
+		return x.Exit
+	}
+	return 0
+}
+
 type ConfigRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Candidate     *string                `protobuf:"bytes,1,opt,name=candidate,proto3,oneof" json:"candidate,omitempty"` // YAML that is examined as if it were this node's configuration; it is not kept
@@ -2560,7 +2789,7 @@ type ConfigRequest struct {
 
 func (x *ConfigRequest) Reset() {
 	*x = ConfigRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[30]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2572,7 +2801,7 @@ func (x *ConfigRequest) String() string {
 func (*ConfigRequest) ProtoMessage() {}
 
 func (x *ConfigRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[30]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2585,7 +2814,7 @@ func (x *ConfigRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigRequest.ProtoReflect.Descriptor instead.
 func (*ConfigRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{30}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ConfigRequest) GetCandidate() string {
@@ -2608,7 +2837,7 @@ type ConfigResponse struct {
 
 func (x *ConfigResponse) Reset() {
 	*x = ConfigResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[31]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2620,7 +2849,7 @@ func (x *ConfigResponse) String() string {
 func (*ConfigResponse) ProtoMessage() {}
 
 func (x *ConfigResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[31]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2633,7 +2862,7 @@ func (x *ConfigResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigResponse.ProtoReflect.Descriptor instead.
 func (*ConfigResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{31}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ConfigResponse) GetNode() string {
@@ -2671,6 +2900,158 @@ func (x *ConfigResponse) GetProblems() []string {
 	return nil
 }
 
+type BackupRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Local         bool                   `protobuf:"varint,1,opt,name=local,proto3" json:"local,omitempty"` // also without a majority: what this node has applied. Else as new as the call, or NO_QUORUM
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupRequest) Reset() {
+	*x = BackupRequest{}
+	mi := &file_duoflow_v1_admin_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupRequest) ProtoMessage() {}
+
+func (x *BackupRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_duoflow_v1_admin_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupRequest.ProtoReflect.Descriptor instead.
+func (*BackupRequest) Descriptor() ([]byte, []int) {
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *BackupRequest) GetLocal() bool {
+	if x != nil {
+		return x.Local
+	}
+	return false
+}
+
+type BackupResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	View          *View                  `protobuf:"bytes,1,opt,name=view,proto3" json:"view,omitempty"`
+	Cluster       string                 `protobuf:"bytes,2,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	Life          string                 `protobuf:"bytes,3,opt,name=life,proto3" json:"life,omitempty"`                            // as in StatusResponse
+	Node          string                 `protobuf:"bytes,4,opt,name=node,proto3" json:"node,omitempty"`                            // the node that answers
+	Version       string                 `protobuf:"bytes,5,opt,name=version,proto3" json:"version,omitempty"`                      // of the program that wrote the state
+	Index         uint64                 `protobuf:"varint,6,opt,name=index,proto3" json:"index,omitempty"`                         // of raft's log; the state is at least that new
+	Term          uint64                 `protobuf:"varint,7,opt,name=term,proto3" json:"term,omitempty"`                           // of raft, as of then
+	AtUnixMs      int64                  `protobuf:"varint,8,opt,name=at_unix_ms,json=atUnixMs,proto3" json:"at_unix_ms,omitempty"` // by the node's wall clock; for display only
+	State         []byte                 `protobuf:"bytes,9,opt,name=state,proto3" json:"state,omitempty"`                          // as package lease encodes it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupResponse) Reset() {
+	*x = BackupResponse{}
+	mi := &file_duoflow_v1_admin_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupResponse) ProtoMessage() {}
+
+func (x *BackupResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_duoflow_v1_admin_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupResponse.ProtoReflect.Descriptor instead.
+func (*BackupResponse) Descriptor() ([]byte, []int) {
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *BackupResponse) GetView() *View {
+	if x != nil {
+		return x.View
+	}
+	return nil
+}
+
+func (x *BackupResponse) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
+func (x *BackupResponse) GetLife() string {
+	if x != nil {
+		return x.Life
+	}
+	return ""
+}
+
+func (x *BackupResponse) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *BackupResponse) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *BackupResponse) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *BackupResponse) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *BackupResponse) GetAtUnixMs() int64 {
+	if x != nil {
+		return x.AtUnixMs
+	}
+	return 0
+}
+
+func (x *BackupResponse) GetState() []byte {
+	if x != nil {
+		return x.State
+	}
+	return nil
+}
+
 type DoctorRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Job           string                 `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"` // "" = every job
@@ -2680,7 +3061,7 @@ type DoctorRequest struct {
 
 func (x *DoctorRequest) Reset() {
 	*x = DoctorRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[32]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2692,7 +3073,7 @@ func (x *DoctorRequest) String() string {
 func (*DoctorRequest) ProtoMessage() {}
 
 func (x *DoctorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[32]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2705,7 +3086,7 @@ func (x *DoctorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorRequest.ProtoReflect.Descriptor instead.
 func (*DoctorRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{32}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *DoctorRequest) GetJob() string {
@@ -2726,7 +3107,7 @@ type DoctorResponse struct {
 
 func (x *DoctorResponse) Reset() {
 	*x = DoctorResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[33]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2738,7 +3119,7 @@ func (x *DoctorResponse) String() string {
 func (*DoctorResponse) ProtoMessage() {}
 
 func (x *DoctorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[33]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2751,7 +3132,7 @@ func (x *DoctorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorResponse.ProtoReflect.Descriptor instead.
 func (*DoctorResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{33}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *DoctorResponse) GetNode() string {
@@ -2788,7 +3169,7 @@ type Finding struct {
 
 func (x *Finding) Reset() {
 	*x = Finding{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[34]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2800,7 +3181,7 @@ func (x *Finding) String() string {
 func (*Finding) ProtoMessage() {}
 
 func (x *Finding) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[34]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2813,7 +3194,7 @@ func (x *Finding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finding.ProtoReflect.Descriptor instead.
 func (*Finding) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{34}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Finding) GetJob() string {
@@ -2867,7 +3248,7 @@ type ChangeMemberRequest struct {
 
 func (x *ChangeMemberRequest) Reset() {
 	*x = ChangeMemberRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[35]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2879,7 +3260,7 @@ func (x *ChangeMemberRequest) String() string {
 func (*ChangeMemberRequest) ProtoMessage() {}
 
 func (x *ChangeMemberRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[35]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2892,7 +3273,7 @@ func (x *ChangeMemberRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeMemberRequest.ProtoReflect.Descriptor instead.
 func (*ChangeMemberRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{35}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ChangeMemberRequest) GetChange() isChangeMemberRequest_Change {
@@ -2969,7 +3350,7 @@ type NewMember struct {
 
 func (x *NewMember) Reset() {
 	*x = NewMember{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[36]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2981,7 +3362,7 @@ func (x *NewMember) String() string {
 func (*NewMember) ProtoMessage() {}
 
 func (x *NewMember) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[36]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2994,7 +3375,7 @@ func (x *NewMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NewMember.ProtoReflect.Descriptor instead.
 func (*NewMember) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{36}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *NewMember) GetName() string {
@@ -3037,7 +3418,7 @@ type ChangeMemberResponse struct {
 
 func (x *ChangeMemberResponse) Reset() {
 	*x = ChangeMemberResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[37]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3049,7 +3430,7 @@ func (x *ChangeMemberResponse) String() string {
 func (*ChangeMemberResponse) ProtoMessage() {}
 
 func (x *ChangeMemberResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[37]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3062,7 +3443,7 @@ func (x *ChangeMemberResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeMemberResponse.ProtoReflect.Descriptor instead.
 func (*ChangeMemberResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{37}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ChangeMemberResponse) GetAccepted() bool {
@@ -3106,7 +3487,7 @@ type MemberStatus struct {
 
 func (x *MemberStatus) Reset() {
 	*x = MemberStatus{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[38]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3118,7 +3499,7 @@ func (x *MemberStatus) String() string {
 func (*MemberStatus) ProtoMessage() {}
 
 func (x *MemberStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[38]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3131,7 +3512,7 @@ func (x *MemberStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberStatus.ProtoReflect.Descriptor instead.
 func (*MemberStatus) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{38}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *MemberStatus) GetName() string {
@@ -3177,7 +3558,7 @@ type VersionRequest struct {
 
 func (x *VersionRequest) Reset() {
 	*x = VersionRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[39]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3189,7 +3570,7 @@ func (x *VersionRequest) String() string {
 func (*VersionRequest) ProtoMessage() {}
 
 func (x *VersionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[39]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3202,7 +3583,7 @@ func (x *VersionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VersionRequest.ProtoReflect.Descriptor instead.
 func (*VersionRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{39}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{44}
 }
 
 type VersionResponse struct {
@@ -3216,7 +3597,7 @@ type VersionResponse struct {
 
 func (x *VersionResponse) Reset() {
 	*x = VersionResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[40]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3228,7 +3609,7 @@ func (x *VersionResponse) String() string {
 func (*VersionResponse) ProtoMessage() {}
 
 func (x *VersionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[40]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3241,7 +3622,7 @@ func (x *VersionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VersionResponse.ProtoReflect.Descriptor instead.
 func (*VersionResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{40}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *VersionResponse) GetVersion() string {
@@ -3277,7 +3658,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[41]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3289,7 +3670,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[41]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3302,7 +3683,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{41}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Problem) GetKind() Problem_Kind {
@@ -3333,7 +3714,7 @@ const file_duoflow_v1_admin_proto_rawDesc = "" +
 	"\x16duoflow/v1/admin.proto\x12\n" +
 	"duoflow.v1\"3\n" +
 	"\rStatusRequest\x12\"\n" +
-	"\flinearizable\x18\x01 \x01(\bR\flinearizable\"\x9b\x02\n" +
+	"\flinearizable\x18\x01 \x01(\bR\flinearizable\"\xaf\x02\n" +
 	"\x0eStatusResponse\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12$\n" +
@@ -3343,7 +3724,9 @@ const file_duoflow_v1_admin_proto_rawDesc = "" +
 	"\x05nodes\x18\x06 \x03(\v2\x16.duoflow.v1.NodeStatusR\x05nodes\x12)\n" +
 	"\x04jobs\x18\a \x03(\v2\x15.duoflow.v1.JobStatusR\x04jobs\x12\x16\n" +
 	"\x06commit\x18\b \x01(\x04R\x06commit\x12\x18\n" +
-	"\aapplied\x18\t \x01(\x04R\aapplied\"[\n" +
+	"\aapplied\x18\t \x01(\x04R\aapplied\x12\x12\n" +
+	"\x04life\x18\n" +
+	" \x01(\tR\x04life\"[\n" +
 	"\x04View\x12$\n" +
 	"\rauthoritative\x18\x01 \x01(\bR\rauthoritative\x12\x15\n" +
 	"\x06age_ms\x18\x02 \x01(\x04R\x05ageMs\x12\x16\n" +
@@ -3559,7 +3942,26 @@ const file_duoflow_v1_admin_proto_rawDesc = "" +
 	"\x04mark\x18\x03 \x01(\v2\x13.duoflow.v1.LogMarkR\x04mark\"5\n" +
 	"\aLogMark\x12\x12\n" +
 	"\x04file\x18\x01 \x01(\x04R\x04file\x12\x16\n" +
-	"\x06offset\x18\x02 \x01(\x04R\x06offset\"@\n" +
+	"\x06offset\x18\x02 \x01(\x04R\x06offset\"7\n" +
+	"\x0fProgressRequest\x12\x10\n" +
+	"\x03job\x18\x01 \x01(\tR\x03job\x12\x12\n" +
+	"\x04runs\x18\x02 \x01(\rR\x04runs\"\xb8\x01\n" +
+	"\x10ProgressResponse\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x16\n" +
+	"\x06detail\x18\x03 \x01(\tR\x06detail\x12'\n" +
+	"\rdetail_age_ms\x18\x04 \x01(\x04H\x00R\vdetailAgeMs\x88\x01\x01\x12'\n" +
+	"\x04runs\x18\x05 \x03(\v2\x13.duoflow.v1.PastRunR\x04runsB\x10\n" +
+	"\x0e_detail_age_ms\"\xc7\x01\n" +
+	"\aPastRun\x12 \n" +
+	"\fslot_unix_ms\x18\x01 \x01(\x03R\n" +
+	"slotUnixMs\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x12\n" +
+	"\x04node\x18\x03 \x01(\tR\x04node\x12\x14\n" +
+	"\x05state\x18\x04 \x01(\tR\x05state\x12\"\n" +
+	"\rbegan_unix_ms\x18\x05 \x01(\x03R\vbeganUnixMs\x12\"\n" +
+	"\rended_unix_ms\x18\x06 \x01(\x03R\vendedUnixMs\x12\x12\n" +
+	"\x04exit\x18\a \x01(\x05R\x04exit\"@\n" +
 	"\rConfigRequest\x12!\n" +
 	"\tcandidate\x18\x01 \x01(\tH\x00R\tcandidate\x88\x01\x01B\f\n" +
 	"\n" +
@@ -3569,7 +3971,20 @@ const file_duoflow_v1_admin_proto_rawDesc = "" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12\x12\n" +
 	"\x04text\x18\x03 \x01(\tR\x04text\x12\x1c\n" +
 	"\tcandidate\x18\x04 \x01(\tR\tcandidate\x12\x1a\n" +
-	"\bproblems\x18\x05 \x03(\tR\bproblems\"!\n" +
+	"\bproblems\x18\x05 \x03(\tR\bproblems\"%\n" +
+	"\rBackupRequest\x12\x14\n" +
+	"\x05local\x18\x01 \x01(\bR\x05local\"\xf0\x01\n" +
+	"\x0eBackupResponse\x12$\n" +
+	"\x04view\x18\x01 \x01(\v2\x10.duoflow.v1.ViewR\x04view\x12\x18\n" +
+	"\acluster\x18\x02 \x01(\tR\acluster\x12\x12\n" +
+	"\x04life\x18\x03 \x01(\tR\x04life\x12\x12\n" +
+	"\x04node\x18\x04 \x01(\tR\x04node\x12\x18\n" +
+	"\aversion\x18\x05 \x01(\tR\aversion\x12\x14\n" +
+	"\x05index\x18\x06 \x01(\x04R\x05index\x12\x12\n" +
+	"\x04term\x18\a \x01(\x04R\x04term\x12\x1c\n" +
+	"\n" +
+	"at_unix_ms\x18\b \x01(\x03R\batUnixMs\x12\x14\n" +
+	"\x05state\x18\t \x01(\fR\x05state\"!\n" +
 	"\rDoctorRequest\x12\x10\n" +
 	"\x03job\x18\x01 \x01(\tR\x03job\"i\n" +
 	"\x0eDoctorResponse\x12\x12\n" +
@@ -3625,7 +4040,7 @@ const file_duoflow_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"KIND_MOVED\x10\x05\x12\x0f\n" +
 	"\vKIND_FAILED\x10\x06\x12\x0f\n" +
-	"\vKIND_DENIED\x10\a2\xba\a\n" +
+	"\vKIND_DENIED\x10\a2\xc2\b\n" +
 	"\x05Admin\x12?\n" +
 	"\x06Status\x12\x19.duoflow.v1.StatusRequest\x1a\x1a.duoflow.v1.StatusResponse\x12I\n" +
 	"\n" +
@@ -3637,8 +4052,10 @@ const file_duoflow_v1_admin_proto_rawDesc = "" +
 	"\x06Resume\x12\x19.duoflow.v1.ResumeRequest\x1a\x19.duoflow.v1.PauseResponse\x12B\n" +
 	"\aHistory\x12\x1a.duoflow.v1.HistoryRequest\x1a\x1b.duoflow.v1.HistoryResponse\x12B\n" +
 	"\aExplain\x12\x1a.duoflow.v1.ExplainRequest\x1a\x1b.duoflow.v1.ExplainResponse\x129\n" +
-	"\x04Logs\x12\x17.duoflow.v1.LogsRequest\x1a\x18.duoflow.v1.LogsResponse\x12?\n" +
+	"\x04Logs\x12\x17.duoflow.v1.LogsRequest\x1a\x18.duoflow.v1.LogsResponse\x12E\n" +
+	"\bProgress\x12\x1b.duoflow.v1.ProgressRequest\x1a\x1c.duoflow.v1.ProgressResponse\x12?\n" +
 	"\x06Config\x12\x19.duoflow.v1.ConfigRequest\x1a\x1a.duoflow.v1.ConfigResponse\x12?\n" +
+	"\x06Backup\x12\x19.duoflow.v1.BackupRequest\x1a\x1a.duoflow.v1.BackupResponse\x12?\n" +
 	"\x06Doctor\x12\x19.duoflow.v1.DoctorRequest\x1a\x1a.duoflow.v1.DoctorResponse\x12Q\n" +
 	"\fChangeMember\x12\x1f.duoflow.v1.ChangeMemberRequest\x1a .duoflow.v1.ChangeMemberResponse\x12B\n" +
 	"\aVersion\x12\x1a.duoflow.v1.VersionRequest\x1a\x1b.duoflow.v1.VersionResponseB7Z5github.com/duoflow/duoflow/proto/duoflow/v1;duoflowv1b\x06proto3"
@@ -3656,7 +4073,7 @@ func file_duoflow_v1_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_duoflow_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_duoflow_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_duoflow_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
 var file_duoflow_v1_admin_proto_goTypes = []any{
 	(Problem_Kind)(0),            // 0: duoflow.v1.Problem.Kind
 	(*StatusRequest)(nil),        // 1: duoflow.v1.StatusRequest
@@ -3689,18 +4106,23 @@ var file_duoflow_v1_admin_proto_goTypes = []any{
 	(*LogsRequest)(nil),          // 28: duoflow.v1.LogsRequest
 	(*LogsResponse)(nil),         // 29: duoflow.v1.LogsResponse
 	(*LogMark)(nil),              // 30: duoflow.v1.LogMark
-	(*ConfigRequest)(nil),        // 31: duoflow.v1.ConfigRequest
-	(*ConfigResponse)(nil),       // 32: duoflow.v1.ConfigResponse
-	(*DoctorRequest)(nil),        // 33: duoflow.v1.DoctorRequest
-	(*DoctorResponse)(nil),       // 34: duoflow.v1.DoctorResponse
-	(*Finding)(nil),              // 35: duoflow.v1.Finding
-	(*ChangeMemberRequest)(nil),  // 36: duoflow.v1.ChangeMemberRequest
-	(*NewMember)(nil),            // 37: duoflow.v1.NewMember
-	(*ChangeMemberResponse)(nil), // 38: duoflow.v1.ChangeMemberResponse
-	(*MemberStatus)(nil),         // 39: duoflow.v1.MemberStatus
-	(*VersionRequest)(nil),       // 40: duoflow.v1.VersionRequest
-	(*VersionResponse)(nil),      // 41: duoflow.v1.VersionResponse
-	(*Problem)(nil),              // 42: duoflow.v1.Problem
+	(*ProgressRequest)(nil),      // 31: duoflow.v1.ProgressRequest
+	(*ProgressResponse)(nil),     // 32: duoflow.v1.ProgressResponse
+	(*PastRun)(nil),              // 33: duoflow.v1.PastRun
+	(*ConfigRequest)(nil),        // 34: duoflow.v1.ConfigRequest
+	(*ConfigResponse)(nil),       // 35: duoflow.v1.ConfigResponse
+	(*BackupRequest)(nil),        // 36: duoflow.v1.BackupRequest
+	(*BackupResponse)(nil),       // 37: duoflow.v1.BackupResponse
+	(*DoctorRequest)(nil),        // 38: duoflow.v1.DoctorRequest
+	(*DoctorResponse)(nil),       // 39: duoflow.v1.DoctorResponse
+	(*Finding)(nil),              // 40: duoflow.v1.Finding
+	(*ChangeMemberRequest)(nil),  // 41: duoflow.v1.ChangeMemberRequest
+	(*NewMember)(nil),            // 42: duoflow.v1.NewMember
+	(*ChangeMemberResponse)(nil), // 43: duoflow.v1.ChangeMemberResponse
+	(*MemberStatus)(nil),         // 44: duoflow.v1.MemberStatus
+	(*VersionRequest)(nil),       // 45: duoflow.v1.VersionRequest
+	(*VersionResponse)(nil),      // 46: duoflow.v1.VersionResponse
+	(*Problem)(nil),              // 47: duoflow.v1.Problem
 }
 var file_duoflow_v1_admin_proto_depIdxs = []int32{
 	3,  // 0: duoflow.v1.StatusResponse.view:type_name -> duoflow.v1.View
@@ -3724,43 +4146,49 @@ var file_duoflow_v1_admin_proto_depIdxs = []int32{
 	27, // 18: duoflow.v1.ExplainResponse.steps:type_name -> duoflow.v1.TimelineStep
 	30, // 19: duoflow.v1.LogsRequest.after:type_name -> duoflow.v1.LogMark
 	30, // 20: duoflow.v1.LogsResponse.mark:type_name -> duoflow.v1.LogMark
-	35, // 21: duoflow.v1.DoctorResponse.findings:type_name -> duoflow.v1.Finding
-	37, // 22: duoflow.v1.ChangeMemberRequest.add:type_name -> duoflow.v1.NewMember
-	39, // 23: duoflow.v1.ChangeMemberResponse.members:type_name -> duoflow.v1.MemberStatus
-	0,  // 24: duoflow.v1.Problem.kind:type_name -> duoflow.v1.Problem.Kind
-	1,  // 25: duoflow.v1.Admin.Status:input_type -> duoflow.v1.StatusRequest
-	12, // 26: duoflow.v1.Admin.Switchover:input_type -> duoflow.v1.SwitchoverRequest
-	19, // 27: duoflow.v1.Admin.Failover:input_type -> duoflow.v1.FailoverRequest
-	13, // 28: duoflow.v1.Admin.Restart:input_type -> duoflow.v1.RestartRequest
-	14, // 29: duoflow.v1.Admin.Cancel:input_type -> duoflow.v1.CancelRequest
-	16, // 30: duoflow.v1.Admin.Pause:input_type -> duoflow.v1.PauseRequest
-	17, // 31: duoflow.v1.Admin.Resume:input_type -> duoflow.v1.ResumeRequest
-	22, // 32: duoflow.v1.Admin.History:input_type -> duoflow.v1.HistoryRequest
-	25, // 33: duoflow.v1.Admin.Explain:input_type -> duoflow.v1.ExplainRequest
-	28, // 34: duoflow.v1.Admin.Logs:input_type -> duoflow.v1.LogsRequest
-	31, // 35: duoflow.v1.Admin.Config:input_type -> duoflow.v1.ConfigRequest
-	33, // 36: duoflow.v1.Admin.Doctor:input_type -> duoflow.v1.DoctorRequest
-	36, // 37: duoflow.v1.Admin.ChangeMember:input_type -> duoflow.v1.ChangeMemberRequest
-	40, // 38: duoflow.v1.Admin.Version:input_type -> duoflow.v1.VersionRequest
-	2,  // 39: duoflow.v1.Admin.Status:output_type -> duoflow.v1.StatusResponse
-	20, // 40: duoflow.v1.Admin.Switchover:output_type -> duoflow.v1.TransferResponse
-	20, // 41: duoflow.v1.Admin.Failover:output_type -> duoflow.v1.TransferResponse
-	20, // 42: duoflow.v1.Admin.Restart:output_type -> duoflow.v1.TransferResponse
-	15, // 43: duoflow.v1.Admin.Cancel:output_type -> duoflow.v1.CancelResponse
-	18, // 44: duoflow.v1.Admin.Pause:output_type -> duoflow.v1.PauseResponse
-	18, // 45: duoflow.v1.Admin.Resume:output_type -> duoflow.v1.PauseResponse
-	23, // 46: duoflow.v1.Admin.History:output_type -> duoflow.v1.HistoryResponse
-	26, // 47: duoflow.v1.Admin.Explain:output_type -> duoflow.v1.ExplainResponse
-	29, // 48: duoflow.v1.Admin.Logs:output_type -> duoflow.v1.LogsResponse
-	32, // 49: duoflow.v1.Admin.Config:output_type -> duoflow.v1.ConfigResponse
-	34, // 50: duoflow.v1.Admin.Doctor:output_type -> duoflow.v1.DoctorResponse
-	38, // 51: duoflow.v1.Admin.ChangeMember:output_type -> duoflow.v1.ChangeMemberResponse
-	41, // 52: duoflow.v1.Admin.Version:output_type -> duoflow.v1.VersionResponse
-	39, // [39:53] is the sub-list for method output_type
-	25, // [25:39] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	33, // 21: duoflow.v1.ProgressResponse.runs:type_name -> duoflow.v1.PastRun
+	3,  // 22: duoflow.v1.BackupResponse.view:type_name -> duoflow.v1.View
+	40, // 23: duoflow.v1.DoctorResponse.findings:type_name -> duoflow.v1.Finding
+	42, // 24: duoflow.v1.ChangeMemberRequest.add:type_name -> duoflow.v1.NewMember
+	44, // 25: duoflow.v1.ChangeMemberResponse.members:type_name -> duoflow.v1.MemberStatus
+	0,  // 26: duoflow.v1.Problem.kind:type_name -> duoflow.v1.Problem.Kind
+	1,  // 27: duoflow.v1.Admin.Status:input_type -> duoflow.v1.StatusRequest
+	12, // 28: duoflow.v1.Admin.Switchover:input_type -> duoflow.v1.SwitchoverRequest
+	19, // 29: duoflow.v1.Admin.Failover:input_type -> duoflow.v1.FailoverRequest
+	13, // 30: duoflow.v1.Admin.Restart:input_type -> duoflow.v1.RestartRequest
+	14, // 31: duoflow.v1.Admin.Cancel:input_type -> duoflow.v1.CancelRequest
+	16, // 32: duoflow.v1.Admin.Pause:input_type -> duoflow.v1.PauseRequest
+	17, // 33: duoflow.v1.Admin.Resume:input_type -> duoflow.v1.ResumeRequest
+	22, // 34: duoflow.v1.Admin.History:input_type -> duoflow.v1.HistoryRequest
+	25, // 35: duoflow.v1.Admin.Explain:input_type -> duoflow.v1.ExplainRequest
+	28, // 36: duoflow.v1.Admin.Logs:input_type -> duoflow.v1.LogsRequest
+	31, // 37: duoflow.v1.Admin.Progress:input_type -> duoflow.v1.ProgressRequest
+	34, // 38: duoflow.v1.Admin.Config:input_type -> duoflow.v1.ConfigRequest
+	36, // 39: duoflow.v1.Admin.Backup:input_type -> duoflow.v1.BackupRequest
+	38, // 40: duoflow.v1.Admin.Doctor:input_type -> duoflow.v1.DoctorRequest
+	41, // 41: duoflow.v1.Admin.ChangeMember:input_type -> duoflow.v1.ChangeMemberRequest
+	45, // 42: duoflow.v1.Admin.Version:input_type -> duoflow.v1.VersionRequest
+	2,  // 43: duoflow.v1.Admin.Status:output_type -> duoflow.v1.StatusResponse
+	20, // 44: duoflow.v1.Admin.Switchover:output_type -> duoflow.v1.TransferResponse
+	20, // 45: duoflow.v1.Admin.Failover:output_type -> duoflow.v1.TransferResponse
+	20, // 46: duoflow.v1.Admin.Restart:output_type -> duoflow.v1.TransferResponse
+	15, // 47: duoflow.v1.Admin.Cancel:output_type -> duoflow.v1.CancelResponse
+	18, // 48: duoflow.v1.Admin.Pause:output_type -> duoflow.v1.PauseResponse
+	18, // 49: duoflow.v1.Admin.Resume:output_type -> duoflow.v1.PauseResponse
+	23, // 50: duoflow.v1.Admin.History:output_type -> duoflow.v1.HistoryResponse
+	26, // 51: duoflow.v1.Admin.Explain:output_type -> duoflow.v1.ExplainResponse
+	29, // 52: duoflow.v1.Admin.Logs:output_type -> duoflow.v1.LogsResponse
+	32, // 53: duoflow.v1.Admin.Progress:output_type -> duoflow.v1.ProgressResponse
+	35, // 54: duoflow.v1.Admin.Config:output_type -> duoflow.v1.ConfigResponse
+	37, // 55: duoflow.v1.Admin.Backup:output_type -> duoflow.v1.BackupResponse
+	39, // 56: duoflow.v1.Admin.Doctor:output_type -> duoflow.v1.DoctorResponse
+	43, // 57: duoflow.v1.Admin.ChangeMember:output_type -> duoflow.v1.ChangeMemberResponse
+	46, // 58: duoflow.v1.Admin.Version:output_type -> duoflow.v1.VersionResponse
+	43, // [43:59] is the sub-list for method output_type
+	27, // [27:43] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_duoflow_v1_admin_proto_init() }
@@ -3775,8 +4203,9 @@ func file_duoflow_v1_admin_proto_init() {
 	file_duoflow_v1_admin_proto_msgTypes[15].OneofWrappers = []any{}
 	file_duoflow_v1_admin_proto_msgTypes[16].OneofWrappers = []any{}
 	file_duoflow_v1_admin_proto_msgTypes[26].OneofWrappers = []any{}
-	file_duoflow_v1_admin_proto_msgTypes[30].OneofWrappers = []any{}
-	file_duoflow_v1_admin_proto_msgTypes[35].OneofWrappers = []any{
+	file_duoflow_v1_admin_proto_msgTypes[31].OneofWrappers = []any{}
+	file_duoflow_v1_admin_proto_msgTypes[33].OneofWrappers = []any{}
+	file_duoflow_v1_admin_proto_msgTypes[40].OneofWrappers = []any{
 		(*ChangeMemberRequest_Add)(nil),
 		(*ChangeMemberRequest_Remove)(nil),
 	}
@@ -3786,7 +4215,7 @@ func file_duoflow_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_duoflow_v1_admin_proto_rawDesc), len(file_duoflow_v1_admin_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   42,
+			NumMessages:   47,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -31,7 +31,9 @@ const (
 	Admin_History_FullMethodName      = "/duoflow.v1.Admin/History"
 	Admin_Explain_FullMethodName      = "/duoflow.v1.Admin/Explain"
 	Admin_Logs_FullMethodName         = "/duoflow.v1.Admin/Logs"
+	Admin_Progress_FullMethodName     = "/duoflow.v1.Admin/Progress"
 	Admin_Config_FullMethodName       = "/duoflow.v1.Admin/Config"
+	Admin_Backup_FullMethodName       = "/duoflow.v1.Admin/Backup"
 	Admin_Doctor_FullMethodName       = "/duoflow.v1.Admin/Doctor"
 	Admin_ChangeMember_FullMethodName = "/duoflow.v1.Admin/ChangeMember"
 	Admin_Version_FullMethodName      = "/duoflow.v1.Admin/Version"
@@ -42,7 +44,7 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // Admin is the operators' service. Roles come from the client's certificate (its OU): viewer for
-// Status, History, Explain and Version; operator for Switchover, Failover, Restart, Cancel, Pause, Resume, Logs and Doctor;
+// Status, History, Explain, Progress and Version; operator for Switchover, Failover, Restart, Cancel, Pause, Resume, Logs, Backup and Doctor;
 // admin for Failover with force, Config and ChangeMember. A refusal is a gRPC error that carries a Problem as its status detail.
 type AdminClient interface {
 	// Status tells what the answering node knows of the whole cluster. It always answers, also without
@@ -66,8 +68,12 @@ type AdminClient interface {
 	Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error)
 	// Logs shows what a job has written on the answering node.
 	Logs(ctx context.Context, in *LogsRequest, opts ...grpc.CallOption) (*LogsResponse, error)
+	// Progress shows how far a job is that counts what it does, on the answering node, and its past scheduled runs.
+	Progress(ctx context.Context, in *ProgressRequest, opts ...grpc.CallOption) (*ProgressResponse, error)
 	// Config shows the configuration the answering node runs with, and examines a candidate for it. It needs the role admin.
 	Config(ctx context.Context, in *ConfigRequest, opts ...grpc.CallOption) (*ConfigResponse, error)
+	// Backup takes a picture of what the cluster has agreed on: jobs, epochs, history, pauses.
+	Backup(ctx context.Context, in *BackupRequest, opts ...grpc.CallOption) (*BackupResponse, error)
 	// Doctor examines the answering node. It performs a fence against a scratch role.
 	Doctor(ctx context.Context, in *DoctorRequest, opts ...grpc.CallOption) (*DoctorResponse, error)
 	// ChangeMember adds a node to the cluster, or removes one. Only the raft leader does that: another node refuses (MOVED) and names it.
@@ -184,10 +190,30 @@ func (c *adminClient) Logs(ctx context.Context, in *LogsRequest, opts ...grpc.Ca
 	return out, nil
 }
 
+func (c *adminClient) Progress(ctx context.Context, in *ProgressRequest, opts ...grpc.CallOption) (*ProgressResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ProgressResponse)
+	err := c.cc.Invoke(ctx, Admin_Progress_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *adminClient) Config(ctx context.Context, in *ConfigRequest, opts ...grpc.CallOption) (*ConfigResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ConfigResponse)
 	err := c.cc.Invoke(ctx, Admin_Config_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) Backup(ctx context.Context, in *BackupRequest, opts ...grpc.CallOption) (*BackupResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(BackupResponse)
+	err := c.cc.Invoke(ctx, Admin_Backup_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -229,7 +255,7 @@ func (c *adminClient) Version(ctx context.Context, in *VersionRequest, opts ...g
 // for forward compatibility.
 //
 // Admin is the operators' service. Roles come from the client's certificate (its OU): viewer for
-// Status, History, Explain and Version; operator for Switchover, Failover, Restart, Cancel, Pause, Resume, Logs and Doctor;
+// Status, History, Explain, Progress and Version; operator for Switchover, Failover, Restart, Cancel, Pause, Resume, Logs, Backup and Doctor;
 // admin for Failover with force, Config and ChangeMember. A refusal is a gRPC error that carries a Problem as its status detail.
 type AdminServer interface {
 	// Status tells what the answering node knows of the whole cluster. It always answers, also without
@@ -253,8 +279,12 @@ type AdminServer interface {
 	Explain(context.Context, *ExplainRequest) (*ExplainResponse, error)
 	// Logs shows what a job has written on the answering node.
 	Logs(context.Context, *LogsRequest) (*LogsResponse, error)
+	// Progress shows how far a job is that counts what it does, on the answering node, and its past scheduled runs.
+	Progress(context.Context, *ProgressRequest) (*ProgressResponse, error)
 	// Config shows the configuration the answering node runs with, and examines a candidate for it. It needs the role admin.
 	Config(context.Context, *ConfigRequest) (*ConfigResponse, error)
+	// Backup takes a picture of what the cluster has agreed on: jobs, epochs, history, pauses.
+	Backup(context.Context, *BackupRequest) (*BackupResponse, error)
 	// Doctor examines the answering node. It performs a fence against a scratch role.
 	Doctor(context.Context, *DoctorRequest) (*DoctorResponse, error)
 	// ChangeMember adds a node to the cluster, or removes one. Only the raft leader does that: another node refuses (MOVED) and names it.
@@ -301,8 +331,14 @@ func (UnimplementedAdminServer) Explain(context.Context, *ExplainRequest) (*Expl
 func (UnimplementedAdminServer) Logs(context.Context, *LogsRequest) (*LogsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Logs not implemented")
 }
+func (UnimplementedAdminServer) Progress(context.Context, *ProgressRequest) (*ProgressResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Progress not implemented")
+}
 func (UnimplementedAdminServer) Config(context.Context, *ConfigRequest) (*ConfigResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Config not implemented")
+}
+func (UnimplementedAdminServer) Backup(context.Context, *BackupRequest) (*BackupResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Backup not implemented")
 }
 func (UnimplementedAdminServer) Doctor(context.Context, *DoctorRequest) (*DoctorResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Doctor not implemented")
@@ -514,6 +550,24 @@ func _Admin_Logs_Handler(srv interface{}, ctx context.Context, dec func(interfac
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Admin_Progress_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ProgressRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).Progress(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_Progress_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).Progress(ctx, req.(*ProgressRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Admin_Config_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ConfigRequest)
 	if err := dec(in); err != nil {
@@ -528,6 +582,24 @@ func _Admin_Config_Handler(srv interface{}, ctx context.Context, dec func(interf
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(AdminServer).Config(ctx, req.(*ConfigRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_Backup_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(BackupRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).Backup(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_Backup_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).Backup(ctx, req.(*BackupRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -634,8 +706,16 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Admin_Logs_Handler,
 		},
 		{
+			MethodName: "Progress",
+			Handler:    _Admin_Progress_Handler,
+		},
+		{
 			MethodName: "Config",
 			Handler:    _Admin_Config_Handler,
+		},
+		{
+			MethodName: "Backup",
+			Handler:    _Admin_Backup_Handler,
 		},
 		{
 			MethodName: "Doctor",

@@ -11,7 +11,12 @@ import os
 import time
 from datetime import timedelta
 
-from airflow.sdk import chain, dag, get_current_context, task
+try:
+    from airflow.sdk import chain, dag, get_current_context, task
+except ImportError:  # Airflow 2
+    from airflow.decorators import dag, task
+    from airflow.models.baseoperator import chain
+    from airflow.operators.python import get_current_context
 
 CHAINS = int(os.environ.get("DUOFLOW_DEMO_CHAINS", "4"))
 LENGTH = int(os.environ.get("DUOFLOW_DEMO_LENGTH", "20"))
