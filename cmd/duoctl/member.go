@@ -225,13 +225,19 @@ func stepOutcome(step *duoflowv1.ChangeMemberRequest, answer *duoflowv1.ChangeMe
 	return text
 }
 
-// atLeader asks the raft leader, whoever that is by then, again and again until it answers: to ask twice does no harm.
+// atLeader asks the raft leader, whoever that is by then, again and again until it answers: to ask twice does no harm. If time is up in the
+// middle of asking, what the try before came to says more.
 func (a *app) atLeader(ctx context.Context, links []*link, step *duoflowv1.ChangeMemberRequest) (*duoflowv1.ChangeMemberResponse, error) {
+	var before error
 	for {
 		answer, passes, err := a.tryLeader(ctx, links, step)
-		if !passes {
+		switch {
+		case err != nil && ctx.Err() != nil && before != nil:
+			return nil, before
+		case !passes:
 			return answer, err
 		}
+		before = err
 		select {
 		case <-ctx.Done():
 			return nil, err

@@ -110,9 +110,9 @@ func TestMemberIsRefused(t *testing.T) {
 	operator(dir, endpoint).run(t, "member", "remove", "a", "--yes").want(t, exitUnsafe, "holds epoch 12", "switchover first")
 	operator(dir, endpoint).run(t, "member", "remove", "a", "--dry-run").want(t, exitUnsafe, "holds epoch 12")
 	cluster.broken = &admin.Problem{Kind: duoflowv1.Problem_KIND_MOVED, What: "node a cannot change members, it is not the raft leader"}
-	operator(dir, endpoint).run(t, "member", "remove", "a", "--yes", "--timeout", "500ms").want(t, exitStale, "not the raft leader")
+	operator(dir, endpoint).run(t, "member", "remove", "a", "--yes", "--timeout", "3s").want(t, exitStale, "not the raft leader")
 	cluster.loseQuorum()
-	operator(dir, endpoint).run(t, "member", "remove", "t", "--yes", "--timeout", "500ms").want(t, exitNoQuorum, "no raft leader")
+	operator(dir, endpoint).run(t, "member", "remove", "t", "--yes", "--timeout", "3s").want(t, exitNoQuorum, "no raft leader")
 }
 
 // TestMemberNeedsAnAdmin has an operator, who may move jobs and not this.
