@@ -182,6 +182,11 @@ func (c *Config) bootstrap() Roster {
 	if c.Join {
 		return Roster{}
 	}
+	return c.founding()
+}
+
+// founding are the configured peers as those that make a group.
+func (c *Config) founding() Roster {
 	list := roster.New(c.Peers)
 	for i := range list.Members {
 		m := &list.Members[i]

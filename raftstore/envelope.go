@@ -22,6 +22,9 @@ const (
 // errEnvelope is the root of all complaints about a received envelope.
 var errEnvelope = errors.New("refused envelope")
 
+// errUnknown refuses who is no member that this node knows.
+var errUnknown = errors.New("is no member that this node knows")
+
 // errRemoved tells who was removed that he was.
 var errRemoved = errors.New("was removed from the cluster")
 
@@ -45,7 +48,7 @@ func (c *Config) checkEnvelope(e *duoflowv1.PeerEnvelope) error {
 		return fmt.Errorf("%w: node %s %w; a node that is to take its place needs another name and an empty data directory",
 			errEnvelope, c.name(e.GetFrom()), errRemoved)
 	}
-	return fmt.Errorf("%w: node %x is no member that this node knows; `duoctl member add` it first", errEnvelope, e.GetFrom())
+	return fmt.Errorf("%w: node %x %w; `duoctl member add` it first", errEnvelope, e.GetFrom(), errUnknown)
 }
 
 // decodeRaft reads a raft message out of an envelope that checkEnvelope accepted. raft panics on some

@@ -1,6 +1,7 @@
 package raftstore
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -94,7 +95,7 @@ func (s *server) Deliver(stream grpc.BidiStreamingServer[duoflowv1.PeerEnvelope,
 	if err != nil {
 		return ended(guest, err)
 	}
-	if err := s.admit(secured, hello); err != nil {
+	if err := s.admit(stream.Context(), secured, hello); err != nil {
 		guest.Refuse(door.Message, err)
 		return status.Error(codeOf(err, codes.FailedPrecondition), err.Error())
 	}
@@ -158,8 +159,15 @@ func refuseUnknown(_ any, stream grpc.ServerStream) error {
 }
 
 // admit checks who opened a stream. secured is nil without TLS.
-func (s *server) admit(secured *tls.ConnectionState, hello *duoflowv1.PeerEnvelope) error {
-	if err := s.store.cfg.checkEnvelope(hello); err != nil {
+func (s *server) admit(ctx context.Context, secured *tls.ConnectionState, hello *duoflowv1.PeerEnvelope) error {
+	err := s.store.cfg.checkEnvelope(hello)
+	if errors.Is(err, errUnknown) {
+		if why := s.entertain(ctx, secured, hello); why != nil {
+			return fmt.Errorf("%w; it is no guest either: %w", err, why)
+		}
+		err = s.store.cfg.checkEnvelope(hello)
+	}
+	if err != nil {
 		return err
 	}
 	if hello.GetPayload() != nil {

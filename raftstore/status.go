@@ -100,5 +100,5 @@ func (s *Store) publish() {
 func (s *Store) standing() standing {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return standing{fresh: s.fresh, term: s.status.Term, roster: true, members: s.status.Members}
+	return standing{fresh: s.fresh, term: s.status.Term, roster: true, members: s.status.Members, logged: s.status.Logged}
 }

@@ -101,6 +101,7 @@ type standing struct {
 	// takes for the members, without their notes.
 	roster  bool
 	members Roster
+	logged  bool // of this node alone: the members are those of the log
 }
 
 func standingOf(header metadata.MD) standing {
@@ -117,7 +118,7 @@ func standingOf(header metadata.MD) standing {
 
 // open starts one stream and waits until the peer has accepted it.
 func (l *link) open(ctx context.Context, client *grpc.ClientConn) (stream deliver, peer standing, err error) {
-	stream, err = duoflowv1.NewPeerClient(client).Deliver(ctx)
+	stream, err = duoflowv1.NewPeerClient(client).Deliver(introduced(ctx, l.store.standing(), l.store.cfg.Self))
 	if err != nil {
 		return nil, standing{}, fmt.Errorf("open peer stream: %w", err)
 	}

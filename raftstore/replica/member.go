@@ -9,6 +9,7 @@ import (
 	"go.etcd.io/raft/v3"
 	pb "go.etcd.io/raft/v3/raftpb"
 	"go.etcd.io/raft/v3/tracker"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/duoflow/duoflow/raftstore/roster"
 )
@@ -216,5 +217,20 @@ func sameIDs(a, b []uint64) bool {
 	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
 }
 
-// Logged reports whether the members are those of the log, not of the configuration.
-func (r *Replica) Logged() bool { return r.members.logged }
+// RosterAfter is the roster that the last change of members in a piece of a log leads to; false when there is none in it.
+func RosterAfter(entries []*pb.Entry) (list roster.Roster, changed bool, err error) {
+	for _, entry := range slices.Backward(entries) {
+		if entry.GetType() != pb.EntryConfChangeV2 {
+			continue
+		}
+		change := &pb.ConfChangeV2{}
+		if err := proto.Unmarshal(entry.GetData(), change); err != nil {
+			return roster.Roster{}, false, fmt.Errorf("change of members at index %d: %w", entry.GetIndex(), err)
+		}
+		if context := change.GetContext(); len(context) >= requestBytes {
+			list, err = roster.Decode(context[requestBytes:])
+			return list, err == nil, err
+		}
+	}
+	return roster.Roster{}, false, nil
+}

@@ -72,6 +72,7 @@ type State struct {
 	Snapshot              uint64 // raft index of the newest snapshot
 	Voters                []uint64
 	Members               roster.Roster
+	Logged                bool   // they are those of the log, not of the configuration
 	Removed               bool   // this node was a member and is none any more
 	Doubt                 string // see Replica.Doubt
 	Stuck                 bool   // a save has been under way for an election timeout or more
@@ -300,6 +301,7 @@ func (r *Replica) State() State {
 		Snapshot:   r.snapshot,
 		Voters:     r.conf.GetVoters(),
 		Members:    r.members.roster,
+		Logged:     r.members.logged,
 		Removed:    r.members.gone,
 		Doubt:      r.Doubt(),
 		Stuck:      r.disk.stuck,

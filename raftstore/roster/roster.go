@@ -97,6 +97,24 @@ func (r Roster) Preferred() uint64 {
 	return raft.None
 }
 
+// GoesOnFrom says why no changes can have led from an earlier roster to this one; nil = they may have. Nobody leaves without being
+// removed, and who was removed does not come back. This one may have forgotten removals, the eldest first.
+func (r Roster) GoesOnFrom(earlier Roster) error {
+	for _, m := range earlier.Members {
+		now, here := r.Member(m.ID)
+		gone := slices.Contains(r.Removed, Gone{ID: m.ID, Name: m.Name})
+		if !gone && (!here || now.Name != m.Name) {
+			return fmt.Errorf("node %s is none of its members, and was not removed", m.Name)
+		}
+	}
+	for _, gone := range earlier.Removed {
+		if slices.ContainsFunc(r.Members, func(m Member) bool { return m.ID == gone.ID || m.Name == gone.Name }) {
+			return fmt.Errorf("node %s was removed", gone.Name)
+		}
+	}
+	return nil
+}
+
 // Majority is how many of n voters are one.
 func Majority(n int) int { return n/2 + 1 }
 

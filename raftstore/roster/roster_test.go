@@ -195,3 +195,33 @@ func FuzzUnwrap(f *testing.F) {
 		}
 	})
 }
+
+func TestGoesOnFrom(t *testing.T) {
+	joined := must(t, three(), add(named(4, "u")), Change{Promote: 4})
+	replaced := must(t, joined, Change{Remove: 2})
+	forgot := replaced
+	forgot.Removed = nil
+	other := three()
+	other.Members[1].Name = "x"
+	for _, test := range []struct {
+		name        string
+		now, before Roster
+		want        string
+	}{
+		{"the same", three(), three(), ""},
+		{"one joined", joined, three(), ""},
+		{"one was replaced", replaced, three(), ""},
+		{"and that is known", replaced, replaced, ""},
+		{"its removal is known and not told", forgot, replaced, ""},
+		{"nothing was known", three(), Roster{}, ""},
+		{"one is missing", forgot, joined, "node b is none"},
+		{"an earlier one", three(), joined, "node u is none"},
+		{"one came back", joined, replaced, "node b was removed"},
+		{"another name for one", other, three(), "node b is none"},
+	} {
+		err := test.now.GoesOnFrom(test.before)
+		if (err == nil) != (test.want == "") || (err != nil && !strings.Contains(err.Error(), test.want)) {
+			t.Errorf("%s: %v, want %q", test.name, err, test.want)
+		}
+	}
+}
