@@ -40,7 +40,11 @@ func (c *cluster) change(what string, step Change, done func(Roster) bool) {
 	c.t.Helper()
 	c.until(what, func() bool {
 		for _, m := range c.running() {
-			if done(m.store.Status().Members) {
+			status := m.store.Status()
+			if status.Last == 0 { // who waits to be added knows only what it is configured with
+				continue
+			}
+			if done(status.Members) {
 				return true
 			}
 			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
