@@ -243,6 +243,26 @@ func (s *store) meet(other *store) {
 	}
 }
 
+// entertain makes a guest of a caller that is unknown here; see raftstore/hint.go.
+func (s *store) entertain(caller *store) bool {
+	if caller.roster == nil || s.rep == nil {
+		return false
+	}
+	if _, member := caller.roster.Member(caller.d.h.id); !member || caller.roster.GoesOnFrom(s.agreed()) != nil {
+		return false
+	}
+	s.meet(caller)
+	return s.strange(caller.d.h.id) == ""
+}
+
+// agreed are those of the log, else of the configuration.
+func (s *store) agreed() raftstore.Roster {
+	if s.roster != nil {
+		return *s.roster
+	}
+	return raftstore.Roster{Members: s.d.cfg.Peers()}
+}
+
 // farewell tells a node that was removed.
 func (s *store) farewell(id uint64) {
 	if h := s.d.h.c.hostOf(id); h != nil && h.daemon != nil {

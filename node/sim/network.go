@@ -106,6 +106,9 @@ func (l *link) hello(life *daemon, end instant) {
 	case life.store.strange(l.s.d.h.id) != "":
 		if life.store.strange(l.s.d.h.id) == "removed" {
 			life.store.farewell(l.s.d.h.id)
+		} else if life.store.entertain(l.s) {
+			l.hello(life, end)
+			return
 		}
 		l.again()
 	default:
