@@ -47,6 +47,8 @@ type Config struct {
 	Runner   []string
 	// Warm keeps an imported standby process ready; only for Airflow.
 	Warm bool
+	// AcceptRevisions are revisions of Airflow's schema that the operator vouches for; only for Airflow.
+	AcceptRevisions []string
 	// User runs the process tree; empty: the daemon's own user.
 	User string
 	// Env is the whole environment the job starts from, `name=value` each.

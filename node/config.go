@@ -95,6 +95,9 @@ type Job struct {
 	NoRetry []int `yaml:"no_retry"`
 	// Warm keeps an imported standby process ready (kind airflow).
 	Warm bool `yaml:"warm"`
+	// AcceptRevisions are versions of Airflow's tables (alembic_version) that duoflow does not know and that you have tried on a copy; the
+	// columns that it reads and writes are looked at all the same (kind airflow).
+	AcceptRevisions []string `yaml:"accept_revisions"`
 	// User runs the process tree and owns its service file; empty: duoflowd's own user.
 	User string `yaml:"user"`
 	// Env is added to duoflowd's own environment.

@@ -251,6 +251,9 @@ func (c *Config) validateKind(p *Problems, key string, j Job) {
 		if j.Warm {
 			p.add(key+".warm", "only kind airflow has a standby process; remove it")
 		}
+		if len(j.AcceptRevisions) > 0 {
+			p.add(key+".accept_revisions", "only kind airflow has tables of Airflow's; remove it")
+		}
 		if _, err := schedule.Parse(j.Schedule); j.Schedule != "" && err != nil {
 			p.add(key+".schedule", "%q: %v; want five cron fields, @hourly and the like, or @every 10m", j.Schedule, err)
 		}

@@ -88,6 +88,7 @@ func TestOneThingWrongWithAJob(t *testing.T) {
 		{"grace: 1m30s", "grace: -5s", "jobs.scheduler.grace: -5s; want 0s or more"},
 		{"grace: 1m30s", "grace: soon", `jobs.scheduler.grace: [14:12] time: invalid duration "soon"`},
 		{"kind: command", "kind: command\n    warm: true", "jobs.etl.warm: only kind airflow"},
+		{"kind: command", "kind: command\n    accept_revisions: [a]", "jobs.etl.accept_revisions: only kind airflow"},
 		{"kind: command", "kind: command\n    python: /x", "jobs.etl.python: kind command has no use for it"},
 		{"command: [duoetl, run, --config, /etc/duoflow/etl.yaml]", "", "jobs.etl.command: empty"},
 		{"command: [duoetl, run, --config, /etc/duoflow/etl.yaml]", "command: duoetl run", "jobs.etl.command: [18:14] want a list"},

@@ -187,7 +187,7 @@ func newJobs(
 	for name, j := range cfg.Jobs {
 		hosted := airflowctl.Config{
 			Name: name, Node: cfg.Node, Kind: airflowctl.Kind(j.Kind), Python: j.Python, Command: j.Command,
-			Warm: j.Warm, User: j.User, Env: environment(j.Env), Dir: j.Dir,
+			Warm: j.Warm, AcceptRevisions: j.AcceptRevisions, User: j.User, Env: environment(j.Env), Dir: j.Dir,
 			Root:     filepath.Join(cfg.DataDir, "jobs", name),
 			Schedule: j.Schedule, Runner: runner(j), Hooks: j.Hooks.Commands(), HookTimeout: j.Hooks.Timeout,
 			FenceDSN: j.Fence.DSN, Group: j.Fence.Group, Life: life, Broker: brokerOf(name, j), Observer: wire.Job(lease.JobName(name)), Logger: logger,
