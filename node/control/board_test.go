@@ -274,3 +274,29 @@ func TestOthersProposalsCount(t *testing.T) {
 	c.agree()
 	c.want("a b")
 }
+
+// TestAJobIsNoBurdenToItself: a daemon that has restarted is as good as the other for the job that it had.
+func TestAJobIsNoBurdenToItself(t *testing.T) {
+	c := newCrowd(t, nil, 5)
+	c.beats()
+	c.log.Apply(lease.Command{Grant: &lease.Grant{Job: "j0", Next: 1, Node: "a", Token: tokenOf("z"), Cause: lease.CauseFirst}})
+	c.tell("j0")
+	c.agree()
+	if job, _ := c.log.Job("j0"); job.Epoch != 2 || job.Holder != "a" || job.Token != tokenOf("a") {
+		t.Errorf("job %+v, want epoch 2 on a", job)
+	}
+}
+
+// TestWhatNobodyRunsWeighsNothing: a job that was stopped is no burden to the node that had it.
+func TestWhatNobodyRunsWeighsNothing(t *testing.T) {
+	c := newCrowd(t, nil, 9, 1)
+	c.beats()
+	c.grant("j0", "a")
+	c.log.Apply(lease.Command{Hold: &lease.Hold{Job: "j0", Cause: lease.CauseOperator, Pause: &lease.Pause{Level: lease.PauseStopped}}})
+	job, _ := c.log.Job("j0")
+	c.log.Apply(lease.Command{Release: &lease.Release{Job: "j0", Epoch: 1, Token: job.Token, Cause: lease.CausePaused}})
+	c.tell("j0")
+	c.pass(time.Second)
+	c.agree()
+	c.want("a a")
+}
