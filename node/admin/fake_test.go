@@ -106,3 +106,7 @@ func (n *fakeNode) Config(ctx context.Context, r *duoflowv1.ConfigRequest) (*duo
 func (n *fakeNode) Doctor(ctx context.Context, r *duoflowv1.DoctorRequest) (*duoflowv1.DoctorResponse, error) {
 	return &duoflowv1.DoctorResponse{Mode: "fenced"}, n.meet(ctx, r)
 }
+
+func (n *fakeNode) Spread(ctx context.Context, r *duoflowv1.SpreadRequest) (*duoflowv1.SpreadResponse, error) {
+	return &duoflowv1.SpreadResponse{Moves: []*duoflowv1.SpreadMove{{Job: "scheduler", From: "a", To: "b"}}}, n.meet(ctx, r)
+}

@@ -65,6 +65,7 @@ type Node interface {
 	Logs(context.Context, *duoflowv1.LogsRequest) (*duoflowv1.LogsResponse, error)
 	Config(context.Context, *duoflowv1.ConfigRequest) (*duoflowv1.ConfigResponse, error)
 	Doctor(context.Context, *duoflowv1.DoctorRequest) (*duoflowv1.DoctorResponse, error)
+	Spread(context.Context, *duoflowv1.SpreadRequest) (*duoflowv1.SpreadResponse, error)
 }
 
 // Config of a Server.

@@ -84,7 +84,241 @@ func (x Problem_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Problem_Kind.Descriptor instead.
 func (Problem_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{37, 0}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{41, 0}
+}
+
+type SpreadRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SpreadRequest) Reset() {
+	*x = SpreadRequest{}
+	mi := &file_duoflow_v1_admin_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SpreadRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SpreadRequest) ProtoMessage() {}
+
+func (x *SpreadRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_duoflow_v1_admin_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SpreadRequest.ProtoReflect.Descriptor instead.
+func (*SpreadRequest) Descriptor() ([]byte, []int) {
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{0}
+}
+
+type SpreadResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	View          *View                  `protobuf:"bytes,1,opt,name=view,proto3" json:"view,omitempty"`
+	Moves         []*SpreadMove          `protobuf:"bytes,2,rep,name=moves,proto3" json:"moves,omitempty"` // in the order in which they are best made
+	Loads         []*NodeLoad            `protobuf:"bytes,3,rep,name=loads,proto3" json:"loads,omitempty"` // by name, without the witnesses
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SpreadResponse) Reset() {
+	*x = SpreadResponse{}
+	mi := &file_duoflow_v1_admin_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SpreadResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SpreadResponse) ProtoMessage() {}
+
+func (x *SpreadResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_duoflow_v1_admin_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SpreadResponse.ProtoReflect.Descriptor instead.
+func (*SpreadResponse) Descriptor() ([]byte, []int) {
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *SpreadResponse) GetView() *View {
+	if x != nil {
+		return x.View
+	}
+	return nil
+}
+
+func (x *SpreadResponse) GetMoves() []*SpreadMove {
+	if x != nil {
+		return x.Moves
+	}
+	return nil
+}
+
+func (x *SpreadResponse) GetLoads() []*NodeLoad {
+	if x != nil {
+		return x.Loads
+	}
+	return nil
+}
+
+// SpreadMove is one job's, with those that follow it.
+type SpreadMove struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Job           string                 `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
+	From          string                 `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
+	To            string                 `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`   // that it was planned for; for SwitchoverRequest.expect_epoch
+	Weight        uint32                 `protobuf:"varint,5,opt,name=weight,proto3" json:"weight,omitempty"` // of the job and those that follow it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SpreadMove) Reset() {
+	*x = SpreadMove{}
+	mi := &file_duoflow_v1_admin_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SpreadMove) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SpreadMove) ProtoMessage() {}
+
+func (x *SpreadMove) ProtoReflect() protoreflect.Message {
+	mi := &file_duoflow_v1_admin_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SpreadMove.ProtoReflect.Descriptor instead.
+func (*SpreadMove) Descriptor() ([]byte, []int) {
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *SpreadMove) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+func (x *SpreadMove) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *SpreadMove) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *SpreadMove) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *SpreadMove) GetWeight() uint32 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
+}
+
+// NodeLoad is the weight of the jobs on a node.
+type NodeLoad struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Now           uint32                 `protobuf:"varint,2,opt,name=now,proto3" json:"now,omitempty"`
+	Then          uint32                 `protobuf:"varint,3,opt,name=then,proto3" json:"then,omitempty"` // after the moves
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeLoad) Reset() {
+	*x = NodeLoad{}
+	mi := &file_duoflow_v1_admin_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeLoad) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeLoad) ProtoMessage() {}
+
+func (x *NodeLoad) ProtoReflect() protoreflect.Message {
+	mi := &file_duoflow_v1_admin_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeLoad.ProtoReflect.Descriptor instead.
+func (*NodeLoad) Descriptor() ([]byte, []int) {
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *NodeLoad) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *NodeLoad) GetNow() uint32 {
+	if x != nil {
+		return x.Now
+	}
+	return 0
+}
+
+func (x *NodeLoad) GetThen() uint32 {
+	if x != nil {
+		return x.Then
+	}
+	return 0
 }
 
 type StatusRequest struct {
@@ -98,7 +332,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[0]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -110,7 +344,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[0]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -123,7 +357,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{0}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *StatusRequest) GetLinearizable() bool {
@@ -150,7 +384,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[1]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -162,7 +396,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[1]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -175,7 +409,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{1}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *StatusResponse) GetCluster() string {
@@ -253,7 +487,7 @@ type View struct {
 
 func (x *View) Reset() {
 	*x = View{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[2]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -265,7 +499,7 @@ func (x *View) String() string {
 func (*View) ProtoMessage() {}
 
 func (x *View) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[2]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -278,7 +512,7 @@ func (x *View) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use View.ProtoReflect.Descriptor instead.
 func (*View) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{2}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *View) GetAuthoritative() bool {
@@ -322,7 +556,7 @@ type NodeStatus struct {
 
 func (x *NodeStatus) Reset() {
 	*x = NodeStatus{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[3]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -334,7 +568,7 @@ func (x *NodeStatus) String() string {
 func (*NodeStatus) ProtoMessage() {}
 
 func (x *NodeStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[3]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -347,7 +581,7 @@ func (x *NodeStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeStatus.ProtoReflect.Descriptor instead.
 func (*NodeStatus) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{3}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *NodeStatus) GetName() string {
@@ -460,7 +694,7 @@ type JobStatus struct {
 
 func (x *JobStatus) Reset() {
 	*x = JobStatus{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[4]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -472,7 +706,7 @@ func (x *JobStatus) String() string {
 func (*JobStatus) ProtoMessage() {}
 
 func (x *JobStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[4]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -485,7 +719,7 @@ func (x *JobStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobStatus.ProtoReflect.Descriptor instead.
 func (*JobStatus) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{4}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *JobStatus) GetName() string {
@@ -622,7 +856,7 @@ type PauseStatus struct {
 
 func (x *PauseStatus) Reset() {
 	*x = PauseStatus{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[5]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -634,7 +868,7 @@ func (x *PauseStatus) String() string {
 func (*PauseStatus) ProtoMessage() {}
 
 func (x *PauseStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[5]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -647,7 +881,7 @@ func (x *PauseStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseStatus.ProtoReflect.Descriptor instead.
 func (*PauseStatus) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{5}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *PauseStatus) GetLevel() string {
@@ -705,7 +939,7 @@ type PlannedMove struct {
 
 func (x *PlannedMove) Reset() {
 	*x = PlannedMove{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[6]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -717,7 +951,7 @@ func (x *PlannedMove) String() string {
 func (*PlannedMove) ProtoMessage() {}
 
 func (x *PlannedMove) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[6]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -730,7 +964,7 @@ func (x *PlannedMove) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlannedMove.ProtoReflect.Descriptor instead.
 func (*PlannedMove) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{6}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *PlannedMove) GetTo() string {
@@ -784,7 +1018,7 @@ type JobOnNode struct {
 
 func (x *JobOnNode) Reset() {
 	*x = JobOnNode{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[7]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -796,7 +1030,7 @@ func (x *JobOnNode) String() string {
 func (*JobOnNode) ProtoMessage() {}
 
 func (x *JobOnNode) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[7]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -809,7 +1043,7 @@ func (x *JobOnNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobOnNode.ProtoReflect.Descriptor instead.
 func (*JobOnNode) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{7}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *JobOnNode) GetNode() string {
@@ -914,7 +1148,7 @@ type MetastoreStatus struct {
 
 func (x *MetastoreStatus) Reset() {
 	*x = MetastoreStatus{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[8]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -926,7 +1160,7 @@ func (x *MetastoreStatus) String() string {
 func (*MetastoreStatus) ProtoMessage() {}
 
 func (x *MetastoreStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[8]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -939,7 +1173,7 @@ func (x *MetastoreStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MetastoreStatus.ProtoReflect.Descriptor instead.
 func (*MetastoreStatus) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{8}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *MetastoreStatus) GetReachable() bool {
@@ -974,7 +1208,7 @@ type FenceRow struct {
 
 func (x *FenceRow) Reset() {
 	*x = FenceRow{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[9]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -986,7 +1220,7 @@ func (x *FenceRow) String() string {
 func (*FenceRow) ProtoMessage() {}
 
 func (x *FenceRow) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[9]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -999,7 +1233,7 @@ func (x *FenceRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FenceRow.ProtoReflect.Descriptor instead.
 func (*FenceRow) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{9}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *FenceRow) GetEpoch() uint64 {
@@ -1027,7 +1261,7 @@ type PendingTransfer struct {
 
 func (x *PendingTransfer) Reset() {
 	*x = PendingTransfer{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[10]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1039,7 +1273,7 @@ func (x *PendingTransfer) String() string {
 func (*PendingTransfer) ProtoMessage() {}
 
 func (x *PendingTransfer) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[10]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1052,7 +1286,7 @@ func (x *PendingTransfer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PendingTransfer.ProtoReflect.Descriptor instead.
 func (*PendingTransfer) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{10}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PendingTransfer) GetKind() string {
@@ -1092,7 +1326,7 @@ type SwitchoverRequest struct {
 
 func (x *SwitchoverRequest) Reset() {
 	*x = SwitchoverRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[11]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1104,7 +1338,7 @@ func (x *SwitchoverRequest) String() string {
 func (*SwitchoverRequest) ProtoMessage() {}
 
 func (x *SwitchoverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[11]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1117,7 +1351,7 @@ func (x *SwitchoverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SwitchoverRequest.ProtoReflect.Descriptor instead.
 func (*SwitchoverRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{11}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *SwitchoverRequest) GetJob() string {
@@ -1182,7 +1416,7 @@ type RestartRequest struct {
 
 func (x *RestartRequest) Reset() {
 	*x = RestartRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[12]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1194,7 +1428,7 @@ func (x *RestartRequest) String() string {
 func (*RestartRequest) ProtoMessage() {}
 
 func (x *RestartRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[12]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1207,7 +1441,7 @@ func (x *RestartRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestartRequest.ProtoReflect.Descriptor instead.
 func (*RestartRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{12}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RestartRequest) GetJob() string {
@@ -1255,7 +1489,7 @@ type CancelRequest struct {
 
 func (x *CancelRequest) Reset() {
 	*x = CancelRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[13]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1267,7 +1501,7 @@ func (x *CancelRequest) String() string {
 func (*CancelRequest) ProtoMessage() {}
 
 func (x *CancelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[13]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1280,7 +1514,7 @@ func (x *CancelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRequest.ProtoReflect.Descriptor instead.
 func (*CancelRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{13}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CancelRequest) GetJob() string {
@@ -1309,7 +1543,7 @@ type CancelResponse struct {
 
 func (x *CancelResponse) Reset() {
 	*x = CancelResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[14]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1321,7 +1555,7 @@ func (x *CancelResponse) String() string {
 func (*CancelResponse) ProtoMessage() {}
 
 func (x *CancelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[14]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1334,7 +1568,7 @@ func (x *CancelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelResponse.ProtoReflect.Descriptor instead.
 func (*CancelResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{14}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CancelResponse) GetAccepted() bool {
@@ -1381,7 +1615,7 @@ type PauseRequest struct {
 
 func (x *PauseRequest) Reset() {
 	*x = PauseRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[15]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1393,7 +1627,7 @@ func (x *PauseRequest) String() string {
 func (*PauseRequest) ProtoMessage() {}
 
 func (x *PauseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[15]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1406,7 +1640,7 @@ func (x *PauseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseRequest.ProtoReflect.Descriptor instead.
 func (*PauseRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{15}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *PauseRequest) GetJob() string {
@@ -1476,7 +1710,7 @@ type ResumeRequest struct {
 
 func (x *ResumeRequest) Reset() {
 	*x = ResumeRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[16]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1488,7 +1722,7 @@ func (x *ResumeRequest) String() string {
 func (*ResumeRequest) ProtoMessage() {}
 
 func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[16]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1501,7 +1735,7 @@ func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRequest.ProtoReflect.Descriptor instead.
 func (*ResumeRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{16}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ResumeRequest) GetJob() string {
@@ -1540,7 +1774,7 @@ type PauseResponse struct {
 
 func (x *PauseResponse) Reset() {
 	*x = PauseResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[17]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1552,7 +1786,7 @@ func (x *PauseResponse) String() string {
 func (*PauseResponse) ProtoMessage() {}
 
 func (x *PauseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[17]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1565,7 +1799,7 @@ func (x *PauseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseResponse.ProtoReflect.Descriptor instead.
 func (*PauseResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{17}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PauseResponse) GetAccepted() bool {
@@ -1625,7 +1859,7 @@ type FailoverRequest struct {
 
 func (x *FailoverRequest) Reset() {
 	*x = FailoverRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[18]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1637,7 +1871,7 @@ func (x *FailoverRequest) String() string {
 func (*FailoverRequest) ProtoMessage() {}
 
 func (x *FailoverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[18]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1650,7 +1884,7 @@ func (x *FailoverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FailoverRequest.ProtoReflect.Descriptor instead.
 func (*FailoverRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{18}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *FailoverRequest) GetJob() string {
@@ -1721,7 +1955,7 @@ type TransferResponse struct {
 
 func (x *TransferResponse) Reset() {
 	*x = TransferResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[19]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1733,7 +1967,7 @@ func (x *TransferResponse) String() string {
 func (*TransferResponse) ProtoMessage() {}
 
 func (x *TransferResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[19]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1746,7 +1980,7 @@ func (x *TransferResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferResponse.ProtoReflect.Descriptor instead.
 func (*TransferResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{19}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *TransferResponse) GetAccepted() bool {
@@ -1823,7 +2057,7 @@ type PhaseTook struct {
 
 func (x *PhaseTook) Reset() {
 	*x = PhaseTook{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[20]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1835,7 +2069,7 @@ func (x *PhaseTook) String() string {
 func (*PhaseTook) ProtoMessage() {}
 
 func (x *PhaseTook) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[20]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1848,7 +2082,7 @@ func (x *PhaseTook) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PhaseTook.ProtoReflect.Descriptor instead.
 func (*PhaseTook) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{20}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PhaseTook) GetName() string {
@@ -1876,7 +2110,7 @@ type HistoryRequest struct {
 
 func (x *HistoryRequest) Reset() {
 	*x = HistoryRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[21]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1888,7 +2122,7 @@ func (x *HistoryRequest) String() string {
 func (*HistoryRequest) ProtoMessage() {}
 
 func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[21]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1901,7 +2135,7 @@ func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryRequest.ProtoReflect.Descriptor instead.
 func (*HistoryRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{21}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *HistoryRequest) GetJob() string {
@@ -1935,7 +2169,7 @@ type HistoryResponse struct {
 
 func (x *HistoryResponse) Reset() {
 	*x = HistoryResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[22]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1947,7 +2181,7 @@ func (x *HistoryResponse) String() string {
 func (*HistoryResponse) ProtoMessage() {}
 
 func (x *HistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[22]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1960,7 +2194,7 @@ func (x *HistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryResponse.ProtoReflect.Descriptor instead.
 func (*HistoryResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{22}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *HistoryResponse) GetView() *View {
@@ -1995,7 +2229,7 @@ type HistoryEntry struct {
 
 func (x *HistoryEntry) Reset() {
 	*x = HistoryEntry{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[23]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2007,7 +2241,7 @@ func (x *HistoryEntry) String() string {
 func (*HistoryEntry) ProtoMessage() {}
 
 func (x *HistoryEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[23]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2020,7 +2254,7 @@ func (x *HistoryEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryEntry.ProtoReflect.Descriptor instead.
 func (*HistoryEntry) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{23}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *HistoryEntry) GetJob() string {
@@ -2103,7 +2337,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[24]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2115,7 +2349,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[24]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2128,7 +2362,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{24}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ExplainRequest) GetJob() string {
@@ -2166,7 +2400,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[25]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2178,7 +2412,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[25]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2191,7 +2425,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{25}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ExplainResponse) GetView() *View {
@@ -2293,7 +2527,7 @@ type TimelineStep struct {
 
 func (x *TimelineStep) Reset() {
 	*x = TimelineStep{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[26]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2305,7 +2539,7 @@ func (x *TimelineStep) String() string {
 func (*TimelineStep) ProtoMessage() {}
 
 func (x *TimelineStep) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[26]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2318,7 +2552,7 @@ func (x *TimelineStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TimelineStep.ProtoReflect.Descriptor instead.
 func (*TimelineStep) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{26}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *TimelineStep) GetName() string {
@@ -2381,7 +2615,7 @@ type LogsRequest struct {
 
 func (x *LogsRequest) Reset() {
 	*x = LogsRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[27]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2393,7 +2627,7 @@ func (x *LogsRequest) String() string {
 func (*LogsRequest) ProtoMessage() {}
 
 func (x *LogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[27]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2406,7 +2640,7 @@ func (x *LogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsRequest.ProtoReflect.Descriptor instead.
 func (*LogsRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{27}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *LogsRequest) GetJob() string {
@@ -2441,7 +2675,7 @@ type LogsResponse struct {
 
 func (x *LogsResponse) Reset() {
 	*x = LogsResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[28]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2453,7 +2687,7 @@ func (x *LogsResponse) String() string {
 func (*LogsResponse) ProtoMessage() {}
 
 func (x *LogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[28]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2466,7 +2700,7 @@ func (x *LogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsResponse.ProtoReflect.Descriptor instead.
 func (*LogsResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{28}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *LogsResponse) GetNode() string {
@@ -2501,7 +2735,7 @@ type LogMark struct {
 
 func (x *LogMark) Reset() {
 	*x = LogMark{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[29]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2513,7 +2747,7 @@ func (x *LogMark) String() string {
 func (*LogMark) ProtoMessage() {}
 
 func (x *LogMark) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[29]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2526,7 +2760,7 @@ func (x *LogMark) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogMark.ProtoReflect.Descriptor instead.
 func (*LogMark) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{29}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *LogMark) GetFile() uint64 {
@@ -2552,7 +2786,7 @@ type ConfigRequest struct {
 
 func (x *ConfigRequest) Reset() {
 	*x = ConfigRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[30]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2564,7 +2798,7 @@ func (x *ConfigRequest) String() string {
 func (*ConfigRequest) ProtoMessage() {}
 
 func (x *ConfigRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[30]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2577,7 +2811,7 @@ func (x *ConfigRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigRequest.ProtoReflect.Descriptor instead.
 func (*ConfigRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{30}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ConfigRequest) GetCandidate() string {
@@ -2600,7 +2834,7 @@ type ConfigResponse struct {
 
 func (x *ConfigResponse) Reset() {
 	*x = ConfigResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[31]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2612,7 +2846,7 @@ func (x *ConfigResponse) String() string {
 func (*ConfigResponse) ProtoMessage() {}
 
 func (x *ConfigResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[31]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2625,7 +2859,7 @@ func (x *ConfigResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigResponse.ProtoReflect.Descriptor instead.
 func (*ConfigResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{31}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ConfigResponse) GetNode() string {
@@ -2672,7 +2906,7 @@ type DoctorRequest struct {
 
 func (x *DoctorRequest) Reset() {
 	*x = DoctorRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[32]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2684,7 +2918,7 @@ func (x *DoctorRequest) String() string {
 func (*DoctorRequest) ProtoMessage() {}
 
 func (x *DoctorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[32]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2697,7 +2931,7 @@ func (x *DoctorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorRequest.ProtoReflect.Descriptor instead.
 func (*DoctorRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{32}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *DoctorRequest) GetJob() string {
@@ -2718,7 +2952,7 @@ type DoctorResponse struct {
 
 func (x *DoctorResponse) Reset() {
 	*x = DoctorResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[33]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2730,7 +2964,7 @@ func (x *DoctorResponse) String() string {
 func (*DoctorResponse) ProtoMessage() {}
 
 func (x *DoctorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[33]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2743,7 +2977,7 @@ func (x *DoctorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorResponse.ProtoReflect.Descriptor instead.
 func (*DoctorResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{33}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *DoctorResponse) GetNode() string {
@@ -2780,7 +3014,7 @@ type Finding struct {
 
 func (x *Finding) Reset() {
 	*x = Finding{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[34]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2792,7 +3026,7 @@ func (x *Finding) String() string {
 func (*Finding) ProtoMessage() {}
 
 func (x *Finding) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[34]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2805,7 +3039,7 @@ func (x *Finding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finding.ProtoReflect.Descriptor instead.
 func (*Finding) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{34}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Finding) GetJob() string {
@@ -2851,7 +3085,7 @@ type VersionRequest struct {
 
 func (x *VersionRequest) Reset() {
 	*x = VersionRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[35]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2863,7 +3097,7 @@ func (x *VersionRequest) String() string {
 func (*VersionRequest) ProtoMessage() {}
 
 func (x *VersionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[35]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2876,7 +3110,7 @@ func (x *VersionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VersionRequest.ProtoReflect.Descriptor instead.
 func (*VersionRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{35}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{39}
 }
 
 type VersionResponse struct {
@@ -2890,7 +3124,7 @@ type VersionResponse struct {
 
 func (x *VersionResponse) Reset() {
 	*x = VersionResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[36]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2902,7 +3136,7 @@ func (x *VersionResponse) String() string {
 func (*VersionResponse) ProtoMessage() {}
 
 func (x *VersionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[36]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2915,7 +3149,7 @@ func (x *VersionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VersionResponse.ProtoReflect.Descriptor instead.
 func (*VersionResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{36}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *VersionResponse) GetVersion() string {
@@ -2951,7 +3185,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[37]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2963,7 +3197,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[37]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2976,7 +3210,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{37}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Problem) GetKind() Problem_Kind {
@@ -3005,7 +3239,23 @@ var File_duoflow_v1_admin_proto protoreflect.FileDescriptor
 const file_duoflow_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"\x16duoflow/v1/admin.proto\x12\n" +
-	"duoflow.v1\"3\n" +
+	"duoflow.v1\"\x0f\n" +
+	"\rSpreadRequest\"\x90\x01\n" +
+	"\x0eSpreadResponse\x12$\n" +
+	"\x04view\x18\x01 \x01(\v2\x10.duoflow.v1.ViewR\x04view\x12,\n" +
+	"\x05moves\x18\x02 \x03(\v2\x16.duoflow.v1.SpreadMoveR\x05moves\x12*\n" +
+	"\x05loads\x18\x03 \x03(\v2\x14.duoflow.v1.NodeLoadR\x05loads\"p\n" +
+	"\n" +
+	"SpreadMove\x12\x10\n" +
+	"\x03job\x18\x01 \x01(\tR\x03job\x12\x12\n" +
+	"\x04from\x18\x02 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x03 \x01(\tR\x02to\x12\x14\n" +
+	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\x12\x16\n" +
+	"\x06weight\x18\x05 \x01(\rR\x06weight\"D\n" +
+	"\bNodeLoad\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x10\n" +
+	"\x03now\x18\x02 \x01(\rR\x03now\x12\x12\n" +
+	"\x04then\x18\x03 \x01(\rR\x04then\"3\n" +
 	"\rStatusRequest\x12\"\n" +
 	"\flinearizable\x18\x01 \x01(\bR\flinearizable\"\x9b\x02\n" +
 	"\x0eStatusResponse\x12\x18\n" +
@@ -3274,7 +3524,7 @@ const file_duoflow_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"KIND_MOVED\x10\x05\x12\x0f\n" +
 	"\vKIND_FAILED\x10\x06\x12\x0f\n" +
-	"\vKIND_DENIED\x10\a2\xe7\x06\n" +
+	"\vKIND_DENIED\x10\a2\xa8\a\n" +
 	"\x05Admin\x12?\n" +
 	"\x06Status\x12\x19.duoflow.v1.StatusRequest\x1a\x1a.duoflow.v1.StatusResponse\x12I\n" +
 	"\n" +
@@ -3289,7 +3539,8 @@ const file_duoflow_v1_admin_proto_rawDesc = "" +
 	"\x04Logs\x12\x17.duoflow.v1.LogsRequest\x1a\x18.duoflow.v1.LogsResponse\x12?\n" +
 	"\x06Config\x12\x19.duoflow.v1.ConfigRequest\x1a\x1a.duoflow.v1.ConfigResponse\x12?\n" +
 	"\x06Doctor\x12\x19.duoflow.v1.DoctorRequest\x1a\x1a.duoflow.v1.DoctorResponse\x12B\n" +
-	"\aVersion\x12\x1a.duoflow.v1.VersionRequest\x1a\x1b.duoflow.v1.VersionResponseB7Z5github.com/duoflow/duoflow/proto/duoflow/v1;duoflowv1b\x06proto3"
+	"\aVersion\x12\x1a.duoflow.v1.VersionRequest\x1a\x1b.duoflow.v1.VersionResponse\x12?\n" +
+	"\x06Spread\x12\x19.duoflow.v1.SpreadRequest\x1a\x1a.duoflow.v1.SpreadResponseB7Z5github.com/duoflow/duoflow/proto/duoflow/v1;duoflowv1b\x06proto3"
 
 var (
 	file_duoflow_v1_admin_proto_rawDescOnce sync.Once
@@ -3304,103 +3555,112 @@ func file_duoflow_v1_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_duoflow_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_duoflow_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_duoflow_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_duoflow_v1_admin_proto_goTypes = []any{
 	(Problem_Kind)(0),         // 0: duoflow.v1.Problem.Kind
-	(*StatusRequest)(nil),     // 1: duoflow.v1.StatusRequest
-	(*StatusResponse)(nil),    // 2: duoflow.v1.StatusResponse
-	(*View)(nil),              // 3: duoflow.v1.View
-	(*NodeStatus)(nil),        // 4: duoflow.v1.NodeStatus
-	(*JobStatus)(nil),         // 5: duoflow.v1.JobStatus
-	(*PauseStatus)(nil),       // 6: duoflow.v1.PauseStatus
-	(*PlannedMove)(nil),       // 7: duoflow.v1.PlannedMove
-	(*JobOnNode)(nil),         // 8: duoflow.v1.JobOnNode
-	(*MetastoreStatus)(nil),   // 9: duoflow.v1.MetastoreStatus
-	(*FenceRow)(nil),          // 10: duoflow.v1.FenceRow
-	(*PendingTransfer)(nil),   // 11: duoflow.v1.PendingTransfer
-	(*SwitchoverRequest)(nil), // 12: duoflow.v1.SwitchoverRequest
-	(*RestartRequest)(nil),    // 13: duoflow.v1.RestartRequest
-	(*CancelRequest)(nil),     // 14: duoflow.v1.CancelRequest
-	(*CancelResponse)(nil),    // 15: duoflow.v1.CancelResponse
-	(*PauseRequest)(nil),      // 16: duoflow.v1.PauseRequest
-	(*ResumeRequest)(nil),     // 17: duoflow.v1.ResumeRequest
-	(*PauseResponse)(nil),     // 18: duoflow.v1.PauseResponse
-	(*FailoverRequest)(nil),   // 19: duoflow.v1.FailoverRequest
-	(*TransferResponse)(nil),  // 20: duoflow.v1.TransferResponse
-	(*PhaseTook)(nil),         // 21: duoflow.v1.PhaseTook
-	(*HistoryRequest)(nil),    // 22: duoflow.v1.HistoryRequest
-	(*HistoryResponse)(nil),   // 23: duoflow.v1.HistoryResponse
-	(*HistoryEntry)(nil),      // 24: duoflow.v1.HistoryEntry
-	(*ExplainRequest)(nil),    // 25: duoflow.v1.ExplainRequest
-	(*ExplainResponse)(nil),   // 26: duoflow.v1.ExplainResponse
-	(*TimelineStep)(nil),      // 27: duoflow.v1.TimelineStep
-	(*LogsRequest)(nil),       // 28: duoflow.v1.LogsRequest
-	(*LogsResponse)(nil),      // 29: duoflow.v1.LogsResponse
-	(*LogMark)(nil),           // 30: duoflow.v1.LogMark
-	(*ConfigRequest)(nil),     // 31: duoflow.v1.ConfigRequest
-	(*ConfigResponse)(nil),    // 32: duoflow.v1.ConfigResponse
-	(*DoctorRequest)(nil),     // 33: duoflow.v1.DoctorRequest
-	(*DoctorResponse)(nil),    // 34: duoflow.v1.DoctorResponse
-	(*Finding)(nil),           // 35: duoflow.v1.Finding
-	(*VersionRequest)(nil),    // 36: duoflow.v1.VersionRequest
-	(*VersionResponse)(nil),   // 37: duoflow.v1.VersionResponse
-	(*Problem)(nil),           // 38: duoflow.v1.Problem
+	(*SpreadRequest)(nil),     // 1: duoflow.v1.SpreadRequest
+	(*SpreadResponse)(nil),    // 2: duoflow.v1.SpreadResponse
+	(*SpreadMove)(nil),        // 3: duoflow.v1.SpreadMove
+	(*NodeLoad)(nil),          // 4: duoflow.v1.NodeLoad
+	(*StatusRequest)(nil),     // 5: duoflow.v1.StatusRequest
+	(*StatusResponse)(nil),    // 6: duoflow.v1.StatusResponse
+	(*View)(nil),              // 7: duoflow.v1.View
+	(*NodeStatus)(nil),        // 8: duoflow.v1.NodeStatus
+	(*JobStatus)(nil),         // 9: duoflow.v1.JobStatus
+	(*PauseStatus)(nil),       // 10: duoflow.v1.PauseStatus
+	(*PlannedMove)(nil),       // 11: duoflow.v1.PlannedMove
+	(*JobOnNode)(nil),         // 12: duoflow.v1.JobOnNode
+	(*MetastoreStatus)(nil),   // 13: duoflow.v1.MetastoreStatus
+	(*FenceRow)(nil),          // 14: duoflow.v1.FenceRow
+	(*PendingTransfer)(nil),   // 15: duoflow.v1.PendingTransfer
+	(*SwitchoverRequest)(nil), // 16: duoflow.v1.SwitchoverRequest
+	(*RestartRequest)(nil),    // 17: duoflow.v1.RestartRequest
+	(*CancelRequest)(nil),     // 18: duoflow.v1.CancelRequest
+	(*CancelResponse)(nil),    // 19: duoflow.v1.CancelResponse
+	(*PauseRequest)(nil),      // 20: duoflow.v1.PauseRequest
+	(*ResumeRequest)(nil),     // 21: duoflow.v1.ResumeRequest
+	(*PauseResponse)(nil),     // 22: duoflow.v1.PauseResponse
+	(*FailoverRequest)(nil),   // 23: duoflow.v1.FailoverRequest
+	(*TransferResponse)(nil),  // 24: duoflow.v1.TransferResponse
+	(*PhaseTook)(nil),         // 25: duoflow.v1.PhaseTook
+	(*HistoryRequest)(nil),    // 26: duoflow.v1.HistoryRequest
+	(*HistoryResponse)(nil),   // 27: duoflow.v1.HistoryResponse
+	(*HistoryEntry)(nil),      // 28: duoflow.v1.HistoryEntry
+	(*ExplainRequest)(nil),    // 29: duoflow.v1.ExplainRequest
+	(*ExplainResponse)(nil),   // 30: duoflow.v1.ExplainResponse
+	(*TimelineStep)(nil),      // 31: duoflow.v1.TimelineStep
+	(*LogsRequest)(nil),       // 32: duoflow.v1.LogsRequest
+	(*LogsResponse)(nil),      // 33: duoflow.v1.LogsResponse
+	(*LogMark)(nil),           // 34: duoflow.v1.LogMark
+	(*ConfigRequest)(nil),     // 35: duoflow.v1.ConfigRequest
+	(*ConfigResponse)(nil),    // 36: duoflow.v1.ConfigResponse
+	(*DoctorRequest)(nil),     // 37: duoflow.v1.DoctorRequest
+	(*DoctorResponse)(nil),    // 38: duoflow.v1.DoctorResponse
+	(*Finding)(nil),           // 39: duoflow.v1.Finding
+	(*VersionRequest)(nil),    // 40: duoflow.v1.VersionRequest
+	(*VersionResponse)(nil),   // 41: duoflow.v1.VersionResponse
+	(*Problem)(nil),           // 42: duoflow.v1.Problem
 }
 var file_duoflow_v1_admin_proto_depIdxs = []int32{
-	3,  // 0: duoflow.v1.StatusResponse.view:type_name -> duoflow.v1.View
-	4,  // 1: duoflow.v1.StatusResponse.nodes:type_name -> duoflow.v1.NodeStatus
-	5,  // 2: duoflow.v1.StatusResponse.jobs:type_name -> duoflow.v1.JobStatus
-	8,  // 3: duoflow.v1.JobStatus.nodes:type_name -> duoflow.v1.JobOnNode
-	10, // 4: duoflow.v1.JobStatus.fence:type_name -> duoflow.v1.FenceRow
-	11, // 5: duoflow.v1.JobStatus.pending:type_name -> duoflow.v1.PendingTransfer
-	6,  // 6: duoflow.v1.JobStatus.pause:type_name -> duoflow.v1.PauseStatus
-	7,  // 7: duoflow.v1.JobStatus.planned:type_name -> duoflow.v1.PlannedMove
-	9,  // 8: duoflow.v1.JobOnNode.metastore:type_name -> duoflow.v1.MetastoreStatus
-	11, // 9: duoflow.v1.CancelResponse.pending:type_name -> duoflow.v1.PendingTransfer
-	7,  // 10: duoflow.v1.CancelResponse.planned:type_name -> duoflow.v1.PlannedMove
-	6,  // 11: duoflow.v1.PauseResponse.before:type_name -> duoflow.v1.PauseStatus
-	6,  // 12: duoflow.v1.PauseResponse.after:type_name -> duoflow.v1.PauseStatus
-	21, // 13: duoflow.v1.TransferResponse.phases:type_name -> duoflow.v1.PhaseTook
-	3,  // 14: duoflow.v1.HistoryResponse.view:type_name -> duoflow.v1.View
-	24, // 15: duoflow.v1.HistoryResponse.entries:type_name -> duoflow.v1.HistoryEntry
-	21, // 16: duoflow.v1.HistoryEntry.phases:type_name -> duoflow.v1.PhaseTook
-	3,  // 17: duoflow.v1.ExplainResponse.view:type_name -> duoflow.v1.View
-	27, // 18: duoflow.v1.ExplainResponse.steps:type_name -> duoflow.v1.TimelineStep
-	30, // 19: duoflow.v1.LogsRequest.after:type_name -> duoflow.v1.LogMark
-	30, // 20: duoflow.v1.LogsResponse.mark:type_name -> duoflow.v1.LogMark
-	35, // 21: duoflow.v1.DoctorResponse.findings:type_name -> duoflow.v1.Finding
-	0,  // 22: duoflow.v1.Problem.kind:type_name -> duoflow.v1.Problem.Kind
-	1,  // 23: duoflow.v1.Admin.Status:input_type -> duoflow.v1.StatusRequest
-	12, // 24: duoflow.v1.Admin.Switchover:input_type -> duoflow.v1.SwitchoverRequest
-	19, // 25: duoflow.v1.Admin.Failover:input_type -> duoflow.v1.FailoverRequest
-	13, // 26: duoflow.v1.Admin.Restart:input_type -> duoflow.v1.RestartRequest
-	14, // 27: duoflow.v1.Admin.Cancel:input_type -> duoflow.v1.CancelRequest
-	16, // 28: duoflow.v1.Admin.Pause:input_type -> duoflow.v1.PauseRequest
-	17, // 29: duoflow.v1.Admin.Resume:input_type -> duoflow.v1.ResumeRequest
-	22, // 30: duoflow.v1.Admin.History:input_type -> duoflow.v1.HistoryRequest
-	25, // 31: duoflow.v1.Admin.Explain:input_type -> duoflow.v1.ExplainRequest
-	28, // 32: duoflow.v1.Admin.Logs:input_type -> duoflow.v1.LogsRequest
-	31, // 33: duoflow.v1.Admin.Config:input_type -> duoflow.v1.ConfigRequest
-	33, // 34: duoflow.v1.Admin.Doctor:input_type -> duoflow.v1.DoctorRequest
-	36, // 35: duoflow.v1.Admin.Version:input_type -> duoflow.v1.VersionRequest
-	2,  // 36: duoflow.v1.Admin.Status:output_type -> duoflow.v1.StatusResponse
-	20, // 37: duoflow.v1.Admin.Switchover:output_type -> duoflow.v1.TransferResponse
-	20, // 38: duoflow.v1.Admin.Failover:output_type -> duoflow.v1.TransferResponse
-	20, // 39: duoflow.v1.Admin.Restart:output_type -> duoflow.v1.TransferResponse
-	15, // 40: duoflow.v1.Admin.Cancel:output_type -> duoflow.v1.CancelResponse
-	18, // 41: duoflow.v1.Admin.Pause:output_type -> duoflow.v1.PauseResponse
-	18, // 42: duoflow.v1.Admin.Resume:output_type -> duoflow.v1.PauseResponse
-	23, // 43: duoflow.v1.Admin.History:output_type -> duoflow.v1.HistoryResponse
-	26, // 44: duoflow.v1.Admin.Explain:output_type -> duoflow.v1.ExplainResponse
-	29, // 45: duoflow.v1.Admin.Logs:output_type -> duoflow.v1.LogsResponse
-	32, // 46: duoflow.v1.Admin.Config:output_type -> duoflow.v1.ConfigResponse
-	34, // 47: duoflow.v1.Admin.Doctor:output_type -> duoflow.v1.DoctorResponse
-	37, // 48: duoflow.v1.Admin.Version:output_type -> duoflow.v1.VersionResponse
-	36, // [36:49] is the sub-list for method output_type
-	23, // [23:36] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	7,  // 0: duoflow.v1.SpreadResponse.view:type_name -> duoflow.v1.View
+	3,  // 1: duoflow.v1.SpreadResponse.moves:type_name -> duoflow.v1.SpreadMove
+	4,  // 2: duoflow.v1.SpreadResponse.loads:type_name -> duoflow.v1.NodeLoad
+	7,  // 3: duoflow.v1.StatusResponse.view:type_name -> duoflow.v1.View
+	8,  // 4: duoflow.v1.StatusResponse.nodes:type_name -> duoflow.v1.NodeStatus
+	9,  // 5: duoflow.v1.StatusResponse.jobs:type_name -> duoflow.v1.JobStatus
+	12, // 6: duoflow.v1.JobStatus.nodes:type_name -> duoflow.v1.JobOnNode
+	14, // 7: duoflow.v1.JobStatus.fence:type_name -> duoflow.v1.FenceRow
+	15, // 8: duoflow.v1.JobStatus.pending:type_name -> duoflow.v1.PendingTransfer
+	10, // 9: duoflow.v1.JobStatus.pause:type_name -> duoflow.v1.PauseStatus
+	11, // 10: duoflow.v1.JobStatus.planned:type_name -> duoflow.v1.PlannedMove
+	13, // 11: duoflow.v1.JobOnNode.metastore:type_name -> duoflow.v1.MetastoreStatus
+	15, // 12: duoflow.v1.CancelResponse.pending:type_name -> duoflow.v1.PendingTransfer
+	11, // 13: duoflow.v1.CancelResponse.planned:type_name -> duoflow.v1.PlannedMove
+	10, // 14: duoflow.v1.PauseResponse.before:type_name -> duoflow.v1.PauseStatus
+	10, // 15: duoflow.v1.PauseResponse.after:type_name -> duoflow.v1.PauseStatus
+	25, // 16: duoflow.v1.TransferResponse.phases:type_name -> duoflow.v1.PhaseTook
+	7,  // 17: duoflow.v1.HistoryResponse.view:type_name -> duoflow.v1.View
+	28, // 18: duoflow.v1.HistoryResponse.entries:type_name -> duoflow.v1.HistoryEntry
+	25, // 19: duoflow.v1.HistoryEntry.phases:type_name -> duoflow.v1.PhaseTook
+	7,  // 20: duoflow.v1.ExplainResponse.view:type_name -> duoflow.v1.View
+	31, // 21: duoflow.v1.ExplainResponse.steps:type_name -> duoflow.v1.TimelineStep
+	34, // 22: duoflow.v1.LogsRequest.after:type_name -> duoflow.v1.LogMark
+	34, // 23: duoflow.v1.LogsResponse.mark:type_name -> duoflow.v1.LogMark
+	39, // 24: duoflow.v1.DoctorResponse.findings:type_name -> duoflow.v1.Finding
+	0,  // 25: duoflow.v1.Problem.kind:type_name -> duoflow.v1.Problem.Kind
+	5,  // 26: duoflow.v1.Admin.Status:input_type -> duoflow.v1.StatusRequest
+	16, // 27: duoflow.v1.Admin.Switchover:input_type -> duoflow.v1.SwitchoverRequest
+	23, // 28: duoflow.v1.Admin.Failover:input_type -> duoflow.v1.FailoverRequest
+	17, // 29: duoflow.v1.Admin.Restart:input_type -> duoflow.v1.RestartRequest
+	18, // 30: duoflow.v1.Admin.Cancel:input_type -> duoflow.v1.CancelRequest
+	20, // 31: duoflow.v1.Admin.Pause:input_type -> duoflow.v1.PauseRequest
+	21, // 32: duoflow.v1.Admin.Resume:input_type -> duoflow.v1.ResumeRequest
+	26, // 33: duoflow.v1.Admin.History:input_type -> duoflow.v1.HistoryRequest
+	29, // 34: duoflow.v1.Admin.Explain:input_type -> duoflow.v1.ExplainRequest
+	32, // 35: duoflow.v1.Admin.Logs:input_type -> duoflow.v1.LogsRequest
+	35, // 36: duoflow.v1.Admin.Config:input_type -> duoflow.v1.ConfigRequest
+	37, // 37: duoflow.v1.Admin.Doctor:input_type -> duoflow.v1.DoctorRequest
+	40, // 38: duoflow.v1.Admin.Version:input_type -> duoflow.v1.VersionRequest
+	1,  // 39: duoflow.v1.Admin.Spread:input_type -> duoflow.v1.SpreadRequest
+	6,  // 40: duoflow.v1.Admin.Status:output_type -> duoflow.v1.StatusResponse
+	24, // 41: duoflow.v1.Admin.Switchover:output_type -> duoflow.v1.TransferResponse
+	24, // 42: duoflow.v1.Admin.Failover:output_type -> duoflow.v1.TransferResponse
+	24, // 43: duoflow.v1.Admin.Restart:output_type -> duoflow.v1.TransferResponse
+	19, // 44: duoflow.v1.Admin.Cancel:output_type -> duoflow.v1.CancelResponse
+	22, // 45: duoflow.v1.Admin.Pause:output_type -> duoflow.v1.PauseResponse
+	22, // 46: duoflow.v1.Admin.Resume:output_type -> duoflow.v1.PauseResponse
+	27, // 47: duoflow.v1.Admin.History:output_type -> duoflow.v1.HistoryResponse
+	30, // 48: duoflow.v1.Admin.Explain:output_type -> duoflow.v1.ExplainResponse
+	33, // 49: duoflow.v1.Admin.Logs:output_type -> duoflow.v1.LogsResponse
+	36, // 50: duoflow.v1.Admin.Config:output_type -> duoflow.v1.ConfigResponse
+	38, // 51: duoflow.v1.Admin.Doctor:output_type -> duoflow.v1.DoctorResponse
+	41, // 52: duoflow.v1.Admin.Version:output_type -> duoflow.v1.VersionResponse
+	2,  // 53: duoflow.v1.Admin.Spread:output_type -> duoflow.v1.SpreadResponse
+	40, // [40:54] is the sub-list for method output_type
+	26, // [26:40] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_duoflow_v1_admin_proto_init() }
@@ -3408,21 +3668,21 @@ func file_duoflow_v1_admin_proto_init() {
 	if File_duoflow_v1_admin_proto != nil {
 		return
 	}
-	file_duoflow_v1_admin_proto_msgTypes[3].OneofWrappers = []any{}
-	file_duoflow_v1_admin_proto_msgTypes[4].OneofWrappers = []any{}
-	file_duoflow_v1_admin_proto_msgTypes[5].OneofWrappers = []any{}
 	file_duoflow_v1_admin_proto_msgTypes[7].OneofWrappers = []any{}
-	file_duoflow_v1_admin_proto_msgTypes[15].OneofWrappers = []any{}
-	file_duoflow_v1_admin_proto_msgTypes[16].OneofWrappers = []any{}
-	file_duoflow_v1_admin_proto_msgTypes[26].OneofWrappers = []any{}
+	file_duoflow_v1_admin_proto_msgTypes[8].OneofWrappers = []any{}
+	file_duoflow_v1_admin_proto_msgTypes[9].OneofWrappers = []any{}
+	file_duoflow_v1_admin_proto_msgTypes[11].OneofWrappers = []any{}
+	file_duoflow_v1_admin_proto_msgTypes[19].OneofWrappers = []any{}
+	file_duoflow_v1_admin_proto_msgTypes[20].OneofWrappers = []any{}
 	file_duoflow_v1_admin_proto_msgTypes[30].OneofWrappers = []any{}
+	file_duoflow_v1_admin_proto_msgTypes[34].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_duoflow_v1_admin_proto_rawDesc), len(file_duoflow_v1_admin_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   38,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
