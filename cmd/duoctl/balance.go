@@ -37,8 +37,12 @@ func (a *app) balance(ctx context.Context, t transfer) error {
 	if err != nil {
 		return err
 	}
-	if t.dryRun || len(plan.GetMoves()) == 0 {
-		return a.print(spreadObject(plan, nil), func(w io.Writer) { writeSpread(w, plan) })
+	stale := staleness(plan.GetView(), via)
+	if t.dryRun || stale != nil || len(plan.GetMoves()) == 0 { // one node's view is worth a look, and no move
+		if err := a.print(spreadObject(plan, nil), func(w io.Writer) { writeSpread(w, plan) }); err != nil {
+			return err
+		}
+		return stale
 	}
 	if !t.yes {
 		writeSpread(grid.Printable{W: a.err}, plan) // not to out: that holds the answer only

@@ -55,6 +55,22 @@ func TestBalanceEndsAtTheFirstRefusal(t *testing.T) {
 	}
 }
 
+// TestBalanceOfALocalView: what one node knows is shown as that, and nothing is moved by it.
+func TestBalanceOfALocalView(t *testing.T) {
+	dir := makeCertificates(t)
+	cluster := newFakeCluster()
+	cluster.loseQuorum()
+	cluster.spread = []string{"scheduler"}
+	ctl := operator(dir, serve(t, cluster, dir))
+	for _, how := range []string{"--yes", "--dry-run"} {
+		got := ctl.run(t, "switchover", "--balance", how)
+		got.want(t, exitStale, "not authoritative")
+		if cluster.changes != 0 || !strings.Contains(got.out, "WEIGHT NOW") {
+			t.Errorf("%s: %d changes:\n%s", how, cluster.changes, got.out)
+		}
+	}
+}
+
 func TestBalanceIsOfAllJobs(t *testing.T) {
 	for _, flags := range []string{"--job scheduler", "--to b", "--in 1h", "--at 2026-12-01T03:00:00Z", "--wait=false"} {
 		args := append([]string{"switchover", "--balance"}, strings.Fields(flags)...)

@@ -15,7 +15,7 @@ import (
 	"github.com/duoflow/duoflow/scripts/program"
 )
 
-const usage = `usage: benchjobs [-jobs 100] [-kills 4] [-for 30s] [-settle 10s] [-o table|json]
+const usage = `usage: benchjobs [-jobs 100] [-kills 4] [-for 30s] [-settle 10s] [-dir FOLDER] [-o table|json]
 
 Examples:
   make bench-jobs JOBS=100
@@ -28,6 +28,7 @@ Exit codes: 0 measured; 1 a job was not where it has to be; 2 usage; 3 the run c
 type options struct {
 	jobs, kills   int
 	watch, settle time.Duration
+	dir           string
 }
 
 func main() { os.Exit(program.Main(run)) }
@@ -43,6 +44,7 @@ func (o *options) program() program.Program {
 func (o *options) flags(set *flag.FlagSet) {
 	set.IntVar(&o.jobs, "jobs", 100, "how many jobs")
 	set.IntVar(&o.kills, "kills", 4, "how often a host is killed, a and b in turns")
+	set.StringVar(&o.dir, "dir", "", "folder for the logs and data of the cluster, which is kept; empty: none is")
 	set.DurationVar(&o.watch, "for", 30*time.Second, "how long to look at a cluster at rest")
 	set.DurationVar(&o.settle, "settle", 10*time.Second, "how long to leave everything alone before")
 }

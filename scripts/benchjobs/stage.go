@@ -42,7 +42,7 @@ func newStage(ctx context.Context, o options) (*stage, error) {
 
 func (s *stage) build(ctx context.Context, o options) error {
 	var err error
-	if s.lab, err = lab.Up(ctx, lab.Options{Hosts: []string{"a", "b", "t"}}); err != nil {
+	if s.lab, err = lab.Up(ctx, lab.Options{Dir: o.dir, Hosts: []string{"a", "b", "t"}}); err != nil {
 		return err
 	}
 	// Two sessions of each job's fencer on each host, one for a note after a start, and some for people.
@@ -115,8 +115,11 @@ func active(status *duoflowv1.StatusResponse) map[string]int {
 func (s *stage) spread(ctx context.Context, r *Report) (seconds float64, err error) {
 	began := time.Now()
 	output, code, err := s.cluster.Ctl(ctx, "switchover", "--balance", "--yes", "--timeout", "5m")
-	if err != nil || code != 0 {
-		return 0, fmt.Errorf("spread the jobs: exit code %d: %s: %w", code, output, err)
+	if err == nil && code != 0 {
+		err = fmt.Errorf("exit code %d: %s", code, output)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("spread the jobs: %w", err)
 	}
 	seconds = time.Since(began).Seconds()
 	on, err := s.settled(ctx, func(map[string]int) bool { return true })
