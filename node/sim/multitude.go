@@ -90,9 +90,9 @@ func (j *stubJob) look() {
 	j.events.Health(fence.Health{Reachable: true, Writable: true, Row: row, HighestRole: row.Epoch})
 }
 
-// step takes the time of one step of a takeover; false when it is given up.
-func (j *stubJob) step(ctx context.Context, least, most time.Duration) error {
-	if !j.m.w.sleep(ctx, j.m.w.span(least, most)) {
+// step takes the time of one step of a takeover, a millisecond or more.
+func (j *stubJob) step(ctx context.Context, most time.Duration) error {
+	if !j.m.w.sleep(ctx, j.m.w.span(time.Millisecond, most)) {
 		return ctx.Err()
 	}
 	return nil
@@ -100,7 +100,7 @@ func (j *stubJob) step(ctx context.Context, least, most time.Duration) error {
 
 // Take implements node.HostedJob.
 func (j *stubJob) Take(ctx context.Context, claim fence.Claim) error {
-	if err := j.step(ctx, time.Millisecond, 5*time.Millisecond); err != nil {
+	if err := j.step(ctx, 5*time.Millisecond); err != nil {
 		return err
 	}
 	row := j.m.rows[j.name]
@@ -117,12 +117,12 @@ func (j *stubJob) Take(ctx context.Context, claim fence.Claim) error {
 
 // Drain implements node.HostedJob.
 func (j *stubJob) Drain(ctx context.Context, _ fence.Claim) error {
-	return j.step(ctx, time.Millisecond, 5*time.Millisecond)
+	return j.step(ctx, 5*time.Millisecond)
 }
 
 // Start implements node.HostedJob.
 func (j *stubJob) Start(ctx context.Context, claim fence.Claim) error {
-	if err := j.step(ctx, time.Millisecond, 20*time.Millisecond); err != nil {
+	if err := j.step(ctx, 20*time.Millisecond); err != nil {
 		return err
 	}
 	j.m.begun[j.name] = beginning{claim.Epoch, j.m.w.now}
@@ -131,7 +131,7 @@ func (j *stubJob) Start(ctx context.Context, claim fence.Claim) error {
 
 // Stop implements node.HostedJob.
 func (j *stubJob) Stop(ctx context.Context, _ uint64, _ time.Duration) error {
-	return j.step(ctx, time.Millisecond, 5*time.Millisecond)
+	return j.step(ctx, 5*time.Millisecond)
 }
 
 // Run implements node.HostedJob; nobody calls it here.

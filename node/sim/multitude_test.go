@@ -35,6 +35,7 @@ type many struct {
 }
 
 func newMany(t *testing.T, count int) *many {
+	t.Helper()
 	cryptotest.SetGlobalRandom(t, 1)
 	trace := newTrace(false)
 	w := newWorld(1, trace)
@@ -124,6 +125,7 @@ func (m *many) begin() {
 
 // playMany returns how many jobs were on the host that was killed.
 func playMany(t *testing.T, count int) int {
+	t.Helper()
 	began, before := cpu(), inUse()
 	m := newMany(t, count)
 	m.begin()
