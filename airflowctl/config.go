@@ -68,6 +68,8 @@ type Config struct {
 	Started func()
 	// Broker gives each epoch a user of its own at RabbitMQ; nil: Celery connects as configured. Only for Airflow.
 	Broker *Broker
+	// Gate is shared with the other jobs of this program: how many connect to one metastore at a time. nil: as many as there are.
+	Gate *fence.Gate
 	// Observer is told what happens. It must not block.
 	Observer Observer
 	Logger   *slog.Logger

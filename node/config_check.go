@@ -191,6 +191,9 @@ func (c *Config) validateJob(p *Problems, name string, j Job) {
 	if j.Grace < 0 {
 		p.add(key+".grace", "%s; want 0s or more", j.Grace)
 	}
+	if j.Weight != nil && (*j.Weight < 1 || *j.Weight > maxWeight) {
+		p.add(key+".weight", "%d; want 1 to %d", *j.Weight, maxWeight)
+	}
 	if err := hook.Check(j.Hooks.Commands(), j.Hooks.Timeout); err != nil {
 		p.add(key+".hooks", "%s", strings.ReplaceAll(err.Error(), "\n", "; "))
 	}

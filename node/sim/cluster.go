@@ -25,6 +25,8 @@ type cluster struct {
 	mute, keep []int
 	// dice are the operators'; nil: they give no orders.
 	dice *rand.Rand
+	// multitude is many jobs in the place of the one; nil: that.
+	multitude *multitude
 	// calmAt is when there is no more trouble.
 	calmAt instant
 }
@@ -57,10 +59,14 @@ func (c *cluster) config(h *host) node.Config {
 	for _, other := range c.hosts {
 		members[other.name] = node.Member{Peer: other.name + ":7400", Witness: other.witness}
 	}
-	return node.Config{
+	cfg := node.Config{
 		Cluster: "sim", Node: h.name, Witness: h.witness, Nodes: members, Detection: c.plan.detection,
 		Jobs: map[string]node.Job{jobName: {Kind: "command", Command: []string{"work"}, Grace: c.plan.grace}},
 	}
+	if c.multitude != nil {
+		cfg.Jobs = c.multitude.jobs
+	}
+	return cfg
 }
 
 func (c *cluster) nameOf(id uint64) string {

@@ -84,7 +84,241 @@ func (x Problem_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Problem_Kind.Descriptor instead.
 func (Problem_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{42, 0}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{46, 0}
+}
+
+type SpreadRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SpreadRequest) Reset() {
+	*x = SpreadRequest{}
+	mi := &file_duoflow_v1_admin_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SpreadRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SpreadRequest) ProtoMessage() {}
+
+func (x *SpreadRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_duoflow_v1_admin_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SpreadRequest.ProtoReflect.Descriptor instead.
+func (*SpreadRequest) Descriptor() ([]byte, []int) {
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{0}
+}
+
+type SpreadResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	View          *View                  `protobuf:"bytes,1,opt,name=view,proto3" json:"view,omitempty"`
+	Moves         []*SpreadMove          `protobuf:"bytes,2,rep,name=moves,proto3" json:"moves,omitempty"` // in the order in which they are best made
+	Loads         []*NodeLoad            `protobuf:"bytes,3,rep,name=loads,proto3" json:"loads,omitempty"` // by name, without the witnesses
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SpreadResponse) Reset() {
+	*x = SpreadResponse{}
+	mi := &file_duoflow_v1_admin_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SpreadResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SpreadResponse) ProtoMessage() {}
+
+func (x *SpreadResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_duoflow_v1_admin_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SpreadResponse.ProtoReflect.Descriptor instead.
+func (*SpreadResponse) Descriptor() ([]byte, []int) {
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *SpreadResponse) GetView() *View {
+	if x != nil {
+		return x.View
+	}
+	return nil
+}
+
+func (x *SpreadResponse) GetMoves() []*SpreadMove {
+	if x != nil {
+		return x.Moves
+	}
+	return nil
+}
+
+func (x *SpreadResponse) GetLoads() []*NodeLoad {
+	if x != nil {
+		return x.Loads
+	}
+	return nil
+}
+
+// SpreadMove is one job's, with those that follow it.
+type SpreadMove struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Job           string                 `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
+	From          string                 `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
+	To            string                 `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`   // that it was planned for; for SwitchoverRequest.expect_epoch
+	Weight        uint32                 `protobuf:"varint,5,opt,name=weight,proto3" json:"weight,omitempty"` // of the job and those that follow it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SpreadMove) Reset() {
+	*x = SpreadMove{}
+	mi := &file_duoflow_v1_admin_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SpreadMove) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SpreadMove) ProtoMessage() {}
+
+func (x *SpreadMove) ProtoReflect() protoreflect.Message {
+	mi := &file_duoflow_v1_admin_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SpreadMove.ProtoReflect.Descriptor instead.
+func (*SpreadMove) Descriptor() ([]byte, []int) {
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *SpreadMove) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+func (x *SpreadMove) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *SpreadMove) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *SpreadMove) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *SpreadMove) GetWeight() uint32 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
+}
+
+// NodeLoad is the weight of the jobs on a node.
+type NodeLoad struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Now           uint32                 `protobuf:"varint,2,opt,name=now,proto3" json:"now,omitempty"`
+	Then          uint32                 `protobuf:"varint,3,opt,name=then,proto3" json:"then,omitempty"` // after the moves
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeLoad) Reset() {
+	*x = NodeLoad{}
+	mi := &file_duoflow_v1_admin_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeLoad) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeLoad) ProtoMessage() {}
+
+func (x *NodeLoad) ProtoReflect() protoreflect.Message {
+	mi := &file_duoflow_v1_admin_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeLoad.ProtoReflect.Descriptor instead.
+func (*NodeLoad) Descriptor() ([]byte, []int) {
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *NodeLoad) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *NodeLoad) GetNow() uint32 {
+	if x != nil {
+		return x.Now
+	}
+	return 0
+}
+
+func (x *NodeLoad) GetThen() uint32 {
+	if x != nil {
+		return x.Then
+	}
+	return 0
 }
 
 type StatusRequest struct {
@@ -98,7 +332,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[0]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -110,7 +344,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[0]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -123,7 +357,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{0}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *StatusRequest) GetLinearizable() bool {
@@ -151,7 +385,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[1]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -163,7 +397,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[1]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -176,7 +410,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{1}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *StatusResponse) GetCluster() string {
@@ -261,7 +495,7 @@ type View struct {
 
 func (x *View) Reset() {
 	*x = View{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[2]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -273,7 +507,7 @@ func (x *View) String() string {
 func (*View) ProtoMessage() {}
 
 func (x *View) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[2]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -286,7 +520,7 @@ func (x *View) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use View.ProtoReflect.Descriptor instead.
 func (*View) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{2}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *View) GetAuthoritative() bool {
@@ -330,7 +564,7 @@ type NodeStatus struct {
 
 func (x *NodeStatus) Reset() {
 	*x = NodeStatus{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[3]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -342,7 +576,7 @@ func (x *NodeStatus) String() string {
 func (*NodeStatus) ProtoMessage() {}
 
 func (x *NodeStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[3]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -355,7 +589,7 @@ func (x *NodeStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeStatus.ProtoReflect.Descriptor instead.
 func (*NodeStatus) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{3}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *NodeStatus) GetName() string {
@@ -468,7 +702,7 @@ type JobStatus struct {
 
 func (x *JobStatus) Reset() {
 	*x = JobStatus{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[4]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -480,7 +714,7 @@ func (x *JobStatus) String() string {
 func (*JobStatus) ProtoMessage() {}
 
 func (x *JobStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[4]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -493,7 +727,7 @@ func (x *JobStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobStatus.ProtoReflect.Descriptor instead.
 func (*JobStatus) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{4}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *JobStatus) GetName() string {
@@ -630,7 +864,7 @@ type PauseStatus struct {
 
 func (x *PauseStatus) Reset() {
 	*x = PauseStatus{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[5]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -642,7 +876,7 @@ func (x *PauseStatus) String() string {
 func (*PauseStatus) ProtoMessage() {}
 
 func (x *PauseStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[5]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -655,7 +889,7 @@ func (x *PauseStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseStatus.ProtoReflect.Descriptor instead.
 func (*PauseStatus) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{5}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *PauseStatus) GetLevel() string {
@@ -713,7 +947,7 @@ type PlannedMove struct {
 
 func (x *PlannedMove) Reset() {
 	*x = PlannedMove{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[6]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -725,7 +959,7 @@ func (x *PlannedMove) String() string {
 func (*PlannedMove) ProtoMessage() {}
 
 func (x *PlannedMove) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[6]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -738,7 +972,7 @@ func (x *PlannedMove) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlannedMove.ProtoReflect.Descriptor instead.
 func (*PlannedMove) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{6}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *PlannedMove) GetTo() string {
@@ -792,7 +1026,7 @@ type JobOnNode struct {
 
 func (x *JobOnNode) Reset() {
 	*x = JobOnNode{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[7]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -804,7 +1038,7 @@ func (x *JobOnNode) String() string {
 func (*JobOnNode) ProtoMessage() {}
 
 func (x *JobOnNode) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[7]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -817,7 +1051,7 @@ func (x *JobOnNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobOnNode.ProtoReflect.Descriptor instead.
 func (*JobOnNode) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{7}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *JobOnNode) GetNode() string {
@@ -922,7 +1156,7 @@ type MetastoreStatus struct {
 
 func (x *MetastoreStatus) Reset() {
 	*x = MetastoreStatus{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[8]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -934,7 +1168,7 @@ func (x *MetastoreStatus) String() string {
 func (*MetastoreStatus) ProtoMessage() {}
 
 func (x *MetastoreStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[8]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -947,7 +1181,7 @@ func (x *MetastoreStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MetastoreStatus.ProtoReflect.Descriptor instead.
 func (*MetastoreStatus) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{8}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *MetastoreStatus) GetReachable() bool {
@@ -982,7 +1216,7 @@ type FenceRow struct {
 
 func (x *FenceRow) Reset() {
 	*x = FenceRow{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[9]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -994,7 +1228,7 @@ func (x *FenceRow) String() string {
 func (*FenceRow) ProtoMessage() {}
 
 func (x *FenceRow) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[9]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1007,7 +1241,7 @@ func (x *FenceRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FenceRow.ProtoReflect.Descriptor instead.
 func (*FenceRow) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{9}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *FenceRow) GetEpoch() uint64 {
@@ -1035,7 +1269,7 @@ type PendingTransfer struct {
 
 func (x *PendingTransfer) Reset() {
 	*x = PendingTransfer{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[10]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1047,7 +1281,7 @@ func (x *PendingTransfer) String() string {
 func (*PendingTransfer) ProtoMessage() {}
 
 func (x *PendingTransfer) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[10]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1060,7 +1294,7 @@ func (x *PendingTransfer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PendingTransfer.ProtoReflect.Descriptor instead.
 func (*PendingTransfer) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{10}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PendingTransfer) GetKind() string {
@@ -1100,7 +1334,7 @@ type SwitchoverRequest struct {
 
 func (x *SwitchoverRequest) Reset() {
 	*x = SwitchoverRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[11]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1112,7 +1346,7 @@ func (x *SwitchoverRequest) String() string {
 func (*SwitchoverRequest) ProtoMessage() {}
 
 func (x *SwitchoverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[11]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1125,7 +1359,7 @@ func (x *SwitchoverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SwitchoverRequest.ProtoReflect.Descriptor instead.
 func (*SwitchoverRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{11}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *SwitchoverRequest) GetJob() string {
@@ -1190,7 +1424,7 @@ type RestartRequest struct {
 
 func (x *RestartRequest) Reset() {
 	*x = RestartRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[12]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1202,7 +1436,7 @@ func (x *RestartRequest) String() string {
 func (*RestartRequest) ProtoMessage() {}
 
 func (x *RestartRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[12]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1215,7 +1449,7 @@ func (x *RestartRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestartRequest.ProtoReflect.Descriptor instead.
 func (*RestartRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{12}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RestartRequest) GetJob() string {
@@ -1263,7 +1497,7 @@ type CancelRequest struct {
 
 func (x *CancelRequest) Reset() {
 	*x = CancelRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[13]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1275,7 +1509,7 @@ func (x *CancelRequest) String() string {
 func (*CancelRequest) ProtoMessage() {}
 
 func (x *CancelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[13]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1288,7 +1522,7 @@ func (x *CancelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRequest.ProtoReflect.Descriptor instead.
 func (*CancelRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{13}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CancelRequest) GetJob() string {
@@ -1317,7 +1551,7 @@ type CancelResponse struct {
 
 func (x *CancelResponse) Reset() {
 	*x = CancelResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[14]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1329,7 +1563,7 @@ func (x *CancelResponse) String() string {
 func (*CancelResponse) ProtoMessage() {}
 
 func (x *CancelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[14]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1342,7 +1576,7 @@ func (x *CancelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelResponse.ProtoReflect.Descriptor instead.
 func (*CancelResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{14}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CancelResponse) GetAccepted() bool {
@@ -1389,7 +1623,7 @@ type PauseRequest struct {
 
 func (x *PauseRequest) Reset() {
 	*x = PauseRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[15]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1401,7 +1635,7 @@ func (x *PauseRequest) String() string {
 func (*PauseRequest) ProtoMessage() {}
 
 func (x *PauseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[15]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1414,7 +1648,7 @@ func (x *PauseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseRequest.ProtoReflect.Descriptor instead.
 func (*PauseRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{15}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *PauseRequest) GetJob() string {
@@ -1484,7 +1718,7 @@ type ResumeRequest struct {
 
 func (x *ResumeRequest) Reset() {
 	*x = ResumeRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[16]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1496,7 +1730,7 @@ func (x *ResumeRequest) String() string {
 func (*ResumeRequest) ProtoMessage() {}
 
 func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[16]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1509,7 +1743,7 @@ func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRequest.ProtoReflect.Descriptor instead.
 func (*ResumeRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{16}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ResumeRequest) GetJob() string {
@@ -1548,7 +1782,7 @@ type PauseResponse struct {
 
 func (x *PauseResponse) Reset() {
 	*x = PauseResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[17]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1560,7 +1794,7 @@ func (x *PauseResponse) String() string {
 func (*PauseResponse) ProtoMessage() {}
 
 func (x *PauseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[17]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1573,7 +1807,7 @@ func (x *PauseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseResponse.ProtoReflect.Descriptor instead.
 func (*PauseResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{17}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PauseResponse) GetAccepted() bool {
@@ -1633,7 +1867,7 @@ type FailoverRequest struct {
 
 func (x *FailoverRequest) Reset() {
 	*x = FailoverRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[18]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1645,7 +1879,7 @@ func (x *FailoverRequest) String() string {
 func (*FailoverRequest) ProtoMessage() {}
 
 func (x *FailoverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[18]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1658,7 +1892,7 @@ func (x *FailoverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FailoverRequest.ProtoReflect.Descriptor instead.
 func (*FailoverRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{18}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *FailoverRequest) GetJob() string {
@@ -1729,7 +1963,7 @@ type TransferResponse struct {
 
 func (x *TransferResponse) Reset() {
 	*x = TransferResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[19]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1741,7 +1975,7 @@ func (x *TransferResponse) String() string {
 func (*TransferResponse) ProtoMessage() {}
 
 func (x *TransferResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[19]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1754,7 +1988,7 @@ func (x *TransferResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferResponse.ProtoReflect.Descriptor instead.
 func (*TransferResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{19}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *TransferResponse) GetAccepted() bool {
@@ -1831,7 +2065,7 @@ type PhaseTook struct {
 
 func (x *PhaseTook) Reset() {
 	*x = PhaseTook{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[20]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1843,7 +2077,7 @@ func (x *PhaseTook) String() string {
 func (*PhaseTook) ProtoMessage() {}
 
 func (x *PhaseTook) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[20]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1856,7 +2090,7 @@ func (x *PhaseTook) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PhaseTook.ProtoReflect.Descriptor instead.
 func (*PhaseTook) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{20}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PhaseTook) GetName() string {
@@ -1884,7 +2118,7 @@ type HistoryRequest struct {
 
 func (x *HistoryRequest) Reset() {
 	*x = HistoryRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[21]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1896,7 +2130,7 @@ func (x *HistoryRequest) String() string {
 func (*HistoryRequest) ProtoMessage() {}
 
 func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[21]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1909,7 +2143,7 @@ func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryRequest.ProtoReflect.Descriptor instead.
 func (*HistoryRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{21}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *HistoryRequest) GetJob() string {
@@ -1943,7 +2177,7 @@ type HistoryResponse struct {
 
 func (x *HistoryResponse) Reset() {
 	*x = HistoryResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[22]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1955,7 +2189,7 @@ func (x *HistoryResponse) String() string {
 func (*HistoryResponse) ProtoMessage() {}
 
 func (x *HistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[22]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1968,7 +2202,7 @@ func (x *HistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryResponse.ProtoReflect.Descriptor instead.
 func (*HistoryResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{22}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *HistoryResponse) GetView() *View {
@@ -2003,7 +2237,7 @@ type HistoryEntry struct {
 
 func (x *HistoryEntry) Reset() {
 	*x = HistoryEntry{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[23]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2015,7 +2249,7 @@ func (x *HistoryEntry) String() string {
 func (*HistoryEntry) ProtoMessage() {}
 
 func (x *HistoryEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[23]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2028,7 +2262,7 @@ func (x *HistoryEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryEntry.ProtoReflect.Descriptor instead.
 func (*HistoryEntry) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{23}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *HistoryEntry) GetJob() string {
@@ -2111,7 +2345,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[24]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2123,7 +2357,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[24]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2136,7 +2370,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{24}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ExplainRequest) GetJob() string {
@@ -2174,7 +2408,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[25]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2186,7 +2420,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[25]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2199,7 +2433,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{25}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ExplainResponse) GetView() *View {
@@ -2301,7 +2535,7 @@ type TimelineStep struct {
 
 func (x *TimelineStep) Reset() {
 	*x = TimelineStep{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[26]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2313,7 +2547,7 @@ func (x *TimelineStep) String() string {
 func (*TimelineStep) ProtoMessage() {}
 
 func (x *TimelineStep) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[26]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2326,7 +2560,7 @@ func (x *TimelineStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TimelineStep.ProtoReflect.Descriptor instead.
 func (*TimelineStep) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{26}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *TimelineStep) GetName() string {
@@ -2389,7 +2623,7 @@ type LogsRequest struct {
 
 func (x *LogsRequest) Reset() {
 	*x = LogsRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[27]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2401,7 +2635,7 @@ func (x *LogsRequest) String() string {
 func (*LogsRequest) ProtoMessage() {}
 
 func (x *LogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[27]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2414,7 +2648,7 @@ func (x *LogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsRequest.ProtoReflect.Descriptor instead.
 func (*LogsRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{27}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *LogsRequest) GetJob() string {
@@ -2449,7 +2683,7 @@ type LogsResponse struct {
 
 func (x *LogsResponse) Reset() {
 	*x = LogsResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[28]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2461,7 +2695,7 @@ func (x *LogsResponse) String() string {
 func (*LogsResponse) ProtoMessage() {}
 
 func (x *LogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[28]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2474,7 +2708,7 @@ func (x *LogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsResponse.ProtoReflect.Descriptor instead.
 func (*LogsResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{28}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *LogsResponse) GetNode() string {
@@ -2509,7 +2743,7 @@ type LogMark struct {
 
 func (x *LogMark) Reset() {
 	*x = LogMark{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[29]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2521,7 +2755,7 @@ func (x *LogMark) String() string {
 func (*LogMark) ProtoMessage() {}
 
 func (x *LogMark) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[29]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2534,7 +2768,7 @@ func (x *LogMark) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogMark.ProtoReflect.Descriptor instead.
 func (*LogMark) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{29}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *LogMark) GetFile() uint64 {
@@ -2561,7 +2795,7 @@ type ProgressRequest struct {
 
 func (x *ProgressRequest) Reset() {
 	*x = ProgressRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[30]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2573,7 +2807,7 @@ func (x *ProgressRequest) String() string {
 func (*ProgressRequest) ProtoMessage() {}
 
 func (x *ProgressRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[30]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2586,7 +2820,7 @@ func (x *ProgressRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProgressRequest.ProtoReflect.Descriptor instead.
 func (*ProgressRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{30}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ProgressRequest) GetJob() string {
@@ -2616,7 +2850,7 @@ type ProgressResponse struct {
 
 func (x *ProgressResponse) Reset() {
 	*x = ProgressResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[31]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2628,7 +2862,7 @@ func (x *ProgressResponse) String() string {
 func (*ProgressResponse) ProtoMessage() {}
 
 func (x *ProgressResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[31]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2641,7 +2875,7 @@ func (x *ProgressResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProgressResponse.ProtoReflect.Descriptor instead.
 func (*ProgressResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{31}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ProgressResponse) GetNode() string {
@@ -2695,7 +2929,7 @@ type PastRun struct {
 
 func (x *PastRun) Reset() {
 	*x = PastRun{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[32]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2707,7 +2941,7 @@ func (x *PastRun) String() string {
 func (*PastRun) ProtoMessage() {}
 
 func (x *PastRun) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[32]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2720,7 +2954,7 @@ func (x *PastRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PastRun.ProtoReflect.Descriptor instead.
 func (*PastRun) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{32}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *PastRun) GetSlotUnixMs() int64 {
@@ -2781,7 +3015,7 @@ type ConfigRequest struct {
 
 func (x *ConfigRequest) Reset() {
 	*x = ConfigRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[33]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2793,7 +3027,7 @@ func (x *ConfigRequest) String() string {
 func (*ConfigRequest) ProtoMessage() {}
 
 func (x *ConfigRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[33]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2806,7 +3040,7 @@ func (x *ConfigRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigRequest.ProtoReflect.Descriptor instead.
 func (*ConfigRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{33}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ConfigRequest) GetCandidate() string {
@@ -2829,7 +3063,7 @@ type ConfigResponse struct {
 
 func (x *ConfigResponse) Reset() {
 	*x = ConfigResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[34]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2841,7 +3075,7 @@ func (x *ConfigResponse) String() string {
 func (*ConfigResponse) ProtoMessage() {}
 
 func (x *ConfigResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[34]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2854,7 +3088,7 @@ func (x *ConfigResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigResponse.ProtoReflect.Descriptor instead.
 func (*ConfigResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{34}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ConfigResponse) GetNode() string {
@@ -2901,7 +3135,7 @@ type BackupRequest struct {
 
 func (x *BackupRequest) Reset() {
 	*x = BackupRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[35]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2913,7 +3147,7 @@ func (x *BackupRequest) String() string {
 func (*BackupRequest) ProtoMessage() {}
 
 func (x *BackupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[35]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2926,7 +3160,7 @@ func (x *BackupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupRequest.ProtoReflect.Descriptor instead.
 func (*BackupRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{35}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *BackupRequest) GetLocal() bool {
@@ -2953,7 +3187,7 @@ type BackupResponse struct {
 
 func (x *BackupResponse) Reset() {
 	*x = BackupResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[36]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2965,7 +3199,7 @@ func (x *BackupResponse) String() string {
 func (*BackupResponse) ProtoMessage() {}
 
 func (x *BackupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[36]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2978,7 +3212,7 @@ func (x *BackupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupResponse.ProtoReflect.Descriptor instead.
 func (*BackupResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{36}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *BackupResponse) GetView() *View {
@@ -3053,7 +3287,7 @@ type DoctorRequest struct {
 
 func (x *DoctorRequest) Reset() {
 	*x = DoctorRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[37]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3065,7 +3299,7 @@ func (x *DoctorRequest) String() string {
 func (*DoctorRequest) ProtoMessage() {}
 
 func (x *DoctorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[37]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3078,7 +3312,7 @@ func (x *DoctorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorRequest.ProtoReflect.Descriptor instead.
 func (*DoctorRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{37}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *DoctorRequest) GetJob() string {
@@ -3099,7 +3333,7 @@ type DoctorResponse struct {
 
 func (x *DoctorResponse) Reset() {
 	*x = DoctorResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[38]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3111,7 +3345,7 @@ func (x *DoctorResponse) String() string {
 func (*DoctorResponse) ProtoMessage() {}
 
 func (x *DoctorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[38]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3124,7 +3358,7 @@ func (x *DoctorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorResponse.ProtoReflect.Descriptor instead.
 func (*DoctorResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{38}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *DoctorResponse) GetNode() string {
@@ -3161,7 +3395,7 @@ type Finding struct {
 
 func (x *Finding) Reset() {
 	*x = Finding{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[39]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3173,7 +3407,7 @@ func (x *Finding) String() string {
 func (*Finding) ProtoMessage() {}
 
 func (x *Finding) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[39]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3186,7 +3420,7 @@ func (x *Finding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finding.ProtoReflect.Descriptor instead.
 func (*Finding) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{39}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Finding) GetJob() string {
@@ -3232,7 +3466,7 @@ type VersionRequest struct {
 
 func (x *VersionRequest) Reset() {
 	*x = VersionRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[40]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3244,7 +3478,7 @@ func (x *VersionRequest) String() string {
 func (*VersionRequest) ProtoMessage() {}
 
 func (x *VersionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[40]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3257,7 +3491,7 @@ func (x *VersionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VersionRequest.ProtoReflect.Descriptor instead.
 func (*VersionRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{40}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{44}
 }
 
 type VersionResponse struct {
@@ -3271,7 +3505,7 @@ type VersionResponse struct {
 
 func (x *VersionResponse) Reset() {
 	*x = VersionResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[41]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3283,7 +3517,7 @@ func (x *VersionResponse) String() string {
 func (*VersionResponse) ProtoMessage() {}
 
 func (x *VersionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[41]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3296,7 +3530,7 @@ func (x *VersionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VersionResponse.ProtoReflect.Descriptor instead.
 func (*VersionResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{41}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *VersionResponse) GetVersion() string {
@@ -3332,7 +3566,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[42]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3344,7 +3578,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[42]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3357,7 +3591,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{42}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Problem) GetKind() Problem_Kind {
@@ -3386,7 +3620,23 @@ var File_duoflow_v1_admin_proto protoreflect.FileDescriptor
 const file_duoflow_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"\x16duoflow/v1/admin.proto\x12\n" +
-	"duoflow.v1\"3\n" +
+	"duoflow.v1\"\x0f\n" +
+	"\rSpreadRequest\"\x90\x01\n" +
+	"\x0eSpreadResponse\x12$\n" +
+	"\x04view\x18\x01 \x01(\v2\x10.duoflow.v1.ViewR\x04view\x12,\n" +
+	"\x05moves\x18\x02 \x03(\v2\x16.duoflow.v1.SpreadMoveR\x05moves\x12*\n" +
+	"\x05loads\x18\x03 \x03(\v2\x14.duoflow.v1.NodeLoadR\x05loads\"p\n" +
+	"\n" +
+	"SpreadMove\x12\x10\n" +
+	"\x03job\x18\x01 \x01(\tR\x03job\x12\x12\n" +
+	"\x04from\x18\x02 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x03 \x01(\tR\x02to\x12\x14\n" +
+	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\x12\x16\n" +
+	"\x06weight\x18\x05 \x01(\rR\x06weight\"D\n" +
+	"\bNodeLoad\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x10\n" +
+	"\x03now\x18\x02 \x01(\rR\x03now\x12\x12\n" +
+	"\x04then\x18\x03 \x01(\rR\x04then\"3\n" +
 	"\rStatusRequest\x12\"\n" +
 	"\flinearizable\x18\x01 \x01(\bR\flinearizable\"\xaf\x02\n" +
 	"\x0eStatusResponse\x12\x18\n" +
@@ -3689,7 +3939,7 @@ const file_duoflow_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"KIND_MOVED\x10\x05\x12\x0f\n" +
 	"\vKIND_FAILED\x10\x06\x12\x0f\n" +
-	"\vKIND_DENIED\x10\a2\xef\a\n" +
+	"\vKIND_DENIED\x10\a2\xb0\b\n" +
 	"\x05Admin\x12?\n" +
 	"\x06Status\x12\x19.duoflow.v1.StatusRequest\x1a\x1a.duoflow.v1.StatusResponse\x12I\n" +
 	"\n" +
@@ -3706,7 +3956,8 @@ const file_duoflow_v1_admin_proto_rawDesc = "" +
 	"\x06Config\x12\x19.duoflow.v1.ConfigRequest\x1a\x1a.duoflow.v1.ConfigResponse\x12?\n" +
 	"\x06Backup\x12\x19.duoflow.v1.BackupRequest\x1a\x1a.duoflow.v1.BackupResponse\x12?\n" +
 	"\x06Doctor\x12\x19.duoflow.v1.DoctorRequest\x1a\x1a.duoflow.v1.DoctorResponse\x12B\n" +
-	"\aVersion\x12\x1a.duoflow.v1.VersionRequest\x1a\x1b.duoflow.v1.VersionResponseB7Z5github.com/duoflow/duoflow/proto/duoflow/v1;duoflowv1b\x06proto3"
+	"\aVersion\x12\x1a.duoflow.v1.VersionRequest\x1a\x1b.duoflow.v1.VersionResponse\x12?\n" +
+	"\x06Spread\x12\x19.duoflow.v1.SpreadRequest\x1a\x1a.duoflow.v1.SpreadResponseB7Z5github.com/duoflow/duoflow/proto/duoflow/v1;duoflowv1b\x06proto3"
 
 var (
 	file_duoflow_v1_admin_proto_rawDescOnce sync.Once
@@ -3721,114 +3972,123 @@ func file_duoflow_v1_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_duoflow_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_duoflow_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
+var file_duoflow_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
 var file_duoflow_v1_admin_proto_goTypes = []any{
 	(Problem_Kind)(0),         // 0: duoflow.v1.Problem.Kind
-	(*StatusRequest)(nil),     // 1: duoflow.v1.StatusRequest
-	(*StatusResponse)(nil),    // 2: duoflow.v1.StatusResponse
-	(*View)(nil),              // 3: duoflow.v1.View
-	(*NodeStatus)(nil),        // 4: duoflow.v1.NodeStatus
-	(*JobStatus)(nil),         // 5: duoflow.v1.JobStatus
-	(*PauseStatus)(nil),       // 6: duoflow.v1.PauseStatus
-	(*PlannedMove)(nil),       // 7: duoflow.v1.PlannedMove
-	(*JobOnNode)(nil),         // 8: duoflow.v1.JobOnNode
-	(*MetastoreStatus)(nil),   // 9: duoflow.v1.MetastoreStatus
-	(*FenceRow)(nil),          // 10: duoflow.v1.FenceRow
-	(*PendingTransfer)(nil),   // 11: duoflow.v1.PendingTransfer
-	(*SwitchoverRequest)(nil), // 12: duoflow.v1.SwitchoverRequest
-	(*RestartRequest)(nil),    // 13: duoflow.v1.RestartRequest
-	(*CancelRequest)(nil),     // 14: duoflow.v1.CancelRequest
-	(*CancelResponse)(nil),    // 15: duoflow.v1.CancelResponse
-	(*PauseRequest)(nil),      // 16: duoflow.v1.PauseRequest
-	(*ResumeRequest)(nil),     // 17: duoflow.v1.ResumeRequest
-	(*PauseResponse)(nil),     // 18: duoflow.v1.PauseResponse
-	(*FailoverRequest)(nil),   // 19: duoflow.v1.FailoverRequest
-	(*TransferResponse)(nil),  // 20: duoflow.v1.TransferResponse
-	(*PhaseTook)(nil),         // 21: duoflow.v1.PhaseTook
-	(*HistoryRequest)(nil),    // 22: duoflow.v1.HistoryRequest
-	(*HistoryResponse)(nil),   // 23: duoflow.v1.HistoryResponse
-	(*HistoryEntry)(nil),      // 24: duoflow.v1.HistoryEntry
-	(*ExplainRequest)(nil),    // 25: duoflow.v1.ExplainRequest
-	(*ExplainResponse)(nil),   // 26: duoflow.v1.ExplainResponse
-	(*TimelineStep)(nil),      // 27: duoflow.v1.TimelineStep
-	(*LogsRequest)(nil),       // 28: duoflow.v1.LogsRequest
-	(*LogsResponse)(nil),      // 29: duoflow.v1.LogsResponse
-	(*LogMark)(nil),           // 30: duoflow.v1.LogMark
-	(*ProgressRequest)(nil),   // 31: duoflow.v1.ProgressRequest
-	(*ProgressResponse)(nil),  // 32: duoflow.v1.ProgressResponse
-	(*PastRun)(nil),           // 33: duoflow.v1.PastRun
-	(*ConfigRequest)(nil),     // 34: duoflow.v1.ConfigRequest
-	(*ConfigResponse)(nil),    // 35: duoflow.v1.ConfigResponse
-	(*BackupRequest)(nil),     // 36: duoflow.v1.BackupRequest
-	(*BackupResponse)(nil),    // 37: duoflow.v1.BackupResponse
-	(*DoctorRequest)(nil),     // 38: duoflow.v1.DoctorRequest
-	(*DoctorResponse)(nil),    // 39: duoflow.v1.DoctorResponse
-	(*Finding)(nil),           // 40: duoflow.v1.Finding
-	(*VersionRequest)(nil),    // 41: duoflow.v1.VersionRequest
-	(*VersionResponse)(nil),   // 42: duoflow.v1.VersionResponse
-	(*Problem)(nil),           // 43: duoflow.v1.Problem
+	(*SpreadRequest)(nil),     // 1: duoflow.v1.SpreadRequest
+	(*SpreadResponse)(nil),    // 2: duoflow.v1.SpreadResponse
+	(*SpreadMove)(nil),        // 3: duoflow.v1.SpreadMove
+	(*NodeLoad)(nil),          // 4: duoflow.v1.NodeLoad
+	(*StatusRequest)(nil),     // 5: duoflow.v1.StatusRequest
+	(*StatusResponse)(nil),    // 6: duoflow.v1.StatusResponse
+	(*View)(nil),              // 7: duoflow.v1.View
+	(*NodeStatus)(nil),        // 8: duoflow.v1.NodeStatus
+	(*JobStatus)(nil),         // 9: duoflow.v1.JobStatus
+	(*PauseStatus)(nil),       // 10: duoflow.v1.PauseStatus
+	(*PlannedMove)(nil),       // 11: duoflow.v1.PlannedMove
+	(*JobOnNode)(nil),         // 12: duoflow.v1.JobOnNode
+	(*MetastoreStatus)(nil),   // 13: duoflow.v1.MetastoreStatus
+	(*FenceRow)(nil),          // 14: duoflow.v1.FenceRow
+	(*PendingTransfer)(nil),   // 15: duoflow.v1.PendingTransfer
+	(*SwitchoverRequest)(nil), // 16: duoflow.v1.SwitchoverRequest
+	(*RestartRequest)(nil),    // 17: duoflow.v1.RestartRequest
+	(*CancelRequest)(nil),     // 18: duoflow.v1.CancelRequest
+	(*CancelResponse)(nil),    // 19: duoflow.v1.CancelResponse
+	(*PauseRequest)(nil),      // 20: duoflow.v1.PauseRequest
+	(*ResumeRequest)(nil),     // 21: duoflow.v1.ResumeRequest
+	(*PauseResponse)(nil),     // 22: duoflow.v1.PauseResponse
+	(*FailoverRequest)(nil),   // 23: duoflow.v1.FailoverRequest
+	(*TransferResponse)(nil),  // 24: duoflow.v1.TransferResponse
+	(*PhaseTook)(nil),         // 25: duoflow.v1.PhaseTook
+	(*HistoryRequest)(nil),    // 26: duoflow.v1.HistoryRequest
+	(*HistoryResponse)(nil),   // 27: duoflow.v1.HistoryResponse
+	(*HistoryEntry)(nil),      // 28: duoflow.v1.HistoryEntry
+	(*ExplainRequest)(nil),    // 29: duoflow.v1.ExplainRequest
+	(*ExplainResponse)(nil),   // 30: duoflow.v1.ExplainResponse
+	(*TimelineStep)(nil),      // 31: duoflow.v1.TimelineStep
+	(*LogsRequest)(nil),       // 32: duoflow.v1.LogsRequest
+	(*LogsResponse)(nil),      // 33: duoflow.v1.LogsResponse
+	(*LogMark)(nil),           // 34: duoflow.v1.LogMark
+	(*ProgressRequest)(nil),   // 35: duoflow.v1.ProgressRequest
+	(*ProgressResponse)(nil),  // 36: duoflow.v1.ProgressResponse
+	(*PastRun)(nil),           // 37: duoflow.v1.PastRun
+	(*ConfigRequest)(nil),     // 38: duoflow.v1.ConfigRequest
+	(*ConfigResponse)(nil),    // 39: duoflow.v1.ConfigResponse
+	(*BackupRequest)(nil),     // 40: duoflow.v1.BackupRequest
+	(*BackupResponse)(nil),    // 41: duoflow.v1.BackupResponse
+	(*DoctorRequest)(nil),     // 42: duoflow.v1.DoctorRequest
+	(*DoctorResponse)(nil),    // 43: duoflow.v1.DoctorResponse
+	(*Finding)(nil),           // 44: duoflow.v1.Finding
+	(*VersionRequest)(nil),    // 45: duoflow.v1.VersionRequest
+	(*VersionResponse)(nil),   // 46: duoflow.v1.VersionResponse
+	(*Problem)(nil),           // 47: duoflow.v1.Problem
 }
 var file_duoflow_v1_admin_proto_depIdxs = []int32{
-	3,  // 0: duoflow.v1.StatusResponse.view:type_name -> duoflow.v1.View
-	4,  // 1: duoflow.v1.StatusResponse.nodes:type_name -> duoflow.v1.NodeStatus
-	5,  // 2: duoflow.v1.StatusResponse.jobs:type_name -> duoflow.v1.JobStatus
-	8,  // 3: duoflow.v1.JobStatus.nodes:type_name -> duoflow.v1.JobOnNode
-	10, // 4: duoflow.v1.JobStatus.fence:type_name -> duoflow.v1.FenceRow
-	11, // 5: duoflow.v1.JobStatus.pending:type_name -> duoflow.v1.PendingTransfer
-	6,  // 6: duoflow.v1.JobStatus.pause:type_name -> duoflow.v1.PauseStatus
-	7,  // 7: duoflow.v1.JobStatus.planned:type_name -> duoflow.v1.PlannedMove
-	9,  // 8: duoflow.v1.JobOnNode.metastore:type_name -> duoflow.v1.MetastoreStatus
-	11, // 9: duoflow.v1.CancelResponse.pending:type_name -> duoflow.v1.PendingTransfer
-	7,  // 10: duoflow.v1.CancelResponse.planned:type_name -> duoflow.v1.PlannedMove
-	6,  // 11: duoflow.v1.PauseResponse.before:type_name -> duoflow.v1.PauseStatus
-	6,  // 12: duoflow.v1.PauseResponse.after:type_name -> duoflow.v1.PauseStatus
-	21, // 13: duoflow.v1.TransferResponse.phases:type_name -> duoflow.v1.PhaseTook
-	3,  // 14: duoflow.v1.HistoryResponse.view:type_name -> duoflow.v1.View
-	24, // 15: duoflow.v1.HistoryResponse.entries:type_name -> duoflow.v1.HistoryEntry
-	21, // 16: duoflow.v1.HistoryEntry.phases:type_name -> duoflow.v1.PhaseTook
-	3,  // 17: duoflow.v1.ExplainResponse.view:type_name -> duoflow.v1.View
-	27, // 18: duoflow.v1.ExplainResponse.steps:type_name -> duoflow.v1.TimelineStep
-	30, // 19: duoflow.v1.LogsRequest.after:type_name -> duoflow.v1.LogMark
-	30, // 20: duoflow.v1.LogsResponse.mark:type_name -> duoflow.v1.LogMark
-	33, // 21: duoflow.v1.ProgressResponse.runs:type_name -> duoflow.v1.PastRun
-	3,  // 22: duoflow.v1.BackupResponse.view:type_name -> duoflow.v1.View
-	40, // 23: duoflow.v1.DoctorResponse.findings:type_name -> duoflow.v1.Finding
-	0,  // 24: duoflow.v1.Problem.kind:type_name -> duoflow.v1.Problem.Kind
-	1,  // 25: duoflow.v1.Admin.Status:input_type -> duoflow.v1.StatusRequest
-	12, // 26: duoflow.v1.Admin.Switchover:input_type -> duoflow.v1.SwitchoverRequest
-	19, // 27: duoflow.v1.Admin.Failover:input_type -> duoflow.v1.FailoverRequest
-	13, // 28: duoflow.v1.Admin.Restart:input_type -> duoflow.v1.RestartRequest
-	14, // 29: duoflow.v1.Admin.Cancel:input_type -> duoflow.v1.CancelRequest
-	16, // 30: duoflow.v1.Admin.Pause:input_type -> duoflow.v1.PauseRequest
-	17, // 31: duoflow.v1.Admin.Resume:input_type -> duoflow.v1.ResumeRequest
-	22, // 32: duoflow.v1.Admin.History:input_type -> duoflow.v1.HistoryRequest
-	25, // 33: duoflow.v1.Admin.Explain:input_type -> duoflow.v1.ExplainRequest
-	28, // 34: duoflow.v1.Admin.Logs:input_type -> duoflow.v1.LogsRequest
-	31, // 35: duoflow.v1.Admin.Progress:input_type -> duoflow.v1.ProgressRequest
-	34, // 36: duoflow.v1.Admin.Config:input_type -> duoflow.v1.ConfigRequest
-	36, // 37: duoflow.v1.Admin.Backup:input_type -> duoflow.v1.BackupRequest
-	38, // 38: duoflow.v1.Admin.Doctor:input_type -> duoflow.v1.DoctorRequest
-	41, // 39: duoflow.v1.Admin.Version:input_type -> duoflow.v1.VersionRequest
-	2,  // 40: duoflow.v1.Admin.Status:output_type -> duoflow.v1.StatusResponse
-	20, // 41: duoflow.v1.Admin.Switchover:output_type -> duoflow.v1.TransferResponse
-	20, // 42: duoflow.v1.Admin.Failover:output_type -> duoflow.v1.TransferResponse
-	20, // 43: duoflow.v1.Admin.Restart:output_type -> duoflow.v1.TransferResponse
-	15, // 44: duoflow.v1.Admin.Cancel:output_type -> duoflow.v1.CancelResponse
-	18, // 45: duoflow.v1.Admin.Pause:output_type -> duoflow.v1.PauseResponse
-	18, // 46: duoflow.v1.Admin.Resume:output_type -> duoflow.v1.PauseResponse
-	23, // 47: duoflow.v1.Admin.History:output_type -> duoflow.v1.HistoryResponse
-	26, // 48: duoflow.v1.Admin.Explain:output_type -> duoflow.v1.ExplainResponse
-	29, // 49: duoflow.v1.Admin.Logs:output_type -> duoflow.v1.LogsResponse
-	32, // 50: duoflow.v1.Admin.Progress:output_type -> duoflow.v1.ProgressResponse
-	35, // 51: duoflow.v1.Admin.Config:output_type -> duoflow.v1.ConfigResponse
-	37, // 52: duoflow.v1.Admin.Backup:output_type -> duoflow.v1.BackupResponse
-	39, // 53: duoflow.v1.Admin.Doctor:output_type -> duoflow.v1.DoctorResponse
-	42, // 54: duoflow.v1.Admin.Version:output_type -> duoflow.v1.VersionResponse
-	40, // [40:55] is the sub-list for method output_type
-	25, // [25:40] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	7,  // 0: duoflow.v1.SpreadResponse.view:type_name -> duoflow.v1.View
+	3,  // 1: duoflow.v1.SpreadResponse.moves:type_name -> duoflow.v1.SpreadMove
+	4,  // 2: duoflow.v1.SpreadResponse.loads:type_name -> duoflow.v1.NodeLoad
+	7,  // 3: duoflow.v1.StatusResponse.view:type_name -> duoflow.v1.View
+	8,  // 4: duoflow.v1.StatusResponse.nodes:type_name -> duoflow.v1.NodeStatus
+	9,  // 5: duoflow.v1.StatusResponse.jobs:type_name -> duoflow.v1.JobStatus
+	12, // 6: duoflow.v1.JobStatus.nodes:type_name -> duoflow.v1.JobOnNode
+	14, // 7: duoflow.v1.JobStatus.fence:type_name -> duoflow.v1.FenceRow
+	15, // 8: duoflow.v1.JobStatus.pending:type_name -> duoflow.v1.PendingTransfer
+	10, // 9: duoflow.v1.JobStatus.pause:type_name -> duoflow.v1.PauseStatus
+	11, // 10: duoflow.v1.JobStatus.planned:type_name -> duoflow.v1.PlannedMove
+	13, // 11: duoflow.v1.JobOnNode.metastore:type_name -> duoflow.v1.MetastoreStatus
+	15, // 12: duoflow.v1.CancelResponse.pending:type_name -> duoflow.v1.PendingTransfer
+	11, // 13: duoflow.v1.CancelResponse.planned:type_name -> duoflow.v1.PlannedMove
+	10, // 14: duoflow.v1.PauseResponse.before:type_name -> duoflow.v1.PauseStatus
+	10, // 15: duoflow.v1.PauseResponse.after:type_name -> duoflow.v1.PauseStatus
+	25, // 16: duoflow.v1.TransferResponse.phases:type_name -> duoflow.v1.PhaseTook
+	7,  // 17: duoflow.v1.HistoryResponse.view:type_name -> duoflow.v1.View
+	28, // 18: duoflow.v1.HistoryResponse.entries:type_name -> duoflow.v1.HistoryEntry
+	25, // 19: duoflow.v1.HistoryEntry.phases:type_name -> duoflow.v1.PhaseTook
+	7,  // 20: duoflow.v1.ExplainResponse.view:type_name -> duoflow.v1.View
+	31, // 21: duoflow.v1.ExplainResponse.steps:type_name -> duoflow.v1.TimelineStep
+	34, // 22: duoflow.v1.LogsRequest.after:type_name -> duoflow.v1.LogMark
+	34, // 23: duoflow.v1.LogsResponse.mark:type_name -> duoflow.v1.LogMark
+	37, // 24: duoflow.v1.ProgressResponse.runs:type_name -> duoflow.v1.PastRun
+	7,  // 25: duoflow.v1.BackupResponse.view:type_name -> duoflow.v1.View
+	44, // 26: duoflow.v1.DoctorResponse.findings:type_name -> duoflow.v1.Finding
+	0,  // 27: duoflow.v1.Problem.kind:type_name -> duoflow.v1.Problem.Kind
+	5,  // 28: duoflow.v1.Admin.Status:input_type -> duoflow.v1.StatusRequest
+	16, // 29: duoflow.v1.Admin.Switchover:input_type -> duoflow.v1.SwitchoverRequest
+	23, // 30: duoflow.v1.Admin.Failover:input_type -> duoflow.v1.FailoverRequest
+	17, // 31: duoflow.v1.Admin.Restart:input_type -> duoflow.v1.RestartRequest
+	18, // 32: duoflow.v1.Admin.Cancel:input_type -> duoflow.v1.CancelRequest
+	20, // 33: duoflow.v1.Admin.Pause:input_type -> duoflow.v1.PauseRequest
+	21, // 34: duoflow.v1.Admin.Resume:input_type -> duoflow.v1.ResumeRequest
+	26, // 35: duoflow.v1.Admin.History:input_type -> duoflow.v1.HistoryRequest
+	29, // 36: duoflow.v1.Admin.Explain:input_type -> duoflow.v1.ExplainRequest
+	32, // 37: duoflow.v1.Admin.Logs:input_type -> duoflow.v1.LogsRequest
+	35, // 38: duoflow.v1.Admin.Progress:input_type -> duoflow.v1.ProgressRequest
+	38, // 39: duoflow.v1.Admin.Config:input_type -> duoflow.v1.ConfigRequest
+	40, // 40: duoflow.v1.Admin.Backup:input_type -> duoflow.v1.BackupRequest
+	42, // 41: duoflow.v1.Admin.Doctor:input_type -> duoflow.v1.DoctorRequest
+	45, // 42: duoflow.v1.Admin.Version:input_type -> duoflow.v1.VersionRequest
+	1,  // 43: duoflow.v1.Admin.Spread:input_type -> duoflow.v1.SpreadRequest
+	6,  // 44: duoflow.v1.Admin.Status:output_type -> duoflow.v1.StatusResponse
+	24, // 45: duoflow.v1.Admin.Switchover:output_type -> duoflow.v1.TransferResponse
+	24, // 46: duoflow.v1.Admin.Failover:output_type -> duoflow.v1.TransferResponse
+	24, // 47: duoflow.v1.Admin.Restart:output_type -> duoflow.v1.TransferResponse
+	19, // 48: duoflow.v1.Admin.Cancel:output_type -> duoflow.v1.CancelResponse
+	22, // 49: duoflow.v1.Admin.Pause:output_type -> duoflow.v1.PauseResponse
+	22, // 50: duoflow.v1.Admin.Resume:output_type -> duoflow.v1.PauseResponse
+	27, // 51: duoflow.v1.Admin.History:output_type -> duoflow.v1.HistoryResponse
+	30, // 52: duoflow.v1.Admin.Explain:output_type -> duoflow.v1.ExplainResponse
+	33, // 53: duoflow.v1.Admin.Logs:output_type -> duoflow.v1.LogsResponse
+	36, // 54: duoflow.v1.Admin.Progress:output_type -> duoflow.v1.ProgressResponse
+	39, // 55: duoflow.v1.Admin.Config:output_type -> duoflow.v1.ConfigResponse
+	41, // 56: duoflow.v1.Admin.Backup:output_type -> duoflow.v1.BackupResponse
+	43, // 57: duoflow.v1.Admin.Doctor:output_type -> duoflow.v1.DoctorResponse
+	46, // 58: duoflow.v1.Admin.Version:output_type -> duoflow.v1.VersionResponse
+	2,  // 59: duoflow.v1.Admin.Spread:output_type -> duoflow.v1.SpreadResponse
+	44, // [44:60] is the sub-list for method output_type
+	28, // [28:44] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_duoflow_v1_admin_proto_init() }
@@ -3836,22 +4096,22 @@ func file_duoflow_v1_admin_proto_init() {
 	if File_duoflow_v1_admin_proto != nil {
 		return
 	}
-	file_duoflow_v1_admin_proto_msgTypes[3].OneofWrappers = []any{}
-	file_duoflow_v1_admin_proto_msgTypes[4].OneofWrappers = []any{}
-	file_duoflow_v1_admin_proto_msgTypes[5].OneofWrappers = []any{}
 	file_duoflow_v1_admin_proto_msgTypes[7].OneofWrappers = []any{}
-	file_duoflow_v1_admin_proto_msgTypes[15].OneofWrappers = []any{}
-	file_duoflow_v1_admin_proto_msgTypes[16].OneofWrappers = []any{}
-	file_duoflow_v1_admin_proto_msgTypes[26].OneofWrappers = []any{}
-	file_duoflow_v1_admin_proto_msgTypes[31].OneofWrappers = []any{}
-	file_duoflow_v1_admin_proto_msgTypes[33].OneofWrappers = []any{}
+	file_duoflow_v1_admin_proto_msgTypes[8].OneofWrappers = []any{}
+	file_duoflow_v1_admin_proto_msgTypes[9].OneofWrappers = []any{}
+	file_duoflow_v1_admin_proto_msgTypes[11].OneofWrappers = []any{}
+	file_duoflow_v1_admin_proto_msgTypes[19].OneofWrappers = []any{}
+	file_duoflow_v1_admin_proto_msgTypes[20].OneofWrappers = []any{}
+	file_duoflow_v1_admin_proto_msgTypes[30].OneofWrappers = []any{}
+	file_duoflow_v1_admin_proto_msgTypes[35].OneofWrappers = []any{}
+	file_duoflow_v1_admin_proto_msgTypes[37].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_duoflow_v1_admin_proto_rawDesc), len(file_duoflow_v1_admin_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   43,
+			NumMessages:   47,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
