@@ -5,7 +5,7 @@
 #
 # Both install what is missing, start every service they need in a folder and on ports of their own, and clean up.
 
-.PHONY: help demo test build lint model mutants sim fuzz soak robustness chaos steady idle versus bench bench-readme bench-parallel bench-etl test-pg test-airflow2 test-packages release dash setup gen fmt clean
+.PHONY: help demo test build lint model mutants sim fuzz soak robustness chaos steady idle versus bench bench-readme bench-parallel bench-etl bench-jobs test-pg test-airflow2 test-packages release dash setup gen fmt clean
 .DEFAULT_GOAL := help
 
 GO_FLAGS := -trimpath
@@ -94,6 +94,11 @@ idle: ## what a cluster costs that has nothing to do, beside an idle etcd (two m
 	@scripts/setup services
 	@mkdir -p bin && go build -o bin/idle ./scripts/idle
 	@$(SUDO) bin/idle $(IDLE)
+
+bench-jobs: ## what JOBS (100) jobs on one cluster cost at rest, and how long one host's half is unserved after a kill; BENCH="-kills 2 -for 10s" for less (about five minutes)
+	@scripts/setup services
+	@mkdir -p bin && go build -o bin/benchjobs ./scripts/benchjobs
+	@$(SUDO) bin/benchjobs -jobs $(or $(JOBS),100) $(BENCH)
 
 versus: ## native Airflow schedulers beside duoflow, measured in one run (about ten minutes)
 	@scripts/setup all

@@ -47,6 +47,8 @@ type Config struct {
 	Runner   []string
 	// Warm keeps an imported standby process ready; only for Airflow.
 	Warm bool
+	// AcceptRevisions are revisions of Airflow's schema that the operator vouches for; only for Airflow.
+	AcceptRevisions []string
 	// User runs the process tree; empty: the daemon's own user.
 	User string
 	// Env is the whole environment the job starts from, `name=value` each.
@@ -66,6 +68,8 @@ type Config struct {
 	Started func()
 	// Broker gives each epoch a user of its own at RabbitMQ; nil: Celery connects as configured. Only for Airflow.
 	Broker *Broker
+	// Gate is shared with the other jobs of this program: how many connect to one metastore at a time. nil: as many as there are.
+	Gate *fence.Gate
 	// Observer is told what happens. It must not block.
 	Observer Observer
 	Logger   *slog.Logger

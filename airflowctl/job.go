@@ -90,7 +90,7 @@ func New(cfg Config) (*Job, error) {
 	logger := cfg.Logger.With("job", cfg.Name)
 	fencer, err := fence.New(fence.Config{
 		Job: cfg.Name, DSN: cfg.FenceDSN, Group: cfg.Group, Runs: cfg.Schedule != "",
-		Life: cfg.Life, Observe: cfg.Observer.Health, Logger: cfg.Logger,
+		Life: cfg.Life, Gate: cfg.Gate, Observe: cfg.Observer.Health, Logger: cfg.Logger,
 	})
 	if err != nil {
 		return nil, err

@@ -80,7 +80,7 @@ func (j *Job) openMetastore(ctx context.Context) (*airflow.Metastore, error) {
 	credentials := j.credentials
 	j.mu.Unlock()
 	j.closeMetastore()
-	store, err := airflow.Open(ctx, credentials, airflow.Config{Logger: j.cfg.Logger})
+	store, err := airflow.Open(ctx, credentials, airflow.Config{AcceptRevisions: j.cfg.AcceptRevisions, Logger: j.cfg.Logger})
 	if err != nil {
 		return nil, err
 	}

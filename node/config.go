@@ -99,6 +99,9 @@ type Job struct {
 	NoRetry []int `yaml:"no_retry"`
 	// Warm keeps an imported standby process ready (kind airflow).
 	Warm bool `yaml:"warm"`
+	// AcceptRevisions are versions of Airflow's tables (alembic_version) that duoflow does not know and that you have tried on a copy; the
+	// columns that it reads and writes are looked at all the same (kind airflow).
+	AcceptRevisions []string `yaml:"accept_revisions"`
 	// User runs the process tree and owns its service file; empty: duoflowd's own user.
 	User string `yaml:"user"`
 	// Env is added to duoflowd's own environment.
@@ -108,6 +111,9 @@ type Job struct {
 	// Prefer orders the nodes that this job is granted to, the first one first; those it leaves out come after, by their priority.
 	// The job does not move back by itself.
 	Prefer []string `yaml:"prefer"`
+	// Weight is how much of a node the job takes, 1 to 1000, beside the others: among nodes that are equal to it a job is granted to
+	// the one that bears less. Jobs that follow add theirs to their leader's. Default 1; no job moves for it by itself.
+	Weight *int `yaml:"weight"`
 	// Follow names the job whose active node this one runs on.
 	Follow string `yaml:"follow"`
 	// Grace is how long the job may take to end when it is moved in order; zero: 30 s.
@@ -279,6 +285,26 @@ func (c *Config) priorities(j Job) map[lease.NodeID]int {
 	}
 	return order
 }
+
+// weights is what each job adds to the load of a node; one that follows is in its leader's.
+func (c *Config) weights() map[lease.JobName]int {
+	weights := map[lease.JobName]int{}
+	for _, name := range c.jobNames() {
+		j := c.Jobs[string(name)]
+		weight := defaultWeight
+		if j.Weight != nil {
+			weight = *j.Weight
+		}
+		if j.Follow != "" {
+			name = lease.JobName(j.Follow)
+		}
+		weights[name] += weight
+	}
+	return weights
+}
+
+// defaultWeight is that of a job whose configuration says nothing of it, maxWeight the greatest.
+const defaultWeight, maxWeight = 1, 1000
 
 // timing is every duration the machines of a job depend on.
 func (c *Config) timing(j Job) control.Timing {

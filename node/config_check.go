@@ -194,6 +194,9 @@ func (c *Config) validateJob(p *Problems, name string, j Job) {
 	if j.Grace < 0 {
 		p.add(key+".grace", "%s; want 0s or more", j.Grace)
 	}
+	if j.Weight != nil && (*j.Weight < 1 || *j.Weight > maxWeight) {
+		p.add(key+".weight", "%d; want 1 to %d", *j.Weight, maxWeight)
+	}
 	if err := hook.Check(j.Hooks.Commands(), j.Hooks.Timeout); err != nil {
 		p.add(key+".hooks", "%s", strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
@@ -253,6 +256,9 @@ func (c *Config) validateKind(p *Problems, key string, j Job) {
 		}
 		if j.Warm {
 			p.add(key+".warm", "only kind airflow has a standby process; remove it")
+		}
+		if len(j.AcceptRevisions) > 0 {
+			p.add(key+".accept_revisions", "only kind airflow has tables of Airflow's; remove it")
 		}
 		if _, err := schedule.Parse(j.Schedule); j.Schedule != "" && err != nil {
 			p.add(key+".schedule", "%q: %v; want five cron fields, @hourly and the like, or @every 10m", j.Schedule, err)

@@ -11,6 +11,7 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/big"
 	"os"
 	"path/filepath"
@@ -239,6 +240,16 @@ func TestPrefer(t *testing.T) {
 		if got := strings.Join(names, " "); got != want {
 			t.Errorf("prefer %v: %s, want %s", prefer, got, want)
 		}
+	}
+}
+
+// TestWeights: a job weighs one unless it says otherwise, and what follows it is added to it.
+func TestWeights(t *testing.T) {
+	five, two := 5, 2
+	c := Config{Jobs: map[string]Job{"alone": {}, "heavy": {Weight: &five}, "tail": {Follow: "heavy"}, "train": {Follow: "heavy", Weight: &two}}}
+	want := map[lease.JobName]int{"alone": 1, "heavy": 8}
+	if got := c.weights(); !maps.Equal(got, want) {
+		t.Errorf("weights %v, want %v", got, want)
 	}
 }
 

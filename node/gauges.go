@@ -119,7 +119,7 @@ func (g *gauges) collectPeers(raft raftstore.Status, send func(*prometheus.Desc,
 }
 
 func (g *gauges) collectJob(s *seat, p picture, send func(*prometheus.Desc, float64, ...string)) {
-	job, agreed, name := p.jobs[s.name], g.n.wire.ledger.job(s.name), string(s.name)
+	job, agreed, name := p.jobs[s.name], g.n.wire.ledger.agreed(s.name), string(s.name)
 	send(epochDesc, float64(agreed.Epoch), name)
 	send(fenceDesc, float64(highestRow(s.name, p).Epoch), name)
 	send(stateDesc, 1, name, string(job.state))

@@ -103,6 +103,20 @@ func (l *ledger) job(name lease.JobName) lease.Job {
 	return job
 }
 
+// agreed is job without its history.
+func (l *ledger) agreed(name lease.JobName) lease.Job {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.state.Agreed(name)
+}
+
+// newest returns a job's newest entries, at most n, oldest first.
+func (l *ledger) newest(name lease.JobName, n int) []lease.Entry {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.state.Newest(name, n)
+}
+
 // watch remembers what becomes of a command that is about to be proposed, until done is called.
 func (l *ledger) watch(command []byte) (outcome func() lease.Outcome, done func()) {
 	key := string(command)
@@ -139,13 +153,8 @@ func (l *ledger) nodes() []lease.Node {
 // try says what would become of a command if it were applied now. It changes nothing.
 func (l *ledger) try(c lease.Command) lease.Outcome {
 	l.mu.Lock()
-	snapshot := l.state.Snapshot()
-	l.mu.Unlock()
-	state, err := lease.DecodeSnapshot(snapshot)
-	if err != nil {
-		panic(fmt.Sprintf("node: own snapshot: %v", err))
-	}
-	return state.Apply(c)
+	defer l.mu.Unlock()
+	return l.state.Try(c)
 }
 
 // lacks reports whether the cluster has not yet agreed on these members and on the jobs of the configuration.
@@ -156,8 +165,5 @@ func (l *ledger) lacks(nodes []lease.Node, jobs []lease.JobName) bool {
 	if !known {
 		return true
 	}
-	return slices.ContainsFunc(jobs, func(name lease.JobName) bool {
-		_, ok := l.state.Job(name)
-		return !ok
-	})
+	return slices.ContainsFunc(jobs, func(name lease.JobName) bool { return !l.state.Knows(name) })
 }

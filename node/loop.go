@@ -97,7 +97,7 @@ func (n *Node) deliver(parts context.Context, now control.Instant) {
 		news = news || l.beat == nil
 	}
 	if news {
-		n.paint(now, true)
+		n.paint(now, jobs)
 	}
 }
 
@@ -111,7 +111,11 @@ func (n *Node) tick(parts context.Context, now control.Instant) {
 		n.beatAt = now.Add(nextBeat(n.machine.Wall(), beatEvery))
 		n.sendBeat(now)
 	}
-	n.paint(now, beat)
+	if beat {
+		n.paint(now, everything)
+	} else {
+		n.paint(now, states)
+	}
 }
 
 // step gives one input to the machines it concerns, and has their effects carried out.
@@ -137,11 +141,26 @@ func (n *Node) step(parts context.Context, now control.Instant, l letter) {
 	if l.input == nil {
 		return
 	}
-	for _, s := range n.seats {
-		if l.job == "" || l.job == s.name {
-			n.stepSeat(parts, s, now, l.input)
+	for _, s := range n.concerned(l) {
+		s.fresh = true
+		n.stepSeat(parts, s, now, l.input)
+	}
+}
+
+// concerned are the seats that a letter is for.
+func (n *Node) concerned(l letter) []*seat {
+	if in, ok := l.input.(control.Lease); ok {
+		return n.seatsOf[in.Job.Name]
+	}
+	if l.job == "" {
+		return n.seats
+	}
+	for _, s := range n.seatsOf[l.job] {
+		if s.name == l.job {
+			return []*seat{s}
 		}
 	}
+	return nil
 }
 
 func (n *Node) stepBeat(parts context.Context, now control.Instant, b beat) {

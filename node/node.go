@@ -64,7 +64,10 @@ type Node struct {
 	removing atomic.Bool
 
 	// Owned by the loop.
-	seats   []*seat
+	seats []*seat
+	// seatsOf are the seats that what the log says of a job concerns: its own, and those that follow it.
+	seatsOf map[lease.JobName][]*seat
+	board   *control.Board
 	heard   *hearing
 	leading bool
 	inHurry bool
@@ -101,6 +104,19 @@ type seat struct {
 	account account
 	// saying is what the job says of itself, as the beats carry it.
 	saying saying
+	// fresh: something happened to the job that the picture does not show.
+	fresh bool
+}
+
+func seatsOf(all []*seat) map[lease.JobName][]*seat {
+	of := map[lease.JobName][]*seat{}
+	for _, s := range all { // sorted by name, and so is each list
+		of[s.name] = append(of[s.name], s)
+		if leader := lease.JobName(s.cfg.Follow); leader != "" {
+			of[leader] = append(of[leader], s)
+		}
+	}
+	return of
 }
 
 // NewToken draws the token of a daemon's life.
@@ -133,6 +149,7 @@ func New(p Parts) (*Node, error) {
 	if n.alive == nil {
 		n.alive = func(control.Instant) {}
 	}
+	n.board = control.NewBoard(n.cfg.weights())
 	for _, name := range p.Config.jobNames() {
 		s, err := n.newSeat(name, p.Jobs[name])
 		if err != nil {
@@ -140,6 +157,7 @@ func New(p Parts) (*Node, error) {
 		}
 		n.seats = append(n.seats, s)
 	}
+	n.seatsOf = seatsOf(n.seats)
 	n.metrics = newMetrics(n)
 	return n, nil
 }
@@ -161,7 +179,7 @@ func (n *Node) newSeat(name lease.JobName, hosted HostedJob) (*seat, error) {
 		}),
 		granter: control.NewGranter(control.GranterConfig{
 			Job: name, Self: n.self, Follow: lease.JobName(job.Follow),
-			Priority: priority, NoFailover: never, Timing: timing,
+			Priority: priority, NoFailover: never, Timing: timing, Board: n.board,
 		}),
 	}, nil
 }

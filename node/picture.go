@@ -40,29 +40,41 @@ type standing struct {
 	detection map[lease.NodeID]control.Detection
 }
 
-// paint replaces the picture. Only the loop calls it. Without news, at a tick between two beats, what every node said and is worth
-// stays as it was: that is four fifths of the work, and ticks come five times as often as beats.
-func (n *Node) paint(now control.Instant, news bool) {
+// brush is how much of a picture is painted anew.
+type brush int
+
+const (
+	// states: of every job what this node does about it. What every node said and is worth stays as it was: that is four fifths of the
+	// work, and in a hurry ticks come five times as often as beats.
+	states brush = iota
+	// jobs: all of those to which something happened, and who was heard. With a hundred jobs each is looked at four times a second by
+	// its metastore alone; to paint the others too each time would be most of what the daemon does.
+	jobs
+	// everything, as at each beat.
+	everything
+)
+
+// paint replaces the picture. Only the loop calls it.
+func (n *Node) paint(now control.Instant, with brush) {
 	was := n.snapshot()
-	p := picture{
-		at: now, quorumAt: was.quorumAt, heard: was.heard, beats: was.beats,
-		jobs: make(map[lease.JobName]jobPicture, len(n.seats)),
+	if with == jobs && was.jobs == nil {
+		with = everything
 	}
-	if news {
+	p := picture{at: now, quorumAt: was.quorumAt, heard: was.heard, beats: was.beats}
+	if with == jobs {
+		p.jobs = maps.Clone(was.jobs)
+	} else {
+		p.jobs = make(map[lease.JobName]jobPicture, len(n.seats))
+	}
+	if with != states {
 		p.heard, p.beats = maps.Clone(n.heard.last), maps.Clone(n.heard.beats)
 	}
 	for _, s := range n.seats {
-		worth := was.jobs[s.name].standing
-		if news {
-			worth = n.standing(s)
+		if with == jobs && !s.fresh {
+			continue
 		}
-		suspicion := s.granter.Suspicion()
-		n.metrics.suspects(s.name, was.jobs[s.name].suspicion.Cause, suspicion.Cause)
-		order, ordered := s.granter.Ordered()
-		p.jobs[s.name] = jobPicture{
-			state: s.machine.State(), suspicion: suspicion, waits: s.granter.Waits(),
-			order: order, ordered: ordered, said: s.machine.Report(), standing: worth,
-		}
+		p.jobs[s.name] = n.paintJob(s, was.jobs[s.name], with)
+		s.fresh = s.fresh && with == states
 	}
 	if n.hearsMajority(now) && n.wire.led.Load() {
 		p.quorumAt = now
@@ -70,6 +82,20 @@ func (n *Node) paint(now control.Instant, news bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.picture = p
+}
+
+func (n *Node) paintJob(s *seat, was jobPicture, with brush) jobPicture {
+	worth := was.standing
+	if with != states {
+		worth = n.standing(s)
+	}
+	suspicion := s.granter.Suspicion()
+	n.metrics.suspects(s.name, was.suspicion.Cause, suspicion.Cause)
+	order, ordered := s.granter.Ordered()
+	return jobPicture{
+		state: s.machine.State(), suspicion: suspicion, waits: s.granter.Waits(),
+		order: order, ordered: ordered, said: s.machine.Report(), standing: worth,
+	}
 }
 
 func (n *Node) standing(s *seat) standing {
@@ -105,7 +131,7 @@ func (n *Node) electionTimeout() time.Duration {
 // everybody before it has read what they have agreed on.
 func (n *Node) ahead(p picture) string {
 	for _, s := range n.seats {
-		known := n.wire.ledger.job(s.name).Epoch
+		known := n.wire.ledger.agreed(s.name).Epoch
 		for _, id := range slices.Sorted(maps.Keys(p.beats)) {
 			if said := p.beats[id].Jobs[s.name].Epoch; said > known && n.machine.Boot().Since(p.heard[id]) <= n.electionTimeout() {
 				return fmt.Sprintf("%s is in epoch %d of job %s, this node knows of %d", id, said, s.name, known)

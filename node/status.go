@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -123,7 +124,7 @@ func (n *Node) gossiped(status *duoflowv1.NodeStatus) {
 }
 
 func (n *Node) jobStatus(s *seat, p picture) *duoflowv1.JobStatus {
-	job, seen := n.wire.ledger.job(s.name), p.jobs[s.name]
+	job, seen := n.wire.ledger.agreed(s.name), p.jobs[s.name]
 	status := &duoflowv1.JobStatus{
 		Name: string(s.name), Kind: s.cfg.Kind, Follow: s.cfg.Follow,
 		Epoch: uint64(job.Epoch), Holder: string(job.Holder), SuspectReason: seen.suspicion.Detail,
@@ -198,25 +199,26 @@ func (o *Operators) History(
 		return nil, err
 	}
 	answer := &duoflowv1.HistoryResponse{View: view}
+	limit := int(req.GetLimit())
+	if limit == 0 {
+		limit = math.MaxInt
+	}
 	var jobs [][]*duoflowv1.HistoryEntry
 	for _, s := range n.seats {
 		if req.GetJob() != "" && req.GetJob() != string(s.name) {
 			continue
 		}
-		jobs = append(jobs, n.historyOf(s))
+		jobs = append(jobs, n.historyOf(s, limit))
 	}
-	answer.Entries = newestFirst(jobs)
-	if limit := int(req.GetLimit()); limit > 0 && len(answer.Entries) > limit {
-		answer.Entries = answer.Entries[:limit]
-	}
+	answer.Entries = newestFirst(jobs, limit)
 	return answer, nil
 }
 
 // newestFirst joins the jobs' entries by their times, which are of several hosts' clocks. A job's own come in the order of the
-// log, whatever the clocks say.
-func newestFirst(jobs [][]*duoflowv1.HistoryEntry) []*duoflowv1.HistoryEntry {
+// log, whatever the clocks say. At most limit are returned.
+func newestFirst(jobs [][]*duoflowv1.HistoryEntry, limit int) []*duoflowv1.HistoryEntry {
 	var all []*duoflowv1.HistoryEntry
-	for {
+	for len(all) < limit {
 		newest := -1
 		for i, entries := range jobs {
 			if len(entries) > 0 && (newest < 0 || entries[0].GetAtUnixMs() > jobs[newest][0].GetAtUnixMs()) {
@@ -224,16 +226,17 @@ func newestFirst(jobs [][]*duoflowv1.HistoryEntry) []*duoflowv1.HistoryEntry {
 			}
 		}
 		if newest < 0 {
-			return all
+			break
 		}
 		all, jobs[newest] = append(all, jobs[newest][0]), jobs[newest][1:]
 	}
+	return all
 }
 
-// historyOf lists a job's transitions, the newest first.
-func (n *Node) historyOf(s *seat) []*duoflowv1.HistoryEntry {
+// historyOf lists a job's transitions, at most limit, the newest first.
+func (n *Node) historyOf(s *seat, limit int) []*duoflowv1.HistoryEntry {
 	var entries []*duoflowv1.HistoryEntry
-	for _, e := range slices.Backward(n.wire.ledger.job(s.name).History) {
+	for _, e := range slices.Backward(n.wire.ledger.newest(s.name, limit)) {
 		entries = append(entries, n.historyEntry(s, e))
 	}
 	return entries

@@ -144,7 +144,7 @@ func TestHistoryIsInTheLogsOrder(t *testing.T) {
 	var got []string
 	for _, e := range newestFirst([][]*duoflowv1.HistoryEntry{
 		{entry("etl", 9, 50), entry("etl", 8, 90), entry("etl", 7, 10)}, nil, {entry("scheduler", 2, 60), entry("scheduler", 1, 40)},
-	}) {
+	}, 100) {
 		got = append(got, fmt.Sprint(e.GetJob(), " ", e.GetEpoch()))
 	}
 	if want := "scheduler 2, etl 9, etl 8, scheduler 1, etl 7"; strings.Join(got, ", ") != want {

@@ -20,7 +20,7 @@ func (n *Node) View() web.View {
 	}
 	active := false
 	for _, s := range n.seats {
-		job := n.wire.ledger.job(s.name)
+		job := n.wire.ledger.agreed(s.name)
 		seen := p.jobs[s.name]
 		active = active || seen.state == control.Active
 		said := p.line(job, job.Holder, n.machine.Boot())
@@ -86,13 +86,10 @@ const pageMoves = 20
 func (n *Node) moves() []web.MoveView {
 	var jobs [][]*duoflowv1.HistoryEntry
 	for _, s := range n.seats {
-		jobs = append(jobs, n.historyOf(s))
+		jobs = append(jobs, n.historyOf(s, pageMoves))
 	}
 	var out []web.MoveView
-	for _, e := range newestFirst(jobs) {
-		if len(out) == pageMoves {
-			break
-		}
+	for _, e := range newestFirst(jobs, pageMoves) {
 		m := web.MoveView{Job: e.GetJob(), Epoch: e.GetEpoch(), Kind: e.GetKind(), Node: e.GetNode(), Reason: e.GetReason()}
 		if e.GetAtUnixMs() > 0 {
 			m.At = time.UnixMilli(e.GetAtUnixMs())

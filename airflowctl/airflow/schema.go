@@ -69,7 +69,7 @@ func (e *UnknownSchemaError) Error() string {
 	}
 	sort.Strings(known)
 	return fmt.Sprintf("unknown Airflow schema in database %q: revision %q: %s; known: %s; "+
-		"run `airflow db migrate` of a known release, or use a duoflow that knows this one",
+		"run `airflow db migrate` of a known release, use a duoflow that knows this one, or name the revision in the job's accept_revisions",
 		e.Database, e.Revision, strings.Join(e.Problems, "; "), strings.Join(known, ", "))
 }
 

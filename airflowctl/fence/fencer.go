@@ -35,6 +35,7 @@ type Config struct {
 	Life func() uint64
 
 	Probe       time.Duration // between two looks at the row and the server; 0 = 250 ms
+	Gate        *Gate         // shared with the other fencers of this program; nil = none
 	LockTimeout time.Duration // wait for a lock before its holder is ended; 0 = 300 ms, at least 1 ms
 
 	// Observe gets the health at each probe and at once after each take or release of the job by

@@ -44,7 +44,7 @@ func TestATakeOnAServerWithoutAFreeConnection(t *testing.T) {
 	cold := b.coldFencer(b.b) // a daemon that has just started
 	third := claim(3, "b")
 	if !setOptions() { // Postgres has no reserve for it: it waits, says why, and goes on when it can
-		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second) // enough to be refused once on a busy machine
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second) // enough to be refused once on a busy machine
 		defer cancel()
 		if _, err := cold.Take(ctx, third); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "53300") {
 			t.Errorf("take without a connection: err = %v", err)

@@ -73,7 +73,17 @@ func limitUnacknowledged(network, _ string, raw syscall.RawConn) error {
 // dial opens a session that acts as the grantor, with the statements of a takeover prepared: that
 // saves a round trip when it counts.
 func (f *Fencer) dial(ctx context.Context) (*pgx.Conn, error) {
-	conn, err := f.dialBare(ctx)
+	leave, err := f.turn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	return f.dialInTurn(ctx)
+}
+
+// dialInTurn is dial for who has waited for the turn.
+func (f *Fencer) dialInTurn(ctx context.Context) (*pgx.Conn, error) {
+	conn, err := f.dialBareInTurn(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -88,6 +98,15 @@ func (f *Fencer) dial(ctx context.Context) (*pgx.Conn, error) {
 
 // dialBare works before the set-up has been run too.
 func (f *Fencer) dialBare(ctx context.Context) (*pgx.Conn, error) {
+	leave, err := f.turn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	return f.dialBareInTurn(ctx)
+}
+
+func (f *Fencer) dialBareInTurn(ctx context.Context) (*pgx.Conn, error) {
 	conn, err := pgx.ConnectConfig(ctx, f.connect.Copy())
 	if err != nil {
 		return nil, fmt.Errorf("connect: %w", err)
@@ -168,23 +187,38 @@ func (f *Fencer) keepSpare(ctx context.Context) {
 }
 
 func (f *Fencer) checkSpare(ctx context.Context) {
+	select {
+	case conn := <-f.spare:
+		f.pingSpare(ctx, conn)
+	default:
+		f.makeSpare(ctx)
+	}
+}
+
+func (f *Fencer) pingSpare(ctx context.Context, conn *pgx.Conn) {
 	ctx, cancel := context.WithTimeout(ctx, f.connectBudget())
 	defer cancel()
-	var conn *pgx.Conn
-	select {
-	case conn = <-f.spare:
-		if err := conn.Ping(ctx); err != nil {
-			discard(conn)
-			f.log.Info("command session lost", "err", err)
-			return
-		}
-	default:
-		var err error
-		if conn, err = f.dial(ctx); err != nil {
-			return // the watch session tells Observe about the same server
-		}
-		f.rehearse(ctx, conn)
+	if err := conn.Ping(ctx); err != nil {
+		discard(conn)
+		f.log.Info("command session lost", "err", err)
+		return
 	}
+	f.giveBack(conn)
+}
+
+func (f *Fencer) makeSpare(ctx context.Context) {
+	leave, err := f.turn(ctx)
+	if err != nil {
+		return
+	}
+	defer leave()
+	ctx, cancel := context.WithTimeout(ctx, f.connectBudget())
+	defer cancel()
+	conn, err := f.dialInTurn(ctx)
+	if err != nil {
+		return // the watch session tells Observe about the same server
+	}
+	f.rehearse(ctx, conn)
 	f.giveBack(conn)
 }
 

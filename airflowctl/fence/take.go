@@ -83,6 +83,7 @@ func (f *Fencer) Take(ctx context.Context, claim Claim) (Credentials, error) {
 func (f *Fencer) insist(ctx context.Context, claim Claim, secret secret) (taken, error) {
 	pause := firstPause
 	var blocked error // what the last breaking of locks met
+	var said error    // by the server; the last attempt of all often ends without a word of it, as ctx does
 	for breaking := false; ; {
 		answer, breakErr, err := f.takeOnce(ctx, claim, secret, breaking)
 		if err == nil || !repeatable(err) {
@@ -91,9 +92,15 @@ func (f *Fencer) insist(ctx context.Context, claim Claim, secret secret) (taken,
 		if breakErr != nil {
 			blocked = breakErr
 		}
+		if sqlState(err) != "" {
+			said = err
+		}
 		breaking = sqlState(err) == lockNotAvailable
 		if ctx.Err() != nil || !sleep(ctx, pause) {
-			return taken{}, errors.Join(ctx.Err(), err, blocked)
+			if sqlState(err) != "" {
+				said = nil
+			}
+			return taken{}, errors.Join(ctx.Err(), err, blocked, said)
 		}
 		pause = min(2*pause, lastPause)
 	}

@@ -77,9 +77,14 @@ func (f *Fencer) watchSession(ctx context.Context, reachable *bool) error {
 }
 
 func (f *Fencer) dialListening(ctx context.Context) (*pgx.Conn, error) {
+	leave, err := f.turn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	ctx, cancel := context.WithTimeout(ctx, f.connectBudget())
 	defer cancel()
-	conn, err := f.dial(ctx)
+	conn, err := f.dialInTurn(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -229,9 +229,34 @@ def publishing_app(utils):
 
 
 def watch():
-    """Wraps two functions of Airflow so that the daemon hears how far the start is."""
+    """Wraps functions of Airflow so that the daemon hears how far the start is, and SIGTERM is not lost."""
+    attempt("keep an order to leave", keep_order)
     attempt("report the job id", watch_job)
     attempt("report the first loop", watch_loop)
+
+
+def keep_order():
+    """Ends a loop that goes on after SIGTERM.
+
+    Airflow raises SystemExit wherever the interpreter happens to be. Where that is a finalizer or a callback
+    from C, Python prints the exception and goes on, and so did the scheduler, until it was killed.
+    """
+    from airflow.jobs import scheduler_job_runner as runner
+
+    leave, beat, asked = runner.SchedulerJobRunner._exit_gracefully, runner.perform_heartbeat, []
+
+    def leave_and_remember(self, *args):
+        asked.append(args)
+        return leave(self, *args)
+
+    def leave_or_beat(*args, **kwargs):
+        if asked:
+            say("note the order to leave was lost in Airflow: leaving with its next loop")
+            sys.exit(0)
+        return beat(*args, **kwargs)
+
+    runner.SchedulerJobRunner._exit_gracefully = leave_and_remember
+    runner.perform_heartbeat = leave_or_beat
 
 
 def watch_job():

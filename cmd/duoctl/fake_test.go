@@ -27,6 +27,7 @@ type fakeCluster struct {
 	looked   chan struct{} // told at each Status, when somebody waits
 	changes  int           // transfers carried out, or changes of members
 	asked    []string      // changes of members, in order
+	spread   []string      // jobs that are to go from a to b
 }
 
 func newFakeCluster() *fakeCluster {
@@ -220,6 +221,17 @@ func (c *fakeCluster) History(_ context.Context, r *duoflowv1.HistoryRequest) (*
 
 func (c *fakeCluster) Doctor(context.Context, *duoflowv1.DoctorRequest) (*duoflowv1.DoctorResponse, error) {
 	return c.doctor, nil
+}
+
+// Spread plans to move jobs from a to b; only scheduler can be moved here.
+func (c *fakeCluster) Spread(context.Context, *duoflowv1.SpreadRequest) (*duoflowv1.SpreadResponse, error) {
+	answer := &duoflowv1.SpreadResponse{View: c.status.GetView(), Loads: []*duoflowv1.NodeLoad{
+		{Node: "a", Now: 3, Then: 3 - uint32(len(c.spread))}, {Node: "b", Then: uint32(len(c.spread))},
+	}}
+	for i, job := range c.spread {
+		answer.Moves = append(answer.Moves, &duoflowv1.SpreadMove{Job: job, From: "a", To: "b", Epoch: 12 + uint64(i), Weight: 1})
+	}
+	return answer, nil
 }
 
 func sampleStatus() *duoflowv1.StatusResponse {

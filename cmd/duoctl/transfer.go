@@ -40,16 +40,29 @@ is done and the exit code is 6.
 
 With --in or --at it is planned: the cluster does it when the time has come, unless the job changes hands before
 or the plan is cancelled (duoctl cancel). The raft leader counts the time from when it learns of the plan, by its
-own clock; --at is turned into a length by yours.`,
+own clock; --at is turned into a length by yours.
+
+With --balance the jobs are spread over the nodes as if all were granted anew, by priority and weight: one after
+the other, each waited for, and no further when one of them is not moved. With --dry-run the plan is shown.`,
 		Example: example("duoctl switchover --to b", "duoctl switchover --job etl --yes -o json", "duoctl switchover --dry-run",
-			"duoctl switchover --to b --at 2026-12-01T03:00:00Z"),
+			"duoctl switchover --to b --at 2026-12-01T03:00:00Z", "duoctl switchover --balance --dry-run"),
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.transfer(cmd.Context(), t) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			balance, err := asksBalance(cmd)
+			switch {
+			case err != nil:
+				return err
+			case balance:
+				return a.balance(cmd.Context(), t)
+			}
+			return a.transfer(cmd.Context(), t)
+		},
 	}
 	t.addFlags(cmd)
 	cmd.Flags().StringVar(&t.to, "to", "", "the node to move it to (default: the best eligible one)")
 	cmd.Flags().DurationVar(&t.in, "in", 0, "plan it for then, up to 720h from now")
 	cmd.Flags().StringVar(&t.at, "at", "", "plan it for that time, like 2026-12-01T03:00:00Z")
+	cmd.Flags().Bool("balance", false, "instead of one job move as many as it takes to spread all over the nodes")
 	return cmd
 }
 

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/duoflow/duoflow/airflowctl"
+	"github.com/duoflow/duoflow/airflowctl/fence"
 	"github.com/duoflow/duoflow/gossip"
 	"github.com/duoflow/duoflow/node"
 	"github.com/duoflow/duoflow/node/admin"
@@ -164,29 +165,44 @@ func newGossip(in setting, wire *node.Wire) (*gossip.Gossip, error) {
 // rightsWithin bounds the question, asked once at start, whether the fencer has its rights.
 const rightsWithin = 5 * time.Second
 
+// connectsAtOnce is how many sessions are connected to one metastore at a time. One job never needs more.
+const connectsAtOnce = 8
+
 func newJobs(
 	ctx context.Context, cfg node.Config, wire *node.Wire, life func() uint64, logger *slog.Logger,
 ) (map[lease.JobName]node.HostedJob, error) {
-	jobs := map[lease.JobName]node.HostedJob{}
+	jobs, gate := map[lease.JobName]node.HostedJob{}, fence.NewGate(connectsAtOnce)
 	if cfg.Witness {
 		return jobs, nil
 	}
 	for name, j := range cfg.Jobs {
 		hosted := airflowctl.Config{
 			Name: name, Node: cfg.Node, Kind: airflowctl.Kind(j.Kind), Python: j.Python, Command: j.Command,
-			Warm: j.Warm, User: j.User, Env: environment(j.Env), Dir: j.Dir,
+			Warm: j.Warm, AcceptRevisions: j.AcceptRevisions, User: j.User, Env: environment(j.Env), Dir: j.Dir,
 			Root:     filepath.Join(cfg.DataDir, "jobs", name),
 			Schedule: j.Schedule, Runner: runner(j), Hooks: j.Hooks.Commands(), HookTimeout: j.Hooks.Timeout,
-			FenceDSN: j.Fence.DSN, Group: j.Fence.Group, Life: life, Broker: brokerOf(name, j), Observer: wire.Job(lease.JobName(name)), Logger: logger,
+			FenceDSN: j.Fence.DSN, Group: j.Fence.Group, Life: life, Gate: gate, Broker: brokerOf(name, j), Observer: wire.Job(lease.JobName(name)), Logger: logger,
 			Started: func() { veilAgain(logger) },
 		}
-		job, err := newJob(ctx, cfg.Shadow, hosted)
+		job, err := newJob(cfg.Shadow, hosted)
 		if err != nil {
 			return nil, err
 		}
 		jobs[lease.JobName(name)] = job
 	}
-	return jobs, nil
+	return jobs, checkAllRights(ctx, jobs, logger)
+}
+
+// checkAllRights looks at several jobs at a time: a daemon of a hundred should not be asked for as long a hundred times.
+func checkAllRights(ctx context.Context, jobs map[lease.JobName]node.HostedJob, logger *slog.Logger) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(connectsAtOnce)
+	for name, hosted := range jobs {
+		if job, ok := hosted.(*airflowctl.Job); ok { // a shadow needs no rights
+			group.Go(func() error { return checkRights(ctx, string(name), job, logger) })
+		}
+	}
+	return group.Wait()
 }
 
 // brokerOf is nil when the job has none.
@@ -197,7 +213,7 @@ func brokerOf(name string, j node.Job) *airflowctl.Broker {
 	return &airflowctl.Broker{Config: j.Broker.Fence(name), Required: j.Broker.Required}
 }
 
-func newJob(ctx context.Context, shadow bool, cfg airflowctl.Config) (node.HostedJob, error) {
+func newJob(shadow bool, cfg airflowctl.Config) (node.HostedJob, error) {
 	if shadow {
 		cfg.Logger.Warn("shadow: decisions are said and nothing is done", "job", cfg.Name)
 		job, err := airflowctl.NewShadow(cfg)
@@ -210,7 +226,7 @@ func newJob(ctx context.Context, shadow bool, cfg airflowctl.Config) (node.Hoste
 	if err != nil {
 		return nil, &exitError{exitUsage, fmt.Errorf("jobs.%s: %w", cfg.Name, err)}
 	}
-	return job, checkRights(ctx, cfg.Name, job, cfg.Logger)
+	return job, nil
 }
 
 // runner is this program again, as what runs a job's command at its slots.

@@ -118,3 +118,7 @@ func (n *fakeNode) Backup(ctx context.Context, r *duoflowv1.BackupRequest) (*duo
 func (n *fakeNode) Progress(ctx context.Context, r *duoflowv1.ProgressRequest) (*duoflowv1.ProgressResponse, error) {
 	return &duoflowv1.ProgressResponse{Node: r.GetJob()}, n.meet(ctx, r)
 }
+
+func (n *fakeNode) Spread(ctx context.Context, r *duoflowv1.SpreadRequest) (*duoflowv1.SpreadResponse, error) {
+	return &duoflowv1.SpreadResponse{Moves: []*duoflowv1.SpreadMove{{Job: "scheduler", From: "a", To: "b"}}}, n.meet(ctx, r)
+}

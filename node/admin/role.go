@@ -43,6 +43,7 @@ var needed = map[string]role{
 	duoflowv1.Admin_Explain_FullMethodName:    viewer,
 	duoflowv1.Admin_Version_FullMethodName:    viewer,
 	duoflowv1.Admin_Progress_FullMethodName:   viewer,
+	duoflowv1.Admin_Spread_FullMethodName:     viewer,
 	duoflowv1.Admin_Doctor_FullMethodName:     operator,
 	duoflowv1.Admin_Logs_FullMethodName:       operator, // a job may write anything
 	duoflowv1.Admin_Backup_FullMethodName:     operator, // it holds no secret, but all that operators ever wrote

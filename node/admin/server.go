@@ -69,6 +69,7 @@ type Node interface {
 	Progress(context.Context, *duoflowv1.ProgressRequest) (*duoflowv1.ProgressResponse, error)
 	Backup(context.Context, *duoflowv1.BackupRequest) (*duoflowv1.BackupResponse, error)
 	Doctor(context.Context, *duoflowv1.DoctorRequest) (*duoflowv1.DoctorResponse, error)
+	Spread(context.Context, *duoflowv1.SpreadRequest) (*duoflowv1.SpreadResponse, error)
 }
 
 // Config of a Server.

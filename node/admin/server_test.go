@@ -125,6 +125,10 @@ var verbs = []struct {
 		_, err := c.Version(ctx, &duoflowv1.VersionRequest{})
 		return err
 	}},
+	{"spread", "viewer", func(ctx context.Context, c duoflowv1.AdminClient) error {
+		_, err := c.Spread(ctx, &duoflowv1.SpreadRequest{})
+		return err
+	}},
 	{"doctor", "operator", func(ctx context.Context, c duoflowv1.AdminClient) error {
 		_, err := c.Doctor(ctx, &duoflowv1.DoctorRequest{})
 		return err

@@ -136,3 +136,9 @@ func limit(ctx context.Context, millis uint64) (context.Context, context.CancelF
 	}
 	return context.WithTimeout(ctx, time.Duration(millis)*time.Millisecond)
 }
+
+func (s *service) Spread(
+	ctx context.Context, request *duoflowv1.SpreadRequest,
+) (*duoflowv1.SpreadResponse, error) {
+	return s.node.Spread(ctx, request)
+}

@@ -71,12 +71,13 @@ func (g *Granter) leaving(id lease.NodeID) bool {
 	return slices.ContainsFunc(g.nodes, func(n lease.Node) bool { return n.ID == id && n.Leaving })
 }
 
-// order sorts candidates, best first: the operator's wish, priority, a warm standby, after a first failure the node
-// that had it (a restart in place costs nobody anything), then the name.
+// order sorts candidates, best first: the operator's wish, priority, the least load of other jobs, a warm standby, after a first
+// failure the node that had it (a restart in place costs nobody anything), then the name.
 func (g *Granter) order(a, b peer) int {
 	return cmp.Or(
 		cmp.Compare(g.wish(b.id), g.wish(a.id)),
 		cmp.Compare(g.cfg.Priority[b.id], g.cfg.Priority[a.id]),
+		cmp.Compare(g.load(a.id), g.load(b.id)),
 		cmp.Compare(rank(b.said.Warm), rank(a.said.Warm)),
 		cmp.Compare(g.home(b.id), g.home(a.id)),
 		cmp.Compare(a.id, b.id),

@@ -19,6 +19,8 @@ type GranterConfig struct {
 	Priority   map[lease.NodeID]int
 	NoFailover map[lease.NodeID]bool
 	Timing     Timing
+	// Board is what the jobs of the cluster weigh where, shared with the other granters of this node; nil: no job weighs anything.
+	Board *Board
 }
 
 // peer is what this node knows of another, or of itself, from beats.
@@ -150,6 +152,7 @@ func (g *Granter) note(in Input) {
 	case Leading:
 		if in.On != g.leading {
 			g.leading, g.since, g.proposed = in.On, g.now, 0
+			g.post()
 		}
 	case Members:
 		g.noteMembers(in.Nodes)
@@ -162,6 +165,7 @@ func (g *Granter) note(in Input) {
 		p.gone, p.cut = p.gone || in.Refused, true
 	case Proposed:
 		g.proposed = 0
+		g.post()
 	}
 }
 
@@ -215,6 +219,7 @@ func (g *Granter) noteLease(j lease.Job) {
 	}
 	g.noteOrder(j)
 	g.view = j
+	g.post()
 	if p := g.peer(j.Holder); j.Phase == lease.Released && p.said.Token == j.Token {
 		p.released(j.History)
 	}
@@ -298,6 +303,7 @@ func (g *Granter) decide() []Effect {
 	if reason.Unheard > 0 {
 		grant.Detect = lease.Timing{Name: "detect", Took: reason.Unheard}
 	}
+	g.cfg.Board.put(g.cfg.Job, to.id)
 	return g.propose(next, lease.Command{Grant: grant})
 }
 

@@ -28,6 +28,8 @@ type cluster struct {
 	// dice are the operators'; nil: they give no orders.
 	dice    *rand.Rand
 	regroup regroup
+	// multitude is many jobs in the place of the one; nil: that.
+	multitude *multitude
 	// calmAt is when there is no more trouble.
 	calmAt instant
 }
@@ -62,10 +64,14 @@ func (c *cluster) config(h *host) node.Config {
 			members[other.name] = node.Member{Peer: other.name + ":7400", Witness: other.witness}
 		}
 	}
-	return node.Config{
+	cfg := node.Config{
 		Cluster: "sim", Node: h.name, Witness: h.witness, Nodes: members, Join: h.joins, Detection: c.plan.detection,
 		Jobs: map[string]node.Job{jobName: {Kind: "command", Command: []string{"work"}, Grace: c.plan.grace}},
 	}
+	if c.multitude != nil {
+		cfg.Jobs = c.multitude.jobs
+	}
+	return cfg
 }
 
 func (c *cluster) nameOf(id uint64) string {

@@ -62,6 +62,8 @@ type daemon struct {
 	listens bool
 	quit    bool
 	mailed  bool
+	// said is the size of its last beat.
+	said int
 }
 
 // boot starts a daemon.
@@ -86,7 +88,11 @@ func (h *host) boot() {
 	parts := node.Parts{
 		Config: d.cfg, Version: "sim", Token: d.token, Wire: d.wire, Log: d.store, Gossip: nobody{}, Logger: logger, Machine: d,
 	}
-	if !h.witness {
+	switch {
+	case h.witness:
+	case c.multitude != nil:
+		parts.Jobs = c.multitude.on(d)
+	default:
 		d.job = newJob(d)
 		parts.Jobs = map[lease.JobName]node.HostedJob{jobName: d.job}
 	}

@@ -298,6 +298,7 @@ func (s *store) complete(data []byte, err error) {
 // Broadcast implements node's log.
 func (s *store) Broadcast(payload []byte) {
 	from := s.d.h.id
+	s.d.said = len(payload)
 	for _, l := range s.links {
 		if l.up {
 			l.send(func(to *daemon) {

@@ -68,6 +68,13 @@ func dagLogs(t *testing.T, a *lab.Airflow, dag string) (texts []string) {
 // TestClusterTakesAirflowOver kills the host of the active scheduler in the middle of a run.
 func TestClusterTakesAirflowOver(t *testing.T) { takesAirflowOver(t, 3) }
 
+// deafFirst is a plugin of Airflow with which an order to leave is lost, as it is when it comes in a finalizer.
+const deafFirst = `
+from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
+
+SchedulerJobRunner._exit_gracefully = lambda *args: None
+`
+
 func takesAirflowOver(t *testing.T, line int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
@@ -75,14 +82,23 @@ func takesAirflowOver(t *testing.T, line int) {
 	l, err := lab.Up(ctx, lab.Options{Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	must(t, err)
 	t.Cleanup(func() { must(t, l.Down(context.Background())) })
-	a, err := l.StartAirflow(ctx, lab.AirflowOptions{Line: line, Chains: 3, Length: 6})
-	must(t, err)
-	c, err := l.NewCluster(ctx, a.Store(), lab.ClusterOptions{
-		Jobs: map[string]lab.Job{"scheduler": a.SchedulerJob()}, Env: a.SchedulerEnv(),
+	plugins := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(plugins, "deaf.py"), []byte(deafFirst), 0o644))
+	a, err := l.StartAirflow(ctx, lab.AirflowOptions{
+		Line: line, Chains: 3, Length: 6, Extra: map[string]string{"AIRFLOW__CORE__PLUGINS_FOLDER": plugins},
 	})
+	must(t, err)
+	job := a.SchedulerJob()
+	job.Grace = 10 * time.Minute // nobody is killed for being slow here
+	c, err := l.NewCluster(ctx, a.Store(), lab.ClusterOptions{Jobs: map[string]lab.Job{"scheduler": job}, Env: a.SchedulerEnv()})
 	must(t, err)
 	must(t, c.Start())
 	first, err := c.AwaitActive(ctx, "scheduler", 0)
+	must(t, err)
+	if out, code, err := c.Ctl(ctx, "switchover", "--job", "scheduler", "--yes", "--timeout", "3m"); err != nil || code != 0 {
+		t.Fatalf("switchover: code %d, %v\n%s", code, err, out)
+	}
+	first, err = c.AwaitActive(ctx, "scheduler", first.Epoch)
 	must(t, err)
 	must(t, a.Trigger(ctx, "over"))
 	eventuallyWithin(t, time.Minute, "some tasks are through", func() bool {

@@ -84,7 +84,241 @@ func (x Problem_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Problem_Kind.Descriptor instead.
 func (Problem_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{46, 0}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{50, 0}
+}
+
+type SpreadRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SpreadRequest) Reset() {
+	*x = SpreadRequest{}
+	mi := &file_duoflow_v1_admin_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SpreadRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SpreadRequest) ProtoMessage() {}
+
+func (x *SpreadRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_duoflow_v1_admin_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SpreadRequest.ProtoReflect.Descriptor instead.
+func (*SpreadRequest) Descriptor() ([]byte, []int) {
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{0}
+}
+
+type SpreadResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	View          *View                  `protobuf:"bytes,1,opt,name=view,proto3" json:"view,omitempty"`
+	Moves         []*SpreadMove          `protobuf:"bytes,2,rep,name=moves,proto3" json:"moves,omitempty"` // in the order in which they are best made
+	Loads         []*NodeLoad            `protobuf:"bytes,3,rep,name=loads,proto3" json:"loads,omitempty"` // by name, without the witnesses
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SpreadResponse) Reset() {
+	*x = SpreadResponse{}
+	mi := &file_duoflow_v1_admin_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SpreadResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SpreadResponse) ProtoMessage() {}
+
+func (x *SpreadResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_duoflow_v1_admin_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SpreadResponse.ProtoReflect.Descriptor instead.
+func (*SpreadResponse) Descriptor() ([]byte, []int) {
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *SpreadResponse) GetView() *View {
+	if x != nil {
+		return x.View
+	}
+	return nil
+}
+
+func (x *SpreadResponse) GetMoves() []*SpreadMove {
+	if x != nil {
+		return x.Moves
+	}
+	return nil
+}
+
+func (x *SpreadResponse) GetLoads() []*NodeLoad {
+	if x != nil {
+		return x.Loads
+	}
+	return nil
+}
+
+// SpreadMove is one job's, with those that follow it.
+type SpreadMove struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Job           string                 `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
+	From          string                 `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
+	To            string                 `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`   // that it was planned for; for SwitchoverRequest.expect_epoch
+	Weight        uint32                 `protobuf:"varint,5,opt,name=weight,proto3" json:"weight,omitempty"` // of the job and those that follow it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SpreadMove) Reset() {
+	*x = SpreadMove{}
+	mi := &file_duoflow_v1_admin_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SpreadMove) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SpreadMove) ProtoMessage() {}
+
+func (x *SpreadMove) ProtoReflect() protoreflect.Message {
+	mi := &file_duoflow_v1_admin_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SpreadMove.ProtoReflect.Descriptor instead.
+func (*SpreadMove) Descriptor() ([]byte, []int) {
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *SpreadMove) GetJob() string {
+	if x != nil {
+		return x.Job
+	}
+	return ""
+}
+
+func (x *SpreadMove) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *SpreadMove) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *SpreadMove) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *SpreadMove) GetWeight() uint32 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
+}
+
+// NodeLoad is the weight of the jobs on a node.
+type NodeLoad struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Now           uint32                 `protobuf:"varint,2,opt,name=now,proto3" json:"now,omitempty"`
+	Then          uint32                 `protobuf:"varint,3,opt,name=then,proto3" json:"then,omitempty"` // after the moves
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeLoad) Reset() {
+	*x = NodeLoad{}
+	mi := &file_duoflow_v1_admin_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeLoad) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeLoad) ProtoMessage() {}
+
+func (x *NodeLoad) ProtoReflect() protoreflect.Message {
+	mi := &file_duoflow_v1_admin_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeLoad.ProtoReflect.Descriptor instead.
+func (*NodeLoad) Descriptor() ([]byte, []int) {
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *NodeLoad) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *NodeLoad) GetNow() uint32 {
+	if x != nil {
+		return x.Now
+	}
+	return 0
+}
+
+func (x *NodeLoad) GetThen() uint32 {
+	if x != nil {
+		return x.Then
+	}
+	return 0
 }
 
 type StatusRequest struct {
@@ -98,7 +332,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[0]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -110,7 +344,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[0]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -123,7 +357,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{0}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *StatusRequest) GetLinearizable() bool {
@@ -151,7 +385,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[1]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -163,7 +397,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[1]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -176,7 +410,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{1}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *StatusResponse) GetCluster() string {
@@ -261,7 +495,7 @@ type View struct {
 
 func (x *View) Reset() {
 	*x = View{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[2]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -273,7 +507,7 @@ func (x *View) String() string {
 func (*View) ProtoMessage() {}
 
 func (x *View) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[2]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -286,7 +520,7 @@ func (x *View) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use View.ProtoReflect.Descriptor instead.
 func (*View) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{2}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *View) GetAuthoritative() bool {
@@ -331,7 +565,7 @@ type NodeStatus struct {
 
 func (x *NodeStatus) Reset() {
 	*x = NodeStatus{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[3]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -343,7 +577,7 @@ func (x *NodeStatus) String() string {
 func (*NodeStatus) ProtoMessage() {}
 
 func (x *NodeStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[3]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -356,7 +590,7 @@ func (x *NodeStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeStatus.ProtoReflect.Descriptor instead.
 func (*NodeStatus) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{3}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *NodeStatus) GetName() string {
@@ -476,7 +710,7 @@ type JobStatus struct {
 
 func (x *JobStatus) Reset() {
 	*x = JobStatus{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[4]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -488,7 +722,7 @@ func (x *JobStatus) String() string {
 func (*JobStatus) ProtoMessage() {}
 
 func (x *JobStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[4]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -501,7 +735,7 @@ func (x *JobStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobStatus.ProtoReflect.Descriptor instead.
 func (*JobStatus) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{4}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *JobStatus) GetName() string {
@@ -638,7 +872,7 @@ type PauseStatus struct {
 
 func (x *PauseStatus) Reset() {
 	*x = PauseStatus{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[5]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -650,7 +884,7 @@ func (x *PauseStatus) String() string {
 func (*PauseStatus) ProtoMessage() {}
 
 func (x *PauseStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[5]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -663,7 +897,7 @@ func (x *PauseStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseStatus.ProtoReflect.Descriptor instead.
 func (*PauseStatus) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{5}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *PauseStatus) GetLevel() string {
@@ -721,7 +955,7 @@ type PlannedMove struct {
 
 func (x *PlannedMove) Reset() {
 	*x = PlannedMove{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[6]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -733,7 +967,7 @@ func (x *PlannedMove) String() string {
 func (*PlannedMove) ProtoMessage() {}
 
 func (x *PlannedMove) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[6]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -746,7 +980,7 @@ func (x *PlannedMove) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlannedMove.ProtoReflect.Descriptor instead.
 func (*PlannedMove) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{6}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *PlannedMove) GetTo() string {
@@ -800,7 +1034,7 @@ type JobOnNode struct {
 
 func (x *JobOnNode) Reset() {
 	*x = JobOnNode{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[7]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -812,7 +1046,7 @@ func (x *JobOnNode) String() string {
 func (*JobOnNode) ProtoMessage() {}
 
 func (x *JobOnNode) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[7]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -825,7 +1059,7 @@ func (x *JobOnNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobOnNode.ProtoReflect.Descriptor instead.
 func (*JobOnNode) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{7}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *JobOnNode) GetNode() string {
@@ -930,7 +1164,7 @@ type MetastoreStatus struct {
 
 func (x *MetastoreStatus) Reset() {
 	*x = MetastoreStatus{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[8]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -942,7 +1176,7 @@ func (x *MetastoreStatus) String() string {
 func (*MetastoreStatus) ProtoMessage() {}
 
 func (x *MetastoreStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[8]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -955,7 +1189,7 @@ func (x *MetastoreStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MetastoreStatus.ProtoReflect.Descriptor instead.
 func (*MetastoreStatus) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{8}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *MetastoreStatus) GetReachable() bool {
@@ -990,7 +1224,7 @@ type FenceRow struct {
 
 func (x *FenceRow) Reset() {
 	*x = FenceRow{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[9]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1002,7 +1236,7 @@ func (x *FenceRow) String() string {
 func (*FenceRow) ProtoMessage() {}
 
 func (x *FenceRow) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[9]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1015,7 +1249,7 @@ func (x *FenceRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FenceRow.ProtoReflect.Descriptor instead.
 func (*FenceRow) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{9}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *FenceRow) GetEpoch() uint64 {
@@ -1043,7 +1277,7 @@ type PendingTransfer struct {
 
 func (x *PendingTransfer) Reset() {
 	*x = PendingTransfer{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[10]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1055,7 +1289,7 @@ func (x *PendingTransfer) String() string {
 func (*PendingTransfer) ProtoMessage() {}
 
 func (x *PendingTransfer) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[10]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1068,7 +1302,7 @@ func (x *PendingTransfer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PendingTransfer.ProtoReflect.Descriptor instead.
 func (*PendingTransfer) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{10}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PendingTransfer) GetKind() string {
@@ -1108,7 +1342,7 @@ type SwitchoverRequest struct {
 
 func (x *SwitchoverRequest) Reset() {
 	*x = SwitchoverRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[11]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1120,7 +1354,7 @@ func (x *SwitchoverRequest) String() string {
 func (*SwitchoverRequest) ProtoMessage() {}
 
 func (x *SwitchoverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[11]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1133,7 +1367,7 @@ func (x *SwitchoverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SwitchoverRequest.ProtoReflect.Descriptor instead.
 func (*SwitchoverRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{11}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *SwitchoverRequest) GetJob() string {
@@ -1198,7 +1432,7 @@ type RestartRequest struct {
 
 func (x *RestartRequest) Reset() {
 	*x = RestartRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[12]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1210,7 +1444,7 @@ func (x *RestartRequest) String() string {
 func (*RestartRequest) ProtoMessage() {}
 
 func (x *RestartRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[12]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1223,7 +1457,7 @@ func (x *RestartRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestartRequest.ProtoReflect.Descriptor instead.
 func (*RestartRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{12}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RestartRequest) GetJob() string {
@@ -1271,7 +1505,7 @@ type CancelRequest struct {
 
 func (x *CancelRequest) Reset() {
 	*x = CancelRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[13]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1283,7 +1517,7 @@ func (x *CancelRequest) String() string {
 func (*CancelRequest) ProtoMessage() {}
 
 func (x *CancelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[13]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1296,7 +1530,7 @@ func (x *CancelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRequest.ProtoReflect.Descriptor instead.
 func (*CancelRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{13}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CancelRequest) GetJob() string {
@@ -1325,7 +1559,7 @@ type CancelResponse struct {
 
 func (x *CancelResponse) Reset() {
 	*x = CancelResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[14]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1337,7 +1571,7 @@ func (x *CancelResponse) String() string {
 func (*CancelResponse) ProtoMessage() {}
 
 func (x *CancelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[14]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1350,7 +1584,7 @@ func (x *CancelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelResponse.ProtoReflect.Descriptor instead.
 func (*CancelResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{14}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CancelResponse) GetAccepted() bool {
@@ -1397,7 +1631,7 @@ type PauseRequest struct {
 
 func (x *PauseRequest) Reset() {
 	*x = PauseRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[15]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1409,7 +1643,7 @@ func (x *PauseRequest) String() string {
 func (*PauseRequest) ProtoMessage() {}
 
 func (x *PauseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[15]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1422,7 +1656,7 @@ func (x *PauseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseRequest.ProtoReflect.Descriptor instead.
 func (*PauseRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{15}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *PauseRequest) GetJob() string {
@@ -1492,7 +1726,7 @@ type ResumeRequest struct {
 
 func (x *ResumeRequest) Reset() {
 	*x = ResumeRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[16]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1504,7 +1738,7 @@ func (x *ResumeRequest) String() string {
 func (*ResumeRequest) ProtoMessage() {}
 
 func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[16]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1517,7 +1751,7 @@ func (x *ResumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRequest.ProtoReflect.Descriptor instead.
 func (*ResumeRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{16}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ResumeRequest) GetJob() string {
@@ -1556,7 +1790,7 @@ type PauseResponse struct {
 
 func (x *PauseResponse) Reset() {
 	*x = PauseResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[17]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1568,7 +1802,7 @@ func (x *PauseResponse) String() string {
 func (*PauseResponse) ProtoMessage() {}
 
 func (x *PauseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[17]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1581,7 +1815,7 @@ func (x *PauseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseResponse.ProtoReflect.Descriptor instead.
 func (*PauseResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{17}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PauseResponse) GetAccepted() bool {
@@ -1641,7 +1875,7 @@ type FailoverRequest struct {
 
 func (x *FailoverRequest) Reset() {
 	*x = FailoverRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[18]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1653,7 +1887,7 @@ func (x *FailoverRequest) String() string {
 func (*FailoverRequest) ProtoMessage() {}
 
 func (x *FailoverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[18]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1666,7 +1900,7 @@ func (x *FailoverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FailoverRequest.ProtoReflect.Descriptor instead.
 func (*FailoverRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{18}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *FailoverRequest) GetJob() string {
@@ -1737,7 +1971,7 @@ type TransferResponse struct {
 
 func (x *TransferResponse) Reset() {
 	*x = TransferResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[19]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1749,7 +1983,7 @@ func (x *TransferResponse) String() string {
 func (*TransferResponse) ProtoMessage() {}
 
 func (x *TransferResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[19]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1762,7 +1996,7 @@ func (x *TransferResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferResponse.ProtoReflect.Descriptor instead.
 func (*TransferResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{19}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *TransferResponse) GetAccepted() bool {
@@ -1839,7 +2073,7 @@ type PhaseTook struct {
 
 func (x *PhaseTook) Reset() {
 	*x = PhaseTook{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[20]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1851,7 +2085,7 @@ func (x *PhaseTook) String() string {
 func (*PhaseTook) ProtoMessage() {}
 
 func (x *PhaseTook) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[20]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1864,7 +2098,7 @@ func (x *PhaseTook) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PhaseTook.ProtoReflect.Descriptor instead.
 func (*PhaseTook) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{20}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PhaseTook) GetName() string {
@@ -1892,7 +2126,7 @@ type HistoryRequest struct {
 
 func (x *HistoryRequest) Reset() {
 	*x = HistoryRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[21]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1904,7 +2138,7 @@ func (x *HistoryRequest) String() string {
 func (*HistoryRequest) ProtoMessage() {}
 
 func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[21]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1917,7 +2151,7 @@ func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryRequest.ProtoReflect.Descriptor instead.
 func (*HistoryRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{21}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *HistoryRequest) GetJob() string {
@@ -1951,7 +2185,7 @@ type HistoryResponse struct {
 
 func (x *HistoryResponse) Reset() {
 	*x = HistoryResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[22]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1963,7 +2197,7 @@ func (x *HistoryResponse) String() string {
 func (*HistoryResponse) ProtoMessage() {}
 
 func (x *HistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[22]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1976,7 +2210,7 @@ func (x *HistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryResponse.ProtoReflect.Descriptor instead.
 func (*HistoryResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{22}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *HistoryResponse) GetView() *View {
@@ -2011,7 +2245,7 @@ type HistoryEntry struct {
 
 func (x *HistoryEntry) Reset() {
 	*x = HistoryEntry{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[23]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2023,7 +2257,7 @@ func (x *HistoryEntry) String() string {
 func (*HistoryEntry) ProtoMessage() {}
 
 func (x *HistoryEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[23]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2036,7 +2270,7 @@ func (x *HistoryEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryEntry.ProtoReflect.Descriptor instead.
 func (*HistoryEntry) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{23}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *HistoryEntry) GetJob() string {
@@ -2119,7 +2353,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[24]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2131,7 +2365,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[24]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2144,7 +2378,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{24}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ExplainRequest) GetJob() string {
@@ -2182,7 +2416,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[25]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2194,7 +2428,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[25]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2207,7 +2441,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{25}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ExplainResponse) GetView() *View {
@@ -2309,7 +2543,7 @@ type TimelineStep struct {
 
 func (x *TimelineStep) Reset() {
 	*x = TimelineStep{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[26]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2321,7 +2555,7 @@ func (x *TimelineStep) String() string {
 func (*TimelineStep) ProtoMessage() {}
 
 func (x *TimelineStep) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[26]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2334,7 +2568,7 @@ func (x *TimelineStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TimelineStep.ProtoReflect.Descriptor instead.
 func (*TimelineStep) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{26}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *TimelineStep) GetName() string {
@@ -2397,7 +2631,7 @@ type LogsRequest struct {
 
 func (x *LogsRequest) Reset() {
 	*x = LogsRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[27]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2409,7 +2643,7 @@ func (x *LogsRequest) String() string {
 func (*LogsRequest) ProtoMessage() {}
 
 func (x *LogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[27]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2422,7 +2656,7 @@ func (x *LogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsRequest.ProtoReflect.Descriptor instead.
 func (*LogsRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{27}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *LogsRequest) GetJob() string {
@@ -2457,7 +2691,7 @@ type LogsResponse struct {
 
 func (x *LogsResponse) Reset() {
 	*x = LogsResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[28]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2469,7 +2703,7 @@ func (x *LogsResponse) String() string {
 func (*LogsResponse) ProtoMessage() {}
 
 func (x *LogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[28]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2482,7 +2716,7 @@ func (x *LogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsResponse.ProtoReflect.Descriptor instead.
 func (*LogsResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{28}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *LogsResponse) GetNode() string {
@@ -2517,7 +2751,7 @@ type LogMark struct {
 
 func (x *LogMark) Reset() {
 	*x = LogMark{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[29]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2529,7 +2763,7 @@ func (x *LogMark) String() string {
 func (*LogMark) ProtoMessage() {}
 
 func (x *LogMark) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[29]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2542,7 +2776,7 @@ func (x *LogMark) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogMark.ProtoReflect.Descriptor instead.
 func (*LogMark) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{29}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *LogMark) GetFile() uint64 {
@@ -2569,7 +2803,7 @@ type ProgressRequest struct {
 
 func (x *ProgressRequest) Reset() {
 	*x = ProgressRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[30]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2581,7 +2815,7 @@ func (x *ProgressRequest) String() string {
 func (*ProgressRequest) ProtoMessage() {}
 
 func (x *ProgressRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[30]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2594,7 +2828,7 @@ func (x *ProgressRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProgressRequest.ProtoReflect.Descriptor instead.
 func (*ProgressRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{30}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ProgressRequest) GetJob() string {
@@ -2624,7 +2858,7 @@ type ProgressResponse struct {
 
 func (x *ProgressResponse) Reset() {
 	*x = ProgressResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[31]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2636,7 +2870,7 @@ func (x *ProgressResponse) String() string {
 func (*ProgressResponse) ProtoMessage() {}
 
 func (x *ProgressResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[31]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2649,7 +2883,7 @@ func (x *ProgressResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProgressResponse.ProtoReflect.Descriptor instead.
 func (*ProgressResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{31}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ProgressResponse) GetNode() string {
@@ -2703,7 +2937,7 @@ type PastRun struct {
 
 func (x *PastRun) Reset() {
 	*x = PastRun{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[32]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2715,7 +2949,7 @@ func (x *PastRun) String() string {
 func (*PastRun) ProtoMessage() {}
 
 func (x *PastRun) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[32]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2728,7 +2962,7 @@ func (x *PastRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PastRun.ProtoReflect.Descriptor instead.
 func (*PastRun) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{32}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *PastRun) GetSlotUnixMs() int64 {
@@ -2789,7 +3023,7 @@ type ConfigRequest struct {
 
 func (x *ConfigRequest) Reset() {
 	*x = ConfigRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[33]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2801,7 +3035,7 @@ func (x *ConfigRequest) String() string {
 func (*ConfigRequest) ProtoMessage() {}
 
 func (x *ConfigRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[33]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2814,7 +3048,7 @@ func (x *ConfigRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigRequest.ProtoReflect.Descriptor instead.
 func (*ConfigRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{33}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ConfigRequest) GetCandidate() string {
@@ -2837,7 +3071,7 @@ type ConfigResponse struct {
 
 func (x *ConfigResponse) Reset() {
 	*x = ConfigResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[34]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2849,7 +3083,7 @@ func (x *ConfigResponse) String() string {
 func (*ConfigResponse) ProtoMessage() {}
 
 func (x *ConfigResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[34]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2862,7 +3096,7 @@ func (x *ConfigResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigResponse.ProtoReflect.Descriptor instead.
 func (*ConfigResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{34}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ConfigResponse) GetNode() string {
@@ -2909,7 +3143,7 @@ type BackupRequest struct {
 
 func (x *BackupRequest) Reset() {
 	*x = BackupRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[35]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2921,7 +3155,7 @@ func (x *BackupRequest) String() string {
 func (*BackupRequest) ProtoMessage() {}
 
 func (x *BackupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[35]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2934,7 +3168,7 @@ func (x *BackupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupRequest.ProtoReflect.Descriptor instead.
 func (*BackupRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{35}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *BackupRequest) GetLocal() bool {
@@ -2961,7 +3195,7 @@ type BackupResponse struct {
 
 func (x *BackupResponse) Reset() {
 	*x = BackupResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[36]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2973,7 +3207,7 @@ func (x *BackupResponse) String() string {
 func (*BackupResponse) ProtoMessage() {}
 
 func (x *BackupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[36]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2986,7 +3220,7 @@ func (x *BackupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupResponse.ProtoReflect.Descriptor instead.
 func (*BackupResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{36}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *BackupResponse) GetView() *View {
@@ -3061,7 +3295,7 @@ type DoctorRequest struct {
 
 func (x *DoctorRequest) Reset() {
 	*x = DoctorRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[37]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3073,7 +3307,7 @@ func (x *DoctorRequest) String() string {
 func (*DoctorRequest) ProtoMessage() {}
 
 func (x *DoctorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[37]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3086,7 +3320,7 @@ func (x *DoctorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorRequest.ProtoReflect.Descriptor instead.
 func (*DoctorRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{37}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *DoctorRequest) GetJob() string {
@@ -3107,7 +3341,7 @@ type DoctorResponse struct {
 
 func (x *DoctorResponse) Reset() {
 	*x = DoctorResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[38]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3119,7 +3353,7 @@ func (x *DoctorResponse) String() string {
 func (*DoctorResponse) ProtoMessage() {}
 
 func (x *DoctorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[38]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3132,7 +3366,7 @@ func (x *DoctorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorResponse.ProtoReflect.Descriptor instead.
 func (*DoctorResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{38}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *DoctorResponse) GetNode() string {
@@ -3169,7 +3403,7 @@ type Finding struct {
 
 func (x *Finding) Reset() {
 	*x = Finding{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[39]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3181,7 +3415,7 @@ func (x *Finding) String() string {
 func (*Finding) ProtoMessage() {}
 
 func (x *Finding) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[39]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3194,7 +3428,7 @@ func (x *Finding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finding.ProtoReflect.Descriptor instead.
 func (*Finding) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{39}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Finding) GetJob() string {
@@ -3248,7 +3482,7 @@ type ChangeMemberRequest struct {
 
 func (x *ChangeMemberRequest) Reset() {
 	*x = ChangeMemberRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[40]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3260,7 +3494,7 @@ func (x *ChangeMemberRequest) String() string {
 func (*ChangeMemberRequest) ProtoMessage() {}
 
 func (x *ChangeMemberRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[40]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3273,7 +3507,7 @@ func (x *ChangeMemberRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeMemberRequest.ProtoReflect.Descriptor instead.
 func (*ChangeMemberRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{40}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ChangeMemberRequest) GetChange() isChangeMemberRequest_Change {
@@ -3350,7 +3584,7 @@ type NewMember struct {
 
 func (x *NewMember) Reset() {
 	*x = NewMember{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[41]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3362,7 +3596,7 @@ func (x *NewMember) String() string {
 func (*NewMember) ProtoMessage() {}
 
 func (x *NewMember) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[41]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3375,7 +3609,7 @@ func (x *NewMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NewMember.ProtoReflect.Descriptor instead.
 func (*NewMember) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{41}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *NewMember) GetName() string {
@@ -3418,7 +3652,7 @@ type ChangeMemberResponse struct {
 
 func (x *ChangeMemberResponse) Reset() {
 	*x = ChangeMemberResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[42]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3430,7 +3664,7 @@ func (x *ChangeMemberResponse) String() string {
 func (*ChangeMemberResponse) ProtoMessage() {}
 
 func (x *ChangeMemberResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[42]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3443,7 +3677,7 @@ func (x *ChangeMemberResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeMemberResponse.ProtoReflect.Descriptor instead.
 func (*ChangeMemberResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{42}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ChangeMemberResponse) GetAccepted() bool {
@@ -3487,7 +3721,7 @@ type MemberStatus struct {
 
 func (x *MemberStatus) Reset() {
 	*x = MemberStatus{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[43]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3499,7 +3733,7 @@ func (x *MemberStatus) String() string {
 func (*MemberStatus) ProtoMessage() {}
 
 func (x *MemberStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[43]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3512,7 +3746,7 @@ func (x *MemberStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberStatus.ProtoReflect.Descriptor instead.
 func (*MemberStatus) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{43}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *MemberStatus) GetName() string {
@@ -3558,7 +3792,7 @@ type VersionRequest struct {
 
 func (x *VersionRequest) Reset() {
 	*x = VersionRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[44]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3570,7 +3804,7 @@ func (x *VersionRequest) String() string {
 func (*VersionRequest) ProtoMessage() {}
 
 func (x *VersionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[44]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3583,7 +3817,7 @@ func (x *VersionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VersionRequest.ProtoReflect.Descriptor instead.
 func (*VersionRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{44}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{48}
 }
 
 type VersionResponse struct {
@@ -3597,7 +3831,7 @@ type VersionResponse struct {
 
 func (x *VersionResponse) Reset() {
 	*x = VersionResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[45]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3609,7 +3843,7 @@ func (x *VersionResponse) String() string {
 func (*VersionResponse) ProtoMessage() {}
 
 func (x *VersionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[45]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3622,7 +3856,7 @@ func (x *VersionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VersionResponse.ProtoReflect.Descriptor instead.
 func (*VersionResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{45}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *VersionResponse) GetVersion() string {
@@ -3658,7 +3892,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[46]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3670,7 +3904,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[46]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3683,7 +3917,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{46}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Problem) GetKind() Problem_Kind {
@@ -3712,7 +3946,23 @@ var File_duoflow_v1_admin_proto protoreflect.FileDescriptor
 const file_duoflow_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"\x16duoflow/v1/admin.proto\x12\n" +
-	"duoflow.v1\"3\n" +
+	"duoflow.v1\"\x0f\n" +
+	"\rSpreadRequest\"\x90\x01\n" +
+	"\x0eSpreadResponse\x12$\n" +
+	"\x04view\x18\x01 \x01(\v2\x10.duoflow.v1.ViewR\x04view\x12,\n" +
+	"\x05moves\x18\x02 \x03(\v2\x16.duoflow.v1.SpreadMoveR\x05moves\x12*\n" +
+	"\x05loads\x18\x03 \x03(\v2\x14.duoflow.v1.NodeLoadR\x05loads\"p\n" +
+	"\n" +
+	"SpreadMove\x12\x10\n" +
+	"\x03job\x18\x01 \x01(\tR\x03job\x12\x12\n" +
+	"\x04from\x18\x02 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x03 \x01(\tR\x02to\x12\x14\n" +
+	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\x12\x16\n" +
+	"\x06weight\x18\x05 \x01(\rR\x06weight\"D\n" +
+	"\bNodeLoad\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x10\n" +
+	"\x03now\x18\x02 \x01(\rR\x03now\x12\x12\n" +
+	"\x04then\x18\x03 \x01(\rR\x04then\"3\n" +
 	"\rStatusRequest\x12\"\n" +
 	"\flinearizable\x18\x01 \x01(\bR\flinearizable\"\xaf\x02\n" +
 	"\x0eStatusResponse\x12\x18\n" +
@@ -4040,7 +4290,7 @@ const file_duoflow_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"KIND_MOVED\x10\x05\x12\x0f\n" +
 	"\vKIND_FAILED\x10\x06\x12\x0f\n" +
-	"\vKIND_DENIED\x10\a2\xc2\b\n" +
+	"\vKIND_DENIED\x10\a2\x83\t\n" +
 	"\x05Admin\x12?\n" +
 	"\x06Status\x12\x19.duoflow.v1.StatusRequest\x1a\x1a.duoflow.v1.StatusResponse\x12I\n" +
 	"\n" +
@@ -4058,7 +4308,8 @@ const file_duoflow_v1_admin_proto_rawDesc = "" +
 	"\x06Backup\x12\x19.duoflow.v1.BackupRequest\x1a\x1a.duoflow.v1.BackupResponse\x12?\n" +
 	"\x06Doctor\x12\x19.duoflow.v1.DoctorRequest\x1a\x1a.duoflow.v1.DoctorResponse\x12Q\n" +
 	"\fChangeMember\x12\x1f.duoflow.v1.ChangeMemberRequest\x1a .duoflow.v1.ChangeMemberResponse\x12B\n" +
-	"\aVersion\x12\x1a.duoflow.v1.VersionRequest\x1a\x1b.duoflow.v1.VersionResponseB7Z5github.com/duoflow/duoflow/proto/duoflow/v1;duoflowv1b\x06proto3"
+	"\aVersion\x12\x1a.duoflow.v1.VersionRequest\x1a\x1b.duoflow.v1.VersionResponse\x12?\n" +
+	"\x06Spread\x12\x19.duoflow.v1.SpreadRequest\x1a\x1a.duoflow.v1.SpreadResponseB7Z5github.com/duoflow/duoflow/proto/duoflow/v1;duoflowv1b\x06proto3"
 
 var (
 	file_duoflow_v1_admin_proto_rawDescOnce sync.Once
@@ -4073,122 +4324,131 @@ func file_duoflow_v1_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_duoflow_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_duoflow_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
+var file_duoflow_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
 var file_duoflow_v1_admin_proto_goTypes = []any{
 	(Problem_Kind)(0),            // 0: duoflow.v1.Problem.Kind
-	(*StatusRequest)(nil),        // 1: duoflow.v1.StatusRequest
-	(*StatusResponse)(nil),       // 2: duoflow.v1.StatusResponse
-	(*View)(nil),                 // 3: duoflow.v1.View
-	(*NodeStatus)(nil),           // 4: duoflow.v1.NodeStatus
-	(*JobStatus)(nil),            // 5: duoflow.v1.JobStatus
-	(*PauseStatus)(nil),          // 6: duoflow.v1.PauseStatus
-	(*PlannedMove)(nil),          // 7: duoflow.v1.PlannedMove
-	(*JobOnNode)(nil),            // 8: duoflow.v1.JobOnNode
-	(*MetastoreStatus)(nil),      // 9: duoflow.v1.MetastoreStatus
-	(*FenceRow)(nil),             // 10: duoflow.v1.FenceRow
-	(*PendingTransfer)(nil),      // 11: duoflow.v1.PendingTransfer
-	(*SwitchoverRequest)(nil),    // 12: duoflow.v1.SwitchoverRequest
-	(*RestartRequest)(nil),       // 13: duoflow.v1.RestartRequest
-	(*CancelRequest)(nil),        // 14: duoflow.v1.CancelRequest
-	(*CancelResponse)(nil),       // 15: duoflow.v1.CancelResponse
-	(*PauseRequest)(nil),         // 16: duoflow.v1.PauseRequest
-	(*ResumeRequest)(nil),        // 17: duoflow.v1.ResumeRequest
-	(*PauseResponse)(nil),        // 18: duoflow.v1.PauseResponse
-	(*FailoverRequest)(nil),      // 19: duoflow.v1.FailoverRequest
-	(*TransferResponse)(nil),     // 20: duoflow.v1.TransferResponse
-	(*PhaseTook)(nil),            // 21: duoflow.v1.PhaseTook
-	(*HistoryRequest)(nil),       // 22: duoflow.v1.HistoryRequest
-	(*HistoryResponse)(nil),      // 23: duoflow.v1.HistoryResponse
-	(*HistoryEntry)(nil),         // 24: duoflow.v1.HistoryEntry
-	(*ExplainRequest)(nil),       // 25: duoflow.v1.ExplainRequest
-	(*ExplainResponse)(nil),      // 26: duoflow.v1.ExplainResponse
-	(*TimelineStep)(nil),         // 27: duoflow.v1.TimelineStep
-	(*LogsRequest)(nil),          // 28: duoflow.v1.LogsRequest
-	(*LogsResponse)(nil),         // 29: duoflow.v1.LogsResponse
-	(*LogMark)(nil),              // 30: duoflow.v1.LogMark
-	(*ProgressRequest)(nil),      // 31: duoflow.v1.ProgressRequest
-	(*ProgressResponse)(nil),     // 32: duoflow.v1.ProgressResponse
-	(*PastRun)(nil),              // 33: duoflow.v1.PastRun
-	(*ConfigRequest)(nil),        // 34: duoflow.v1.ConfigRequest
-	(*ConfigResponse)(nil),       // 35: duoflow.v1.ConfigResponse
-	(*BackupRequest)(nil),        // 36: duoflow.v1.BackupRequest
-	(*BackupResponse)(nil),       // 37: duoflow.v1.BackupResponse
-	(*DoctorRequest)(nil),        // 38: duoflow.v1.DoctorRequest
-	(*DoctorResponse)(nil),       // 39: duoflow.v1.DoctorResponse
-	(*Finding)(nil),              // 40: duoflow.v1.Finding
-	(*ChangeMemberRequest)(nil),  // 41: duoflow.v1.ChangeMemberRequest
-	(*NewMember)(nil),            // 42: duoflow.v1.NewMember
-	(*ChangeMemberResponse)(nil), // 43: duoflow.v1.ChangeMemberResponse
-	(*MemberStatus)(nil),         // 44: duoflow.v1.MemberStatus
-	(*VersionRequest)(nil),       // 45: duoflow.v1.VersionRequest
-	(*VersionResponse)(nil),      // 46: duoflow.v1.VersionResponse
-	(*Problem)(nil),              // 47: duoflow.v1.Problem
+	(*SpreadRequest)(nil),        // 1: duoflow.v1.SpreadRequest
+	(*SpreadResponse)(nil),       // 2: duoflow.v1.SpreadResponse
+	(*SpreadMove)(nil),           // 3: duoflow.v1.SpreadMove
+	(*NodeLoad)(nil),             // 4: duoflow.v1.NodeLoad
+	(*StatusRequest)(nil),        // 5: duoflow.v1.StatusRequest
+	(*StatusResponse)(nil),       // 6: duoflow.v1.StatusResponse
+	(*View)(nil),                 // 7: duoflow.v1.View
+	(*NodeStatus)(nil),           // 8: duoflow.v1.NodeStatus
+	(*JobStatus)(nil),            // 9: duoflow.v1.JobStatus
+	(*PauseStatus)(nil),          // 10: duoflow.v1.PauseStatus
+	(*PlannedMove)(nil),          // 11: duoflow.v1.PlannedMove
+	(*JobOnNode)(nil),            // 12: duoflow.v1.JobOnNode
+	(*MetastoreStatus)(nil),      // 13: duoflow.v1.MetastoreStatus
+	(*FenceRow)(nil),             // 14: duoflow.v1.FenceRow
+	(*PendingTransfer)(nil),      // 15: duoflow.v1.PendingTransfer
+	(*SwitchoverRequest)(nil),    // 16: duoflow.v1.SwitchoverRequest
+	(*RestartRequest)(nil),       // 17: duoflow.v1.RestartRequest
+	(*CancelRequest)(nil),        // 18: duoflow.v1.CancelRequest
+	(*CancelResponse)(nil),       // 19: duoflow.v1.CancelResponse
+	(*PauseRequest)(nil),         // 20: duoflow.v1.PauseRequest
+	(*ResumeRequest)(nil),        // 21: duoflow.v1.ResumeRequest
+	(*PauseResponse)(nil),        // 22: duoflow.v1.PauseResponse
+	(*FailoverRequest)(nil),      // 23: duoflow.v1.FailoverRequest
+	(*TransferResponse)(nil),     // 24: duoflow.v1.TransferResponse
+	(*PhaseTook)(nil),            // 25: duoflow.v1.PhaseTook
+	(*HistoryRequest)(nil),       // 26: duoflow.v1.HistoryRequest
+	(*HistoryResponse)(nil),      // 27: duoflow.v1.HistoryResponse
+	(*HistoryEntry)(nil),         // 28: duoflow.v1.HistoryEntry
+	(*ExplainRequest)(nil),       // 29: duoflow.v1.ExplainRequest
+	(*ExplainResponse)(nil),      // 30: duoflow.v1.ExplainResponse
+	(*TimelineStep)(nil),         // 31: duoflow.v1.TimelineStep
+	(*LogsRequest)(nil),          // 32: duoflow.v1.LogsRequest
+	(*LogsResponse)(nil),         // 33: duoflow.v1.LogsResponse
+	(*LogMark)(nil),              // 34: duoflow.v1.LogMark
+	(*ProgressRequest)(nil),      // 35: duoflow.v1.ProgressRequest
+	(*ProgressResponse)(nil),     // 36: duoflow.v1.ProgressResponse
+	(*PastRun)(nil),              // 37: duoflow.v1.PastRun
+	(*ConfigRequest)(nil),        // 38: duoflow.v1.ConfigRequest
+	(*ConfigResponse)(nil),       // 39: duoflow.v1.ConfigResponse
+	(*BackupRequest)(nil),        // 40: duoflow.v1.BackupRequest
+	(*BackupResponse)(nil),       // 41: duoflow.v1.BackupResponse
+	(*DoctorRequest)(nil),        // 42: duoflow.v1.DoctorRequest
+	(*DoctorResponse)(nil),       // 43: duoflow.v1.DoctorResponse
+	(*Finding)(nil),              // 44: duoflow.v1.Finding
+	(*ChangeMemberRequest)(nil),  // 45: duoflow.v1.ChangeMemberRequest
+	(*NewMember)(nil),            // 46: duoflow.v1.NewMember
+	(*ChangeMemberResponse)(nil), // 47: duoflow.v1.ChangeMemberResponse
+	(*MemberStatus)(nil),         // 48: duoflow.v1.MemberStatus
+	(*VersionRequest)(nil),       // 49: duoflow.v1.VersionRequest
+	(*VersionResponse)(nil),      // 50: duoflow.v1.VersionResponse
+	(*Problem)(nil),              // 51: duoflow.v1.Problem
 }
 var file_duoflow_v1_admin_proto_depIdxs = []int32{
-	3,  // 0: duoflow.v1.StatusResponse.view:type_name -> duoflow.v1.View
-	4,  // 1: duoflow.v1.StatusResponse.nodes:type_name -> duoflow.v1.NodeStatus
-	5,  // 2: duoflow.v1.StatusResponse.jobs:type_name -> duoflow.v1.JobStatus
-	8,  // 3: duoflow.v1.JobStatus.nodes:type_name -> duoflow.v1.JobOnNode
-	10, // 4: duoflow.v1.JobStatus.fence:type_name -> duoflow.v1.FenceRow
-	11, // 5: duoflow.v1.JobStatus.pending:type_name -> duoflow.v1.PendingTransfer
-	6,  // 6: duoflow.v1.JobStatus.pause:type_name -> duoflow.v1.PauseStatus
-	7,  // 7: duoflow.v1.JobStatus.planned:type_name -> duoflow.v1.PlannedMove
-	9,  // 8: duoflow.v1.JobOnNode.metastore:type_name -> duoflow.v1.MetastoreStatus
-	11, // 9: duoflow.v1.CancelResponse.pending:type_name -> duoflow.v1.PendingTransfer
-	7,  // 10: duoflow.v1.CancelResponse.planned:type_name -> duoflow.v1.PlannedMove
-	6,  // 11: duoflow.v1.PauseResponse.before:type_name -> duoflow.v1.PauseStatus
-	6,  // 12: duoflow.v1.PauseResponse.after:type_name -> duoflow.v1.PauseStatus
-	21, // 13: duoflow.v1.TransferResponse.phases:type_name -> duoflow.v1.PhaseTook
-	3,  // 14: duoflow.v1.HistoryResponse.view:type_name -> duoflow.v1.View
-	24, // 15: duoflow.v1.HistoryResponse.entries:type_name -> duoflow.v1.HistoryEntry
-	21, // 16: duoflow.v1.HistoryEntry.phases:type_name -> duoflow.v1.PhaseTook
-	3,  // 17: duoflow.v1.ExplainResponse.view:type_name -> duoflow.v1.View
-	27, // 18: duoflow.v1.ExplainResponse.steps:type_name -> duoflow.v1.TimelineStep
-	30, // 19: duoflow.v1.LogsRequest.after:type_name -> duoflow.v1.LogMark
-	30, // 20: duoflow.v1.LogsResponse.mark:type_name -> duoflow.v1.LogMark
-	33, // 21: duoflow.v1.ProgressResponse.runs:type_name -> duoflow.v1.PastRun
-	3,  // 22: duoflow.v1.BackupResponse.view:type_name -> duoflow.v1.View
-	40, // 23: duoflow.v1.DoctorResponse.findings:type_name -> duoflow.v1.Finding
-	42, // 24: duoflow.v1.ChangeMemberRequest.add:type_name -> duoflow.v1.NewMember
-	44, // 25: duoflow.v1.ChangeMemberResponse.members:type_name -> duoflow.v1.MemberStatus
-	0,  // 26: duoflow.v1.Problem.kind:type_name -> duoflow.v1.Problem.Kind
-	1,  // 27: duoflow.v1.Admin.Status:input_type -> duoflow.v1.StatusRequest
-	12, // 28: duoflow.v1.Admin.Switchover:input_type -> duoflow.v1.SwitchoverRequest
-	19, // 29: duoflow.v1.Admin.Failover:input_type -> duoflow.v1.FailoverRequest
-	13, // 30: duoflow.v1.Admin.Restart:input_type -> duoflow.v1.RestartRequest
-	14, // 31: duoflow.v1.Admin.Cancel:input_type -> duoflow.v1.CancelRequest
-	16, // 32: duoflow.v1.Admin.Pause:input_type -> duoflow.v1.PauseRequest
-	17, // 33: duoflow.v1.Admin.Resume:input_type -> duoflow.v1.ResumeRequest
-	22, // 34: duoflow.v1.Admin.History:input_type -> duoflow.v1.HistoryRequest
-	25, // 35: duoflow.v1.Admin.Explain:input_type -> duoflow.v1.ExplainRequest
-	28, // 36: duoflow.v1.Admin.Logs:input_type -> duoflow.v1.LogsRequest
-	31, // 37: duoflow.v1.Admin.Progress:input_type -> duoflow.v1.ProgressRequest
-	34, // 38: duoflow.v1.Admin.Config:input_type -> duoflow.v1.ConfigRequest
-	36, // 39: duoflow.v1.Admin.Backup:input_type -> duoflow.v1.BackupRequest
-	38, // 40: duoflow.v1.Admin.Doctor:input_type -> duoflow.v1.DoctorRequest
-	41, // 41: duoflow.v1.Admin.ChangeMember:input_type -> duoflow.v1.ChangeMemberRequest
-	45, // 42: duoflow.v1.Admin.Version:input_type -> duoflow.v1.VersionRequest
-	2,  // 43: duoflow.v1.Admin.Status:output_type -> duoflow.v1.StatusResponse
-	20, // 44: duoflow.v1.Admin.Switchover:output_type -> duoflow.v1.TransferResponse
-	20, // 45: duoflow.v1.Admin.Failover:output_type -> duoflow.v1.TransferResponse
-	20, // 46: duoflow.v1.Admin.Restart:output_type -> duoflow.v1.TransferResponse
-	15, // 47: duoflow.v1.Admin.Cancel:output_type -> duoflow.v1.CancelResponse
-	18, // 48: duoflow.v1.Admin.Pause:output_type -> duoflow.v1.PauseResponse
-	18, // 49: duoflow.v1.Admin.Resume:output_type -> duoflow.v1.PauseResponse
-	23, // 50: duoflow.v1.Admin.History:output_type -> duoflow.v1.HistoryResponse
-	26, // 51: duoflow.v1.Admin.Explain:output_type -> duoflow.v1.ExplainResponse
-	29, // 52: duoflow.v1.Admin.Logs:output_type -> duoflow.v1.LogsResponse
-	32, // 53: duoflow.v1.Admin.Progress:output_type -> duoflow.v1.ProgressResponse
-	35, // 54: duoflow.v1.Admin.Config:output_type -> duoflow.v1.ConfigResponse
-	37, // 55: duoflow.v1.Admin.Backup:output_type -> duoflow.v1.BackupResponse
-	39, // 56: duoflow.v1.Admin.Doctor:output_type -> duoflow.v1.DoctorResponse
-	43, // 57: duoflow.v1.Admin.ChangeMember:output_type -> duoflow.v1.ChangeMemberResponse
-	46, // 58: duoflow.v1.Admin.Version:output_type -> duoflow.v1.VersionResponse
-	43, // [43:59] is the sub-list for method output_type
-	27, // [27:43] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	7,  // 0: duoflow.v1.SpreadResponse.view:type_name -> duoflow.v1.View
+	3,  // 1: duoflow.v1.SpreadResponse.moves:type_name -> duoflow.v1.SpreadMove
+	4,  // 2: duoflow.v1.SpreadResponse.loads:type_name -> duoflow.v1.NodeLoad
+	7,  // 3: duoflow.v1.StatusResponse.view:type_name -> duoflow.v1.View
+	8,  // 4: duoflow.v1.StatusResponse.nodes:type_name -> duoflow.v1.NodeStatus
+	9,  // 5: duoflow.v1.StatusResponse.jobs:type_name -> duoflow.v1.JobStatus
+	12, // 6: duoflow.v1.JobStatus.nodes:type_name -> duoflow.v1.JobOnNode
+	14, // 7: duoflow.v1.JobStatus.fence:type_name -> duoflow.v1.FenceRow
+	15, // 8: duoflow.v1.JobStatus.pending:type_name -> duoflow.v1.PendingTransfer
+	10, // 9: duoflow.v1.JobStatus.pause:type_name -> duoflow.v1.PauseStatus
+	11, // 10: duoflow.v1.JobStatus.planned:type_name -> duoflow.v1.PlannedMove
+	13, // 11: duoflow.v1.JobOnNode.metastore:type_name -> duoflow.v1.MetastoreStatus
+	15, // 12: duoflow.v1.CancelResponse.pending:type_name -> duoflow.v1.PendingTransfer
+	11, // 13: duoflow.v1.CancelResponse.planned:type_name -> duoflow.v1.PlannedMove
+	10, // 14: duoflow.v1.PauseResponse.before:type_name -> duoflow.v1.PauseStatus
+	10, // 15: duoflow.v1.PauseResponse.after:type_name -> duoflow.v1.PauseStatus
+	25, // 16: duoflow.v1.TransferResponse.phases:type_name -> duoflow.v1.PhaseTook
+	7,  // 17: duoflow.v1.HistoryResponse.view:type_name -> duoflow.v1.View
+	28, // 18: duoflow.v1.HistoryResponse.entries:type_name -> duoflow.v1.HistoryEntry
+	25, // 19: duoflow.v1.HistoryEntry.phases:type_name -> duoflow.v1.PhaseTook
+	7,  // 20: duoflow.v1.ExplainResponse.view:type_name -> duoflow.v1.View
+	31, // 21: duoflow.v1.ExplainResponse.steps:type_name -> duoflow.v1.TimelineStep
+	34, // 22: duoflow.v1.LogsRequest.after:type_name -> duoflow.v1.LogMark
+	34, // 23: duoflow.v1.LogsResponse.mark:type_name -> duoflow.v1.LogMark
+	37, // 24: duoflow.v1.ProgressResponse.runs:type_name -> duoflow.v1.PastRun
+	7,  // 25: duoflow.v1.BackupResponse.view:type_name -> duoflow.v1.View
+	44, // 26: duoflow.v1.DoctorResponse.findings:type_name -> duoflow.v1.Finding
+	46, // 27: duoflow.v1.ChangeMemberRequest.add:type_name -> duoflow.v1.NewMember
+	48, // 28: duoflow.v1.ChangeMemberResponse.members:type_name -> duoflow.v1.MemberStatus
+	0,  // 29: duoflow.v1.Problem.kind:type_name -> duoflow.v1.Problem.Kind
+	5,  // 30: duoflow.v1.Admin.Status:input_type -> duoflow.v1.StatusRequest
+	16, // 31: duoflow.v1.Admin.Switchover:input_type -> duoflow.v1.SwitchoverRequest
+	23, // 32: duoflow.v1.Admin.Failover:input_type -> duoflow.v1.FailoverRequest
+	17, // 33: duoflow.v1.Admin.Restart:input_type -> duoflow.v1.RestartRequest
+	18, // 34: duoflow.v1.Admin.Cancel:input_type -> duoflow.v1.CancelRequest
+	20, // 35: duoflow.v1.Admin.Pause:input_type -> duoflow.v1.PauseRequest
+	21, // 36: duoflow.v1.Admin.Resume:input_type -> duoflow.v1.ResumeRequest
+	26, // 37: duoflow.v1.Admin.History:input_type -> duoflow.v1.HistoryRequest
+	29, // 38: duoflow.v1.Admin.Explain:input_type -> duoflow.v1.ExplainRequest
+	32, // 39: duoflow.v1.Admin.Logs:input_type -> duoflow.v1.LogsRequest
+	35, // 40: duoflow.v1.Admin.Progress:input_type -> duoflow.v1.ProgressRequest
+	38, // 41: duoflow.v1.Admin.Config:input_type -> duoflow.v1.ConfigRequest
+	40, // 42: duoflow.v1.Admin.Backup:input_type -> duoflow.v1.BackupRequest
+	42, // 43: duoflow.v1.Admin.Doctor:input_type -> duoflow.v1.DoctorRequest
+	45, // 44: duoflow.v1.Admin.ChangeMember:input_type -> duoflow.v1.ChangeMemberRequest
+	49, // 45: duoflow.v1.Admin.Version:input_type -> duoflow.v1.VersionRequest
+	1,  // 46: duoflow.v1.Admin.Spread:input_type -> duoflow.v1.SpreadRequest
+	6,  // 47: duoflow.v1.Admin.Status:output_type -> duoflow.v1.StatusResponse
+	24, // 48: duoflow.v1.Admin.Switchover:output_type -> duoflow.v1.TransferResponse
+	24, // 49: duoflow.v1.Admin.Failover:output_type -> duoflow.v1.TransferResponse
+	24, // 50: duoflow.v1.Admin.Restart:output_type -> duoflow.v1.TransferResponse
+	19, // 51: duoflow.v1.Admin.Cancel:output_type -> duoflow.v1.CancelResponse
+	22, // 52: duoflow.v1.Admin.Pause:output_type -> duoflow.v1.PauseResponse
+	22, // 53: duoflow.v1.Admin.Resume:output_type -> duoflow.v1.PauseResponse
+	27, // 54: duoflow.v1.Admin.History:output_type -> duoflow.v1.HistoryResponse
+	30, // 55: duoflow.v1.Admin.Explain:output_type -> duoflow.v1.ExplainResponse
+	33, // 56: duoflow.v1.Admin.Logs:output_type -> duoflow.v1.LogsResponse
+	36, // 57: duoflow.v1.Admin.Progress:output_type -> duoflow.v1.ProgressResponse
+	39, // 58: duoflow.v1.Admin.Config:output_type -> duoflow.v1.ConfigResponse
+	41, // 59: duoflow.v1.Admin.Backup:output_type -> duoflow.v1.BackupResponse
+	43, // 60: duoflow.v1.Admin.Doctor:output_type -> duoflow.v1.DoctorResponse
+	47, // 61: duoflow.v1.Admin.ChangeMember:output_type -> duoflow.v1.ChangeMemberResponse
+	50, // 62: duoflow.v1.Admin.Version:output_type -> duoflow.v1.VersionResponse
+	2,  // 63: duoflow.v1.Admin.Spread:output_type -> duoflow.v1.SpreadResponse
+	47, // [47:64] is the sub-list for method output_type
+	30, // [30:47] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_duoflow_v1_admin_proto_init() }
@@ -4196,16 +4456,16 @@ func file_duoflow_v1_admin_proto_init() {
 	if File_duoflow_v1_admin_proto != nil {
 		return
 	}
-	file_duoflow_v1_admin_proto_msgTypes[3].OneofWrappers = []any{}
-	file_duoflow_v1_admin_proto_msgTypes[4].OneofWrappers = []any{}
-	file_duoflow_v1_admin_proto_msgTypes[5].OneofWrappers = []any{}
 	file_duoflow_v1_admin_proto_msgTypes[7].OneofWrappers = []any{}
-	file_duoflow_v1_admin_proto_msgTypes[15].OneofWrappers = []any{}
-	file_duoflow_v1_admin_proto_msgTypes[16].OneofWrappers = []any{}
-	file_duoflow_v1_admin_proto_msgTypes[26].OneofWrappers = []any{}
-	file_duoflow_v1_admin_proto_msgTypes[31].OneofWrappers = []any{}
-	file_duoflow_v1_admin_proto_msgTypes[33].OneofWrappers = []any{}
-	file_duoflow_v1_admin_proto_msgTypes[40].OneofWrappers = []any{
+	file_duoflow_v1_admin_proto_msgTypes[8].OneofWrappers = []any{}
+	file_duoflow_v1_admin_proto_msgTypes[9].OneofWrappers = []any{}
+	file_duoflow_v1_admin_proto_msgTypes[11].OneofWrappers = []any{}
+	file_duoflow_v1_admin_proto_msgTypes[19].OneofWrappers = []any{}
+	file_duoflow_v1_admin_proto_msgTypes[20].OneofWrappers = []any{}
+	file_duoflow_v1_admin_proto_msgTypes[30].OneofWrappers = []any{}
+	file_duoflow_v1_admin_proto_msgTypes[35].OneofWrappers = []any{}
+	file_duoflow_v1_admin_proto_msgTypes[37].OneofWrappers = []any{}
+	file_duoflow_v1_admin_proto_msgTypes[44].OneofWrappers = []any{
 		(*ChangeMemberRequest_Add)(nil),
 		(*ChangeMemberRequest_Remove)(nil),
 	}
@@ -4215,7 +4475,7 @@ func file_duoflow_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_duoflow_v1_admin_proto_rawDesc), len(file_duoflow_v1_admin_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   47,
+			NumMessages:   51,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

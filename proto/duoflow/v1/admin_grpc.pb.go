@@ -37,6 +37,7 @@ const (
 	Admin_Doctor_FullMethodName       = "/duoflow.v1.Admin/Doctor"
 	Admin_ChangeMember_FullMethodName = "/duoflow.v1.Admin/ChangeMember"
 	Admin_Version_FullMethodName      = "/duoflow.v1.Admin/Version"
+	Admin_Spread_FullMethodName       = "/duoflow.v1.Admin/Spread"
 )
 
 // AdminClient is the client API for Admin service.
@@ -80,6 +81,9 @@ type AdminClient interface {
 	ChangeMember(ctx context.Context, in *ChangeMemberRequest, opts ...grpc.CallOption) (*ChangeMemberResponse, error)
 	// Version names the program that answers.
 	Version(ctx context.Context, in *VersionRequest, opts ...grpc.CallOption) (*VersionResponse, error)
+	// Spread plans moves that bring the jobs to where they would be if all were granted anew, by priority and weight. It moves none:
+	// each move is a Switchover. It needs the role viewer.
+	Spread(ctx context.Context, in *SpreadRequest, opts ...grpc.CallOption) (*SpreadResponse, error)
 }
 
 type adminClient struct {
@@ -250,6 +254,16 @@ func (c *adminClient) Version(ctx context.Context, in *VersionRequest, opts ...g
 	return out, nil
 }
 
+func (c *adminClient) Spread(ctx context.Context, in *SpreadRequest, opts ...grpc.CallOption) (*SpreadResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SpreadResponse)
+	err := c.cc.Invoke(ctx, Admin_Spread_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AdminServer is the server API for Admin service.
 // All implementations must embed UnimplementedAdminServer
 // for forward compatibility.
@@ -291,6 +305,9 @@ type AdminServer interface {
 	ChangeMember(context.Context, *ChangeMemberRequest) (*ChangeMemberResponse, error)
 	// Version names the program that answers.
 	Version(context.Context, *VersionRequest) (*VersionResponse, error)
+	// Spread plans moves that bring the jobs to where they would be if all were granted anew, by priority and weight. It moves none:
+	// each move is a Switchover. It needs the role viewer.
+	Spread(context.Context, *SpreadRequest) (*SpreadResponse, error)
 	mustEmbedUnimplementedAdminServer()
 }
 
@@ -348,6 +365,9 @@ func (UnimplementedAdminServer) ChangeMember(context.Context, *ChangeMemberReque
 }
 func (UnimplementedAdminServer) Version(context.Context, *VersionRequest) (*VersionResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Version not implemented")
+}
+func (UnimplementedAdminServer) Spread(context.Context, *SpreadRequest) (*SpreadResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Spread not implemented")
 }
 func (UnimplementedAdminServer) mustEmbedUnimplementedAdminServer() {}
 func (UnimplementedAdminServer) testEmbeddedByValue()               {}
@@ -658,6 +678,24 @@ func _Admin_Version_Handler(srv interface{}, ctx context.Context, dec func(inter
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Admin_Spread_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SpreadRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).Spread(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_Spread_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).Spread(ctx, req.(*SpreadRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Admin_ServiceDesc is the grpc.ServiceDesc for Admin service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -728,6 +766,10 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Version",
 			Handler:    _Admin_Version_Handler,
+		},
+		{
+			MethodName: "Spread",
+			Handler:    _Admin_Spread_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
