@@ -213,3 +213,40 @@ func TestHintFits(t *testing.T) {
 		t.Errorf("%+v, %v", back.Removed, err)
 	}
 }
+
+// TestInDoubtHearsOfARemoval is in doubt and waits for the word of one that is gone. That this one was removed it hears from those that it
+// has been connected to since before.
+func TestInDoubtHearsOfARemoval(t *testing.T) {
+	c := newCluster(t, nil)
+	c.startAll()
+	c.propose(c.leader(), "x")
+	fresh := c.newcomer("c")
+	c.start(fresh)
+	c.add(fresh)
+	c.votes(fresh)
+	wiped, gone := c.named("a"), c.named("b")
+	c.agree("x")
+	c.halt(wiped)
+	c.halt(gone)
+	if err := os.RemoveAll(wiped.cfg.Dir); err != nil {
+		t.Fatal(err)
+	}
+	c.start(wiped)
+	c.until("connections", func() bool {
+		for _, p := range wiped.store.Status().PeerStates {
+			if p.Name != "b" && !p.Connected {
+				return false
+			}
+		}
+		return true
+	})
+	// Of four voters two are left, who could agree on nothing: b is back, but out of a's reach.
+	wiped.store.links()[gone.cfg.Self].stop()
+	c.start(gone)
+	c.remove(gone)
+	c.until("farewell", func() bool { return gone.watch.farewell() != "" })
+	c.halt(gone)
+	c.propose(fresh, "y")
+	c.until("end of doubt", func() bool { return wiped.store.Status().Doubt == "" })
+	c.agree("x", "y")
+}

@@ -20,6 +20,7 @@ const (
 	redialFirst   = 50 * time.Millisecond  // after the first redial, which comes at once
 	redialMost    = 500 * time.Millisecond // doubling from redialFirst
 	verdictWithin = 20 * time.Millisecond  // a redial that takes longer is reported as not refused
+	hearAgain     = 5 * time.Second        // after which a node in doubt asks a peer anew who it is
 	raftQueue     = 256                    // raft messages waiting for one peer
 	beatQueue     = 4                      // beats waiting for one peer
 )
@@ -59,6 +60,26 @@ func newLink(s *Store, p Peer) *link {
 	}
 }
 
+// errHearAgain ends a sound connection of a node in doubt. What a peer says of itself it says when it is connected to, and it may have
+// learned meanwhile that somebody whose word this node waits for was removed.
+var errHearAgain = errors.New("to hear the peer again")
+
+// ask ends with errHearAgain when this node is in doubt after a while, else with ctx.
+func (l *link) ask(ctx context.Context) error {
+	ticker := time.NewTicker(hearAgain)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-ticker.C:
+			if l.store.Status().Doubt != "" {
+				return errHearAgain
+			}
+		}
+	}
+}
+
 // nudge ends a wait before the next dial.
 func (l *link) nudge() {
 	select {
@@ -82,6 +103,8 @@ func (l *link) run(ctx context.Context) {
 		}
 		switch {
 		case ctx.Err() != nil:
+		case errors.Is(err, errHearAgain): // as if it were still up: if it cannot be made anew, that is the loss
+			wait = 0
 		case l.up.Load():
 			l.closed(err)
 			wait = 0

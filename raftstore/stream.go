@@ -52,13 +52,14 @@ func (l *link) serve(ctx context.Context, conn net.Conn) error {
 		return fmt.Errorf("peer said nothing for %s", helloTimeout)
 	}
 	l.opened(peer)
-	ends := make(chan error, 4)
+	ends := make(chan error, 5)
 	var running sync.WaitGroup
 	for _, end := range []func() error{
 		func() error { return l.send(ctx, raft, l.raft) },
 		func() error { return l.send(ctx, beats, l.beats) },
 		func() error { return closing(raft) },
 		func() error { return closing(beats) },
+		func() error { return l.ask(ctx) },
 	} {
 		running.Go(func() { ends <- end(); cancel() })
 	}

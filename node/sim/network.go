@@ -10,6 +10,7 @@ const (
 	redialFirst   = 50 * time.Millisecond
 	redialMost    = 500 * time.Millisecond
 	verdictWithin = 20 * time.Millisecond
+	hearAgain     = 5 * time.Second
 )
 
 // network is what lies between hosts, and between hosts and the metastore. A way has a direction.
@@ -133,6 +134,23 @@ func (l *link) opened(life *daemon) {
 		l.s.rep.Link(l.peer.id, true)
 		l.s.rep.PeerFresh(l.peer.id, fresh)
 		l.s.rep.PeerTerm(l.peer.id, term)
+	})
+	l.ask(life)
+}
+
+// ask hears a peer again while this node is in doubt; see raftstore/link.go. Where members never change nothing of it matters.
+func (l *link) ask(life *daemon) {
+	l.s.d.w.in(hearAgain, l.s.d.actor, func() {
+		n, from, to := l.s.d.h.c.net, l.s.d.h.name, l.peer.name
+		if l.to != life || life.dead {
+			return
+		}
+		if l.s.rep.Doubt() != "" && life.store.roster != nil && !life.frozen && n.open(from, to) && n.open(to, from) {
+			term := life.store.rep.Term()
+			l.s.meet(life.store)
+			l.s.turn(func() { l.s.rep.PeerTerm(l.peer.id, term) })
+		}
+		l.ask(life)
 	})
 }
 
