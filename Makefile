@@ -5,7 +5,7 @@
 #
 # Both install what is missing, start every service they need in a folder and on ports of their own, and clean up.
 
-.PHONY: help demo test build lint model mutants sim fuzz soak robustness chaos steady idle versus bench bench-readme bench-parallel bench-etl bench-jobs test-pg test-airflow2 test-packages release dash setup gen fmt clean
+.PHONY: help demo test build lint model mutants sim fuzz soak robustness chaos steady idle versus bench bench-readme bench-parallel bench-etl bench-jobs test-pg test-airflow2 test-upgrade test-packages release dash setup gen fmt clean
 .DEFAULT_GOAL := help
 
 GO_FLAGS := -trimpath
@@ -42,6 +42,10 @@ build: ## the programs: bin/duoflowd, duoctl, duoetl and duosandbox
 lint: ## vet, the rules of the house, golangci-lint
 	@scripts/setup go
 	@scripts/test lint
+
+test-upgrade: ## node by node from a commit of before (UPGRADE_FROM, a960086) to this tree and back, while a job commits; wants git's history
+	@scripts/setup go services
+	@DUOFLOW_UPGRADE_FROM=$(UPGRADE_FROM) scripts/test upgrade
 
 test-airflow2: ## a takeover of a real Airflow 2.11, the last of its line, as `make test` does it with 3.3
 	@scripts/setup go services

@@ -149,6 +149,19 @@ func (in install) sitePackages(f fingerprint) []string {
 	return dirs
 }
 
+// release is the version of Airflow that is installed, as pip names the folder of its metadata; "" = not found.
+func (in install) release() string {
+	for _, dir := range in.sitePackages(fingerprint{}) {
+		for _, name := range []string{"apache_airflow_core", "apache_airflow"} {
+			found, _ := filepath.Glob(filepath.Join(dir, name+"-*.dist-info")) // the only error is a bad pattern: a path with brackets in it
+			if len(found) > 0 {
+				return strings.TrimSuffix(strings.TrimPrefix(filepath.Base(found[0]), name+"-"), ".dist-info")
+			}
+		}
+	}
+	return ""
+}
+
 // stat notes the state of one file or folder, links followed, and whether it is there.
 func (f fingerprint) stat(path string) bool {
 	info, err := os.Stat(path)

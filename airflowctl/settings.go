@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/duoflow/duoflow/airflowctl/airflow"
 	"github.com/duoflow/duoflow/airflowctl/fence"
 )
 
@@ -22,7 +24,7 @@ func (c Config) checkSettings() []fence.Finding {
 		return nil
 	}
 	in := findInstall(c)
-	findings := []fence.Finding{in.checkPython(), in.checkHeartbeat(c.Env), in.checkExecutor()}
+	findings := []fence.Finding{in.checkPython(), in.checkRelease(c.AcceptRevisions), in.checkHeartbeat(c.Env), in.checkExecutor()}
 	if c.Broker != nil {
 		findings = append(findings, in.checkCelery())
 	}
@@ -35,6 +37,20 @@ func (in install) checkPython() fence.Finding {
 		f.OK, f.Detail = false, fmt.Sprintf("%q is no program on this host", in.python)
 		f.Mend = "set the job's python to the interpreter Airflow is installed for"
 	}
+	return f
+}
+
+// checkRelease tells of an Airflow with tables that nobody has looked at before a takeover meets them: that refuses them after the fence,
+// and nobody runs the scheduler then. It is advice, as its tables may be as known all the same.
+func (in install) checkRelease(accepted []string) fence.Finding {
+	release := in.release()
+	f := fence.Finding{Name: "Airflow's release", OK: true, Detail: cmp.Or(release, "not found among the interpreter's packages")}
+	known := func(line string) bool { return strings.HasPrefix(release+".", line+".") }
+	if release == "" || len(accepted) > 0 || slices.ContainsFunc(airflow.Releases(), known) {
+		return f
+	}
+	f.Detail = fmt.Sprintf("%s, not one of %s: if its tables are not as theirs, a takeover is refused", release, strings.Join(airflow.Releases(), ", "))
+	f.Mend = "try it on a copy of the metastore; if SELECT version_num FROM alembic_version differs there, name it in the job's accept_revisions"
 	return f
 }
 

@@ -28,6 +28,16 @@ var revisions = map[string]release{
 	"5f2621c13b39": {name: "2.11", columns: columns2, adoptsQueued: true}, // since 2.10.3; tried with 2.11
 }
 
+// Releases are the release lines of Airflow whose schema is known, such as "3.3", sorted.
+func Releases() []string {
+	lines := make([]string, 0, len(revisions))
+	for _, of := range revisions {
+		lines = append(lines, of.name)
+	}
+	sort.Strings(lines)
+	return lines
+}
+
 // columns3 are what the statements of this package read and write, and the id of a try in the
 // history, which shows that each try has an id of its own.
 var columns3 = map[string]map[string]string{

@@ -121,6 +121,12 @@ var advice = []question{
 		     AND coalesce((SELECT pg_has_role(session_user, oid, 'USAGE') FROM pg_roles WHERE rolname = 'pg_use_reserved_connections'), false)),
 		 format('max_connections %s, reserved_connections %s', current_setting('max_connections'), coalesce(current_setting('reserved_connections', true), 'not before Postgres 16'))`,
 		"set reserved_connections = 8 and GRANT pg_use_reserved_connections TO the fencers' logins WITH INHERIT TRUE: without it a fencer that has to connect waits for a free one"},
+	{"a failover keeps the fence",
+		`SELECT standbys.n > 0 AND current_setting('synchronous_standby_names') = '',
+		   format('%s standbys, synchronous_standby_names %L', standbys.n, current_setting('synchronous_standby_names'))
+		 FROM (SELECT count(*) AS n FROM pg_stat_replication r WHERE r.state IS DISTINCT FROM 'backup'
+		         AND NOT EXISTS (SELECT 1 FROM pg_replication_slots s WHERE s.active_pid = r.pid AND s.slot_type = 'logical')) standbys`,
+		"name standbys in synchronous_standby_names, and promote only one that has every commit: where a failover forgets the last fence, an old scheduler may write until the next one"},
 	{"nothing writes on PUBLIC's behalf",
 		`SELECT count(*) > 0, coalesce('SECURITY DEFINER, executable by everybody: ' || string_agg(found.name, ', '), 'no SECURITY DEFINER function is executable by everybody')
 		 FROM (SELECT p.oid::regprocedure::text AS name FROM pg_proc p

@@ -37,6 +37,23 @@ func newPair(t *testing.T, synchronous bool) *pair {
 	return p
 }
 
+// TestCheckAdvisesAStandbyThatKeepsTheFence: what a commit waits for is asked where there is a standby.
+func TestCheckAdvisesAStandbyThatKeepsTheFence(t *testing.T) {
+	look := func(b *bench) fence.Finding {
+		return finding(checked(t, b.coldFencer(b.a).Check), "a failover keeps the fence")
+	}
+	if got := look(newBench(t)); got.Mend != "" || !strings.Contains(got.Detail, "0 standbys") {
+		t.Errorf("no standby: %+v", got)
+	}
+	for _, synchronous := range []bool{true, false} {
+		p := newPair(t, synchronous)
+		eventually(t, "the standby streams", func() bool { return strings.Contains(look(p.bench).Detail, "1 standbys") })
+		if got := look(p.bench); (got.Mend == "") != synchronous {
+			t.Errorf("synchronous %v: %+v", synchronous, got)
+		}
+	}
+}
+
 // promote makes the standby the bench's server.
 func (p *pair) promote() {
 	p.t.Helper()

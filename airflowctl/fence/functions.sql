@@ -19,9 +19,8 @@ $duoflow$;
 -- outcome: taken | done (this very claim has it already) | released (it had it, and gave it back)
 -- | stale (the row is not below p_epoch) | ahead (a role of that epoch or a higher one exists)
 -- | replaced (the row was taken by a later life of the cluster, so the taker's is over).
-DROP FUNCTION IF EXISTS duoflow.take(text, text, bigint, text, text, text); -- of before there were lives
 CREATE OR REPLACE FUNCTION duoflow.take(
-  p_job text, p_group text, p_epoch bigint, p_node text, p_token text, p_verifier text, p_life bigint DEFAULT 0,
+  p_job text, p_group text, p_epoch bigint, p_node text, p_token text, p_verifier text, p_life bigint,
   OUT outcome text, OUT row_epoch bigint, OUT row_node text, OUT row_token text, OUT row_at timestamptz,
   OUT highest bigint)
 LANGUAGE plpgsql VOLATILE
@@ -73,6 +72,18 @@ BEGIN
   END IF;
   row_epoch := held.epoch; row_node := held.node; row_token := held.token; row_at := held.at;
 END
+$duoflow$;
+
+-- take as daemons of before there were lives call it, while a cluster is upgraded: they are of the first. No default stands for it, since
+-- the set-up of an earlier version, run to go back to it, makes this one anew, and two that a call may mean are refused.
+CREATE OR REPLACE FUNCTION duoflow.take(
+  p_job text, p_group text, p_epoch bigint, p_node text, p_token text, p_verifier text,
+  OUT outcome text, OUT row_epoch bigint, OUT row_node text, OUT row_token text, OUT row_at timestamptz,
+  OUT highest bigint)
+LANGUAGE sql VOLATILE
+AS $duoflow$
+  SELECT t.outcome, t.row_epoch, t.row_node, t.row_token, t.row_at, t.highest
+  FROM duoflow.take(p_job, p_group, p_epoch, p_node, p_token, p_verifier, 0::bigint) t
 $duoflow$;
 
 -- disarm takes the group and the right to log in from one epoch role, and makes sure of it: on

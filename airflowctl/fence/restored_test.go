@@ -55,12 +55,8 @@ func TestTheDoctorKnowsNoLives(t *testing.T) {
 
 // TestTheTakeOfBeforeThereWereLivesIsReplaced: a set-up that is run again leaves no way around the rule.
 func TestTheTakeOfBeforeThereWereLivesIsReplaced(t *testing.T) {
-	b := newBench(t)
-	mustExec(t, b.admin, "DROP FUNCTION duoflow.take")
-	mustExec(t, b.admin, "ALTER TABLE duoflow.fence DROP COLUMN life")
-	mustExec(t, b.admin, `CREATE FUNCTION duoflow.take(text, text, bigint, text, text, text, OUT outcome text)
-		LANGUAGE sql AS $$ SELECT 'taken' $$`)
-	if err := fence.Init(t.Context(), b.adminDSN(), fence.Setup{Jobs: []string{job}, Group: b.group}); err != nil {
+	b := before(t)
+	if err := b.upgrade(); err != nil {
 		t.Fatal(err)
 	}
 	take(t, b.fencer(b.a, inLife(1)), claim(1, "a"))

@@ -141,7 +141,7 @@ func TestDoctorTellsTheTruthAboutWhatIsMissing(t *testing.T) {
 		{"nobody writes by PUBLIC", "GRANT INSERT ON public.w TO PUBLIC", "REVOKE INSERT ON public.w FROM PUBLIC"},
 		{"epoch roles have no other rights", "GRANT pg_read_all_data TO {role}", "REVOKE pg_read_all_data FROM {role}"},
 		{"job has its fence row", "DELETE FROM duoflow.fence WHERE job = 'scheduler'", "INSERT INTO duoflow.fence (job) VALUES ('scheduler')"},
-		{"server functions are this version's", "ALTER FUNCTION duoflow.take RENAME TO took", "ALTER FUNCTION duoflow.took RENAME TO take"},
+		{"server functions are this version's", "ALTER FUNCTION duoflow.take(text, text, bigint, text, text, text, bigint) RENAME TO took", "ALTER FUNCTION duoflow.took RENAME TO take"},
 		{"fencer acts as duoflow", "REVOKE duoflow FROM {fencer}", "GRANT duoflow TO {fencer}"},
 		{"server is a supported primary", "ALTER DATABASE {database} SET default_transaction_read_only = on", "ALTER DATABASE {database} RESET default_transaction_read_only"},
 		{"epoch role can log in and write", "REVOKE INSERT ON duoflow.scratch FROM {group}", "GRANT INSERT ON duoflow.scratch TO {group}"},

@@ -15,16 +15,42 @@ import (
 func before(t *testing.T) *bench {
 	t.Helper()
 	b := newBench(t)
+	mustExec(t, b.admin, "DROP SCHEMA duoflow CASCADE")
+	b.setUpAsBefore()
+	return b
+}
+
+// setUpAsBefore runs the set-up of the version before.
+func (b *bench) setUpAsBefore() {
+	b.t.Helper()
 	text, err := os.ReadFile("testdata/before-lives.sql")
 	if err != nil {
-		t.Fatal(err)
+		b.t.Fatal(err)
 	}
-	mustExec(t, b.admin, "DROP SCHEMA duoflow CASCADE")
 	setup := strings.NewReplacer("'GROUP'", "'"+b.group+"'", `"GROUP"`, b.group, "'JOB'", "'"+job+"'").Replace(string(text))
-	if _, err := b.admin.PgConn().Exec(t.Context(), setup).ReadAll(); err != nil {
+	if _, err := b.admin.PgConn().Exec(b.t.Context(), setup).ReadAll(); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// TestASetUpOfBeforeRunAgainServesBoth: who goes back to the version before runs its set-up, under daemons of now, and starts its daemons.
+func TestASetUpOfBeforeRunAgainServesBoth(t *testing.T) {
+	b := before(t)
+	if err := b.upgrade(); err != nil {
 		t.Fatal(err)
 	}
-	return b
+	f := b.fencer(b.a)
+	take(t, f, claim(1, "a"))
+	b.setUpAsBefore()
+	take(t, f, claim(2, "a"))
+	if got := oldTake(t, b, oldDaemon(t, b), claim(3, "b")); got != "taken" {
+		t.Errorf("a daemon of before: %s", got)
+	}
+	take(t, f, claim(4, "a"))
+	if err := b.upgrade(); err != nil {
+		t.Fatal(err)
+	}
+	take(t, f, claim(5, "a"))
 }
 
 // upgrade runs the set-up of now, as an administrator does it.

@@ -11,7 +11,7 @@ import (
 
 // TestDocuments: what they show of duoetl, commands and configurations, is as this program has it.
 func TestDocuments(t *testing.T) {
-	texts, err := documents.Read(filepath.Join("..", ".."))
+	texts, err := documents.Read(filepath.Join(shared.home, "..", ".."))
 	if err != nil {
 		t.Fatal(err)
 	}

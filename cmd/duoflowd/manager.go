@@ -19,7 +19,7 @@ import (
 // sd_notify(3). nil when nobody wants to know.
 type manager struct {
 	socket int
-	to     *unix.SockaddrUnix
+	to     string
 	// every is how often it wants a sign of life; 0: never.
 	every time.Duration
 	// told is when it had the last one; the loop's.
@@ -51,7 +51,7 @@ func findManager(log *slog.Logger) (*manager, error) {
 	if socket[0] != '/' && socket[0] != '@' {
 		return nil, fmt.Errorf("%s=%s: want the path of a socket, or @ and a name", notifyVariable, socket)
 	}
-	m := &manager{to: &unix.SockaddrUnix{Name: socket}, log: log}
+	m := &manager{to: socket, log: log}
 	if every != "" && (watched == "" || watched == strconv.Itoa(os.Getpid())) {
 		micros, err := strconv.ParseInt(every, 10, 64)
 		if err != nil || micros <= 0 {
@@ -78,9 +78,14 @@ func (m *manager) tell(word string) {
 	if m == nil {
 		return
 	}
-	if err := unix.Sendto(m.socket, []byte(word), 0, m.to); err != nil {
+	if err := m.send(word, 0); err != nil {
 		m.log.Warn("the service manager was not told", "reason", word, "err", err)
 	}
+}
+
+// send makes the address each time: package unix writes into it, and two goroutines speak here.
+func (m *manager) send(word string, flags int) error {
+	return unix.Sendto(m.socket, []byte(word), flags, &unix.SockaddrUnix{Name: m.to})
 }
 
 // alive is the loop's sign of life: it says that the goroutine which owns the core goes on, and nothing about disks or networks,
@@ -90,7 +95,7 @@ func (m *manager) alive(now control.Instant) {
 		return
 	}
 	m.told = now
-	err := unix.Sendto(m.socket, []byte("WATCHDOG=1"), unix.MSG_DONTWAIT, m.to)
+	err := m.send("WATCHDOG=1", unix.MSG_DONTWAIT)
 	if err != nil && !errors.Is(err, unix.EAGAIN) {
 		m.log.Warn("the service manager was not told", "reason", "WATCHDOG=1", "err", err)
 	}

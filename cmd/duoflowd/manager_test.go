@@ -156,10 +156,10 @@ func TestManagerThatDoesNotRead(t *testing.T) {
 	if _, err := conn.Read(make([]byte, 100)); err != nil {
 		t.Error(err)
 	}
-	if err := unix.Sendto(m.socket, []byte("x"), unix.MSG_DONTWAIT, m.to); err != nil {
+	if err := m.send("x", unix.MSG_DONTWAIT); err != nil {
 		t.Errorf("after one was read: %v", err)
 	}
-	if err := unix.Sendto(m.socket, []byte("x"), unix.MSG_DONTWAIT, m.to); !errors.Is(err, unix.EAGAIN) {
+	if err := m.send("x", unix.MSG_DONTWAIT); !errors.Is(err, unix.EAGAIN) {
 		t.Errorf("the socket was not full: %v", err)
 	}
 }

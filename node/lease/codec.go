@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"strings"
 )
 
 // formatV1 is the first byte of every encoded command and snapshot. A node that meets a byte it does not know must
@@ -145,6 +146,9 @@ func decode(what string, data []byte, into any) error {
 	d := json.NewDecoder(bytes.NewReader(data[1:]))
 	d.DisallowUnknownFields()
 	if err := d.Decode(into); err != nil {
+		if strings.HasPrefix(err.Error(), "json: unknown field") { // package json has no type for it
+			err = fmt.Errorf("%w: not known to this version of duoflowd; upgrade this node", err)
+		}
 		return fmt.Errorf("decode %s: %w", what, err)
 	}
 	if rest := bytes.TrimSpace(data[1+d.InputOffset():]); len(rest) > 0 {

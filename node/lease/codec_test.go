@@ -89,7 +89,7 @@ func TestDecodeCommandIsStrict(t *testing.T) {
 		{"kind is null", "\x01{\"grant\":null}", "0 kinds are set"},
 		{"null", "\x01null", "0 kinds are set"},
 		{"two kinds", "\x01{\"ask\":{},\"report\":{}}", "2 kinds are set, want exactly 1"},
-		{"unknown kind", "\x01{\"pause\":{}}", `unknown field "pause"`},
+		{"unknown kind", "\x01{\"pause\":{}}", `unknown field "pause": not known to this version of duoflowd; upgrade this node`},
 		{"unknown field", "\x01{\"ask\":{\"job\":\"etl\",\"why\":\"x\"}}", `unknown field "why"`},
 		{"unknown field further in", "\x01{\"ask\":{\"move\":{\"when\":1}}}", `unknown field "when"`},
 		{"trailing bytes", "\x01{\"ask\":{}} x", "decode command: 1 trailing bytes"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -17,6 +18,24 @@ func build(ctx context.Context) (string, error) {
 	}
 	bin := filepath.Join(root, "bin")
 	return bin, goBuild(ctx, root, bin, "./cmd/duoflowd", "./cmd/duoctl")
+}
+
+// BuildCommit makes duoflowd and duoctl as they were at a commit of the repository, and returns their folder. It wants git.
+func (l *Lab) BuildCommit(ctx context.Context, commit string) (string, error) {
+	root, err := Root()
+	if err != nil {
+		return "", err
+	}
+	tree := filepath.Join(l.Dir, "commit-"+commit)
+	if err := os.Mkdir(tree, 0o755); err != nil {
+		return "", fmt.Errorf("make folder of commit %s: %w", commit, err)
+	}
+	unpack := exec.CommandContext(ctx, "bash", "-c", `set -o pipefail; git -C "$1" archive "$2" | tar -x -C "$3"`, "unpack", root, commit, tree)
+	if out, err := unpack.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("unpack commit %s: %w: %s", commit, err, out)
+	}
+	bin := filepath.Join(tree, "bin")
+	return bin, goBuild(ctx, tree, bin, "./cmd/duoflowd", "./cmd/duoctl")
 }
 
 // Build makes a program of the repository, such as ./scripts/probe/writer, in the lab's folder, and returns its path there.

@@ -30,6 +30,7 @@ type ClusterOptions struct {
 	Jobs         map[string]Job
 	Owner        string   // role that makes the jobs' tables; "" = Owner of the lab
 	Env          []string // of the daemons; nil = our own; see Airflow.SchedulerEnv
+	Programs     string   // folder with duoflowd and duoctl; "" = the repository's, built anew
 }
 
 // Job is a job of the cluster. All are fenced in the lab's Postgres. In Command, {node} is the name of the node.
@@ -81,10 +82,12 @@ func (l *Lab) NewCluster(ctx context.Context, store *Metastore, options ClusterO
 		Nodes: map[string]*Node{}, passwords: map[string]string{},
 	}
 	var err error
-	if c.bin, err = build(ctx); err != nil {
-		return nil, err
+	if c.bin = options.Programs; c.bin == "" {
+		if c.bin, err = build(ctx); err != nil {
+			return nil, err
+		}
 	}
-	if err := errors.Join(c.makeTLS(ctx), c.prepareMetastore(ctx)); err != nil {
+	if err := errors.Join(c.makeTLS(ctx), c.PrepareMetastore(ctx)); err != nil {
 		return nil, err
 	}
 	for _, name := range c.all() {
@@ -113,9 +116,12 @@ func (c *Cluster) makeTLS(ctx context.Context) error {
 // Metastore is the one that it was made with.
 func (c *Cluster) Metastore() *Metastore { return c.store }
 
-// prepareMetastore makes the fence, once for each group of jobs in each database. A fencer that is known from another database
-// keeps its password.
-func (c *Cluster) prepareMetastore(ctx context.Context) error {
+// Use has daemons that are started from now on, and commands, be of another folder with duoflowd and duoctl.
+func (c *Cluster) Use(programs string) { c.bin = programs }
+
+// PrepareMetastore makes the fence, once for each group of jobs in each database; NewCluster has done it. A fencer that is known keeps
+// its password.
+func (c *Cluster) PrepareMetastore(ctx context.Context) error {
 	type place struct{ database, group string }
 	jobs := map[place][]string{}
 	for _, name := range slices.Sorted(maps.Keys(c.options.Jobs)) {
@@ -128,7 +134,9 @@ func (c *Cluster) prepareMetastore(ctx context.Context) error {
 		if c.witness(node) {
 			continue
 		}
-		c.passwords[node] = rand.Text()
+		if c.passwords[node] == "" {
+			c.passwords[node] = rand.Text()
+		}
 		env = append(env, "DUOCTL_PASSWORD_"+strings.ToUpper(fencer(node))+"="+c.passwords[node])
 		fencers = append(fencers, "--fencer", fencer(node))
 	}
