@@ -11,6 +11,7 @@ import (
 	"go.etcd.io/raft/v3"
 	pb "go.etcd.io/raft/v3/raftpb"
 	"go.etcd.io/raft/v3/tracker"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/duoflow/duoflow/raftstore/roster"
 )
@@ -288,5 +289,35 @@ func TestNoChangeOfOtherMembers(t *testing.T) {
 	r.members.roster = roster.New([]roster.Member{person(1), person(2)})
 	if err := r.Change(1, addition(4)); !errors.Is(err, roster.ErrRefused) || !strings.Contains(err.Error(), "other members") {
 		t.Errorf("error %v", err)
+	}
+}
+
+// TestRosterAfter reads the last change of members out of a piece of a log, wherever it is in it.
+func TestRosterAfter(t *testing.T) {
+	entry := func(index uint64, id uint64) *pb.Entry {
+		next, err := bootstrap().After(addition(id))
+		if err != nil {
+			t.Fatal(err)
+		}
+		change := addition(id).ConfChange()
+		change.Context = append(make([]byte, requestBytes), next.Encode()...)
+		data, err := proto.Marshal(change)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &pb.Entry{Type: pb.EntryConfChangeV2.Enum(), Index: new(index), Data: data}
+	}
+	command := &pb.Entry{Data: []byte("12345678x")}
+	if _, changed, err := RosterAfter([]*pb.Entry{command}); changed || err != nil {
+		t.Errorf("of commands alone: %v, %v", changed, err)
+	}
+	list, changed, err := RosterAfter([]*pb.Entry{entry(2, 4), command, entry(4, 5), command})
+	if _, ok := list.Member(5); !ok || !changed || err != nil {
+		t.Errorf("%+v, %v, %v", list, changed, err)
+	}
+	bad := entry(2, 4)
+	bad.Data = bad.Data[:len(bad.Data)-1]
+	if _, _, err := RosterAfter([]*pb.Entry{bad}); err == nil {
+		t.Error("a change that is cut short is read")
 	}
 }
