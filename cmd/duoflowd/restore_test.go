@@ -453,35 +453,3 @@ func TestRestoreIntoNothingIsTheDaemonUsers(t *testing.T) {
 		t.Fatal(err)
 	}
 }
-
-// TestTheManualShowsEveryCommand as it may be typed.
-func TestTheManualShowsEveryCommand(t *testing.T) {
-	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "OPERATING.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	shown := map[string]bool{}
-	for line := range strings.Lines(string(text)) {
-		words := strings.Fields(strings.SplitN(line, "#", 2)[0])
-		if len(words) < 2 || words[0] != "duoflowd" {
-			continue
-		}
-		cmd, rest, err := command().Find(words[1:])
-		if err == nil {
-			err = cmd.ParseFlags(rest)
-		}
-		if err == nil {
-			err = cmd.ValidateArgs(cmd.Flags().Args())
-		}
-		if err != nil {
-			t.Errorf("%s: %v", strings.TrimSpace(line), err)
-			continue
-		}
-		shown[cmd.Name()] = true
-	}
-	for _, cmd := range command().Commands() {
-		if !cmd.Hidden && !shown[cmd.Name()] {
-			t.Errorf("docs/OPERATING.md does not show %s", cmd.CommandPath())
-		}
-	}
-}

@@ -130,12 +130,7 @@ func TestRestoreFromABackup(t *testing.T) {
 	file := filepath.Join(l.Dir, "week-old.backup")
 	mustCtlSoon(ctx, t, c, "backup", file)
 	credentials := stolen(t, c.Nodes[first.Node])
-	last := first
-	for range 2 {
-		mustCtlSoon(ctx, t, c, "switchover", "--yes")
-		last, err = c.AwaitActive(ctx, "scheduler", last.Epoch)
-		must(t, err)
-	}
+	last := moveTwice(ctx, t, c, first)
 	commits(ctx, t, conn, last)
 	ended := thief(ctx, credentials)
 	for _, name := range []string{"a", "b", "t"} {
@@ -175,6 +170,18 @@ func TestRestoreFromABackup(t *testing.T) {
 	inOrder(ctx, t, conn)
 }
 
+// moveTwice has the job moved away and back, so that two epochs are newer than the one given.
+func moveTwice(ctx context.Context, t *testing.T, c *lab.Cluster, last lab.Active) lab.Active {
+	t.Helper()
+	for range 2 {
+		mustCtlSoon(ctx, t, c, "switchover", "--yes")
+		var err error
+		last, err = c.AwaitActive(ctx, "scheduler", last.Epoch)
+		must(t, err)
+	}
+	return last
+}
+
 // mustCtlSoon repeats a command that is refused for as long as a node is not ready.
 func mustCtlSoon(ctx context.Context, t *testing.T, c *lab.Cluster, args ...string) {
 	t.Helper()
@@ -205,11 +212,7 @@ func TestRestoreOfPostgres(t *testing.T) {
 	must(t, store.Copy(ctx, "week-old"))
 	last, err := c.AwaitActive(ctx, "scheduler", first.Epoch) // its session ended with the server
 	must(t, err)
-	for range 2 {
-		mustCtlSoon(ctx, t, c, "switchover", "--yes")
-		last, err = c.AwaitActive(ctx, "scheduler", last.Epoch)
-		must(t, err)
-	}
+	last = moveTwice(ctx, t, c, last)
 	port := store.Port()
 	must(t, store.PutBack(ctx, "week-old"))
 	ended := thief(ctx, credentials)
