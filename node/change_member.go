@@ -97,10 +97,11 @@ func (n *Node) changeProblem(ctx context.Context, c memberChange) *admin.Problem
 	if err := n.log.Examine(ctx, c.step); err != nil {
 		return n.unchanged(c, err)
 	}
-	for id, b := range n.snapshot().beats {
-		if id != c.node && b.Doubt != "" && !n.members().get(id).Joining {
+	beats := n.snapshot().beats
+	for _, m := range n.members().all {
+		if doubt := beats[m.ID].Doubt; m.ID != c.node && doubt != "" && !m.Joining {
 			return &admin.Problem{
-				Kind: duoflowv1.Problem_KIND_UNSAFE, What: fmt.Sprintf("node %s does not vote now: %s", id, b.Doubt),
+				Kind: duoflowv1.Problem_KIND_UNSAFE, What: fmt.Sprintf("node %s does not vote now: %s", m.ID, doubt),
 				Mend: "it ends by itself when all others can be reached; change the members then, or remove that node first",
 			}
 		}

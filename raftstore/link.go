@@ -21,6 +21,7 @@ const (
 	redialMost    = 500 * time.Millisecond // doubling from redialFirst
 	verdictWithin = 20 * time.Millisecond  // a redial that takes longer is reported as not refused
 	hearAgain     = 5 * time.Second        // after which a node in doubt asks a peer anew who it is
+	askFarewell   = 500 * time.Millisecond // and one that was removed, whether the peer knows that
 	raftQueue     = 256                    // raft messages waiting for one peer
 	beatQueue     = 4                      // beats waiting for one peer
 )
@@ -60,20 +61,25 @@ func newLink(s *Store, p Peer) *link {
 	}
 }
 
-// errHearAgain ends a sound connection of a node in doubt. What a peer says of itself it says when it is connected to, and it may have
-// learned meanwhile that somebody whose word this node waits for was removed.
+// errHearAgain ends a sound connection of a node in doubt, or of one that was removed. What a peer says of itself, and of its caller, it
+// says when it is connected to, and it may have learned meanwhile that this node was removed, or somebody whose word it waits for.
 var errHearAgain = errors.New("to hear the peer again")
 
-// ask ends with errHearAgain when this node is in doubt after a while, else with ctx.
+// ask ends with errHearAgain when this node is in doubt, or removed, after a while, else with ctx.
 func (l *link) ask(ctx context.Context) error {
-	ticker := time.NewTicker(hearAgain)
-	defer ticker.Stop()
+	doubt, farewell := time.NewTicker(hearAgain), time.NewTicker(askFarewell)
+	defer doubt.Stop()
+	defer farewell.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-ticker.C:
-			if l.store.Status().Doubt != "" {
+		case <-doubt.C:
+			if inDoubt, _ := l.store.waits(); inDoubt {
+				return errHearAgain
+			}
+		case <-farewell.C:
+			if _, leaving := l.store.waits(); leaving {
 				return errHearAgain
 			}
 		}
@@ -98,8 +104,7 @@ func (l *link) run(ctx context.Context) {
 			err = l.serve(ctx, conn)
 		}
 		if status.Code(err) == removedCode {
-			why := fmt.Sprintf("node %s says so", l.peer.Name)
-			l.store.post(func(s *Store) { s.leave(why) })
+			l.store.post(func(s *Store) { s.replica.PeerRemoved(l.peer.ID) })
 		}
 		switch {
 		case ctx.Err() != nil:

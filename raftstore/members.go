@@ -130,9 +130,6 @@ func (s *Store) enlist(told []replica.Membership) {
 		s.cfg.Observer.Members(list)
 		s.complete(binary.BigEndian.AppendUint64(nil, m.Request), nil)
 	}
-	if s.replica.State().Removed {
-		s.leave("the log says so")
-	}
 }
 
 func names(list Roster, learners bool) []string {
@@ -145,12 +142,9 @@ func names(list Roster, learners bool) []string {
 	return all
 }
 
-// leave is called when it is known that this node was removed. It runs in the loop.
-func (s *Store) leave(why string) {
-	if s.gone.Swap(true) {
-		return
-	}
-	s.replica.Retire()
+// leave is called when this node was removed and nobody needs its vote any more. It runs in the loop.
+func (s *Store) leave() {
+	const why = "the nodes that are left say so"
 	s.log.Error("this node was removed from the cluster", "reason", why)
 	s.cfg.Observer.Removed(why)
 }

@@ -51,7 +51,7 @@ func (s *Store) Status() Status {
 		Leadership: Leadership(state.Leadership),
 		Commit:     state.Commit, Applied: state.Applied, Last: state.Last,
 		Snapshot: state.Snapshot, Voters: state.Voters, Doubt: state.Doubt,
-		Life: s.Life(), Refused: s.door.Refused(), Members: state.Members, Removed: s.gone.Load(),
+		Life: s.Life(), Refused: s.door.Refused(), Members: state.Members, Removed: state.Removed,
 	}
 	if len(status.Members.Members) == 0 { // the loop has not begun
 		status.Members = s.cfg.members()
@@ -94,6 +94,16 @@ func (s *Store) publish() {
 		last, _ := s.took.last()
 		s.log.Info("the disk answers again", "took", last)
 	}
+	if state.Removed && !before.Removed {
+		s.leave()
+	}
+}
+
+// waits reports whether this node is in doubt, and whether it was removed and waits for others to say so.
+func (s *Store) waits() (doubt, leaving bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.status.Doubt != "", s.status.Leaving
 }
 
 // standing is what a node in doubt has to know of this one: whether it is as good as new, and its term.

@@ -41,7 +41,6 @@ type Store struct {
 	log     *slog.Logger
 	linked  atomic.Pointer[map[uint64]*link] // see links
 	launch  func(*link)                      // starts one; of the loop, once serve has set it
-	gone    atomic.Bool                      // this node was removed
 	guests  map[uint64]Peer                  // of the loop; see meet
 	took    window
 	door    *door.Door

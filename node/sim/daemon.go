@@ -138,10 +138,10 @@ func (d *daemon) settle() {
 }
 
 func (d *daemon) left() {
-	if (d.quit || d.store.gone) && !d.dead && d.loop.Left() {
+	if (d.quit || d.store.state.Removed) && !d.dead && d.loop.Left() {
 		d.say("has left")
 		d.die(false)
-		if d.store.gone {
+		if d.store.state.Removed {
 			d.h.retired()
 			return
 		}

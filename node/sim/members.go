@@ -172,9 +172,6 @@ func (s *store) enlist(list raftstore.Roster) {
 		}
 	}
 	s.d.wire.Members(list)
-	if list.WasRemoved(s.d.h.id) {
-		s.leave()
-	}
 }
 
 // linkTo makes a link, unless there is one or the host is not there yet.
@@ -196,13 +193,8 @@ func (s *store) linkTo(name string) {
 	l.dial()
 }
 
-// leave is called when the daemon knows that its node was removed.
+// leave is called when the node was removed and nobody needs its vote any more.
 func (s *store) leave() {
-	if s.gone {
-		return
-	}
-	s.gone = true
-	s.turn(s.rep.Retire)
 	s.d.h.c.oracle.count.removed++
 	s.d.say("was removed")
 	s.d.wire.Removed("in a world")
@@ -267,7 +259,9 @@ func (s *store) agreed() raftstore.Roster {
 func (s *store) farewell(id uint64) {
 	if h := s.d.h.c.hostOf(id); h != nil && h.daemon != nil {
 		other := h.daemon
-		s.d.w.in(time.Millisecond, other.actor, func() { other.store.leave() })
+		s.d.w.in(time.Millisecond, other.actor, func() {
+			other.store.turn(func() { other.store.rep.PeerRemoved(s.d.h.id) })
+		})
 	}
 }
 

@@ -29,10 +29,9 @@ type store struct {
 	state    replica.State
 	inTurn   bool
 	calls    []func()
-	// roster is that of the log, nil until it has one; hinted are those that a node which joins has heard of. gone: it was removed.
+	// roster is that of the log, nil until it has one; hinted are those that a node which joins has heard of.
 	roster *raftstore.Roster
 	hinted map[uint64]bool
-	gone   bool
 }
 
 type waiter struct {
@@ -153,10 +152,13 @@ func (s *store) flush() {
 }
 
 func (s *store) publish() {
-	before := s.state.Doubt
+	before, removed := s.state.Doubt, s.state.Removed
 	s.state = s.rep.State()
 	if s.state.Doubt != before {
 		s.d.say("doubt of the disk: %q", s.state.Doubt)
+	}
+	if s.state.Removed && !removed {
+		s.leave()
 	}
 }
 

@@ -149,7 +149,7 @@ func (r *Replica) endDoubt() {
 // admit looks at a message before raft does. It returns nil for one that raft must not see.
 func (r *Replica) admit(m *pb.Message) *pb.Message {
 	inDoubt := r.doubt.reason != ""
-	if r.members.gone && asksForVote(m) {
+	if r.removal.over && asksForVote(m) {
 		return nil
 	}
 	switch m.GetType() {

@@ -39,7 +39,6 @@ type members struct {
 	// changing: a change was proposed in this term and is not applied.
 	changing uint64 // the term; 0 = none
 	fit      int64  // ticks for which the learner has been fit to vote
-	gone     bool   // this node was a member and is none any more
 	told     []Membership
 }
 
@@ -168,14 +167,10 @@ func (r *Replica) enlist(m Membership) {
 	r.members.roster, r.members.logged, r.members.fit = m.Roster, true, 0
 	r.preferred = m.Roster.Preferred()
 	if _, ok := m.Roster.Member(r.cfg.ID); !ok && m.Roster.WasRemoved(r.cfg.ID) {
-		r.members.gone = true
+		r.removal.known = true
 	}
 	r.members.told = append(r.members.told, m)
 }
-
-// Retire has a node that was told that it is removed give no vote and ask for none. It learns of that from another when the entry
-// that removes it does not reach it any more.
-func (r *Replica) Retire() { r.members.gone = true }
 
 // votes reports whether this node is a voter, as far as it has applied the log.
 func (r *Replica) votes() bool { return slices.Contains(r.conf.GetVoters(), r.cfg.ID) }

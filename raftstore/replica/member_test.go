@@ -100,24 +100,6 @@ func TestLearnerInDoubtIsNoVoter(t *testing.T) {
 	}
 }
 
-// TestRemovedGivesNoVote has a node that was told of its removal by another, and has not applied it.
-func TestRemovedGivesNoVote(t *testing.T) {
-	for _, removed := range []bool{false, true} {
-		r := alone(t)
-		if removed {
-			r.Retire()
-		}
-		for range 2 * r.cfg.ElectionTicks { // no leader is near
-			r.Tick()
-			flush(t, r)
-		}
-		step(t, r, &pb.Message{Type: pb.MsgVote.Enum(), Term: new(uint64(9)), Index: new(uint64(9)), LogTerm: new(uint64(9))})
-		if got := slices.Contains(flush(t, r), "send MsgVoteResp to 2"); got == removed {
-			t.Errorf("removed %v: it answers %v", removed, got)
-		}
-	}
-}
-
 // TestStartOverAgreesOnNothing: without the one that is taken out for a moment two of three would be a majority, and of four it is three.
 func TestStartOverAgreesOnNothing(t *testing.T) {
 	r := leading(t)
@@ -268,7 +250,8 @@ func TestRemovedAsksForNoVote(t *testing.T) {
 		r := alone(t)
 		step(t, r, &pb.Message{Type: pb.MsgHeartbeat.Enum(), Term: new(uint64(2)), Commit: new(uint64(SeedIndex))})
 		if removed {
-			r.Retire()
+			r.PeerRemoved(2)
+			r.PeerRemoved(3)
 		}
 		flush(t, r)
 		r.Lost(2)

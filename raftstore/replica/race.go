@@ -33,7 +33,7 @@ func (r *Replica) Lost(id uint64) {
 	if status.Lead != id || id == r.cfg.ID || r.doubt.reason != "" {
 		return
 	}
-	if !r.votes() || r.members.gone {
+	if !r.votes() || r.lastVotes() {
 		return
 	}
 	if at, seen := r.hinted[id]; seen && r.now-at < int64(r.cfg.ElectionTicks) {

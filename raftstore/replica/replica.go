@@ -73,7 +73,8 @@ type State struct {
 	Voters                []uint64
 	Members               roster.Roster
 	Logged                bool   // they are those of the log, not of the configuration
-	Removed               bool   // this node was a member and is none any more
+	Leaving               bool   // it was removed, as far as is known here, and still gives its vote
+	Removed               bool   // this node was a member, and nobody needs its vote any more
 	Doubt                 string // see Replica.Doubt
 	Stuck                 bool   // a save has been under way for an election timeout or more
 }
@@ -106,6 +107,7 @@ type Replica struct {
 	waiting write  // what comes after it
 
 	members members
+	removal removal
 	handoff handoff
 	doubt   doubt
 	disk    disk
@@ -200,12 +202,13 @@ func (r *Replica) rebuild(snapshot *pb.Snapshot) error {
 func (r *Replica) Tick() {
 	r.now++
 	// The tick of a follower does nothing but campaign.
-	if r.announced.Self || (r.doubt.reason == "" && !r.disk.stuck && !r.members.gone) {
+	if r.announced.Self || (r.doubt.reason == "" && !r.disk.stuck && !r.lastVotes()) {
 		r.node.Tick()
 	}
 	r.tickDisk()
 	r.tickHandoff()
 	r.tickMembers()
+	r.tickRemoval()
 }
 
 // Step takes a message of a peer. An error means that the message was of no use; raft lives on.
@@ -302,7 +305,8 @@ func (r *Replica) State() State {
 		Voters:     r.conf.GetVoters(),
 		Members:    r.members.roster,
 		Logged:     r.members.logged,
-		Removed:    r.members.gone,
+		Leaving:    r.removal.known && !r.removal.over,
+		Removed:    r.removal.over,
 		Doubt:      r.Doubt(),
 		Stuck:      r.disk.stuck,
 	}
