@@ -164,8 +164,9 @@ func (r reader) read(node ast.Node, into reflect.Value, path string) {
 func (r reader) readStruct(node ast.Node, into reflect.Value, path string) {
 	fields, names := map[string]reflect.Value{}, []string{}
 	for i := range into.NumField() {
-		name := into.Type().Field(i).Tag.Get("yaml")
-		fields[name], names = into.Field(i), append(names, name)
+		if name := into.Type().Field(i).Tag.Get("yaml"); name != "" { // the others are no keys
+			fields[name], names = into.Field(i), append(names, name)
+		}
 	}
 	for _, e := range r.entries(node, path, 0) {
 		field, known := fields[e.key]
