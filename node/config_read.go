@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"fmt"
 	"reflect"
 	"slices"
@@ -251,10 +252,10 @@ func (r reader) entries(node ast.Node, path string, depth int) []entry {
 }
 
 func keyText(key ast.MapKeyNode) string {
-	if text, ok := key.(*ast.StringNode); ok {
+	if text, ok := key.(*ast.StringNode); ok && text.Value != "" {
 		return text.Value
 	}
-	return key.GetToken().Value
+	return cmp.Or(key.GetToken().Value, `""`)
 }
 
 func join(path, key string) string {

@@ -41,7 +41,7 @@ func TestOneThingWrongWithANode(t *testing.T) {
 		{"cluster: prod", "cluster: prod\ncluster: test", "cluster: [2:1] said already in line 1"},
 		{"cluster: prod", "cluster: [prod]", "cluster: [1:10] want one value"},
 		{"cluster: prod", "cluster: prod\nclutser: x", "clutser: [2:1] unknown key; the keys here are cluster, node,"},
-		{"cluster: prod", "cluster: prod\n\"\": x", "[2:1] unknown key; the keys here are cluster, node,"}, // it once was a field that is no key: a panic
+		{"cluster: prod", "cluster: prod\n\"\": x", "\"\": [2:1] unknown key; the keys here are cluster, node,"}, // it once was a field that is no key: a panic
 		{"cluster: prod", "cluster: *nobody", "cluster: [1:10] an alias of nothing"},
 		{"data_dir: data", "", "data_dir: empty"},
 		{"data_dir: data", "data_dir: keys/data", "data_dir: stat DIR/keys/data: not a directory"},
