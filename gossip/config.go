@@ -30,7 +30,7 @@ const (
 
 var nodeName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,15}$`)
 
-// Config is what New needs. All fields but Cluster, Seeds, Rotated and Logger are required.
+// Config is what New needs. All fields but Cluster, Seeds, Moved, Rotated and Logger are required.
 type Config struct {
 	Node    string   // this node's name, [a-z][a-z0-9-]{0,15}, unique in the cluster
 	Cluster string   // mixed into every packet so that two clusters with one key stay apart; empty = not mixed in
@@ -38,6 +38,8 @@ type Config struct {
 	Seeds   []string // host:port of the other nodes; own address allowed and ignored
 	Meta    Meta     // told to the others
 	Keys    [][]byte // AES keys of 16, 24 or 32 bytes; the first encrypts, all decrypt
+	// Moved says what the seeds are now. Run asks every rejoinMax; nil = Seeds for ever.
+	Moved func() []string
 	// Rotated says what the keys are now. Run asks every rejoinMax, and takes over what has changed; nil = Keys for ever.
 	Rotated func() [][]byte
 	// Listening is called once, when others are listened to; nil: nobody wants to know.

@@ -109,12 +109,19 @@ func (g *Gossip) missing() (seeds []string, live int) {
 			live++
 		}
 	}
-	for _, seed := range g.cfg.Seeds {
+	for _, seed := range g.seeds() {
 		if !covered[seed] {
 			seeds = append(seeds, seed)
 		}
 	}
 	return seeds, live
+}
+
+func (g *Gossip) seeds() []string {
+	if g.cfg.Moved == nil {
+		return g.cfg.Seeds
+	}
+	return g.cfg.Moved()
 }
 
 // leave says goodbye. The user message tells the others that this is a goodbye (see NotifyLeave); a lost one makes

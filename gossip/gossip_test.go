@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -300,4 +301,27 @@ func TestRunReportsATakenAddress(t *testing.T) {
 	if err := g.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "twice") {
 		t.Errorf("second Run: %v", err)
 	}
+}
+
+func TestSeedsMove(t *testing.T) {
+	t.Parallel()
+	addrA, addrB := freeAddr(t), freeAddr(t)
+	cfg := config("a", addrA)
+	var moved atomic.Bool
+	asked := make(chan struct{}, 100)
+	cfg.Moved = func() []string {
+		select {
+		case asked <- struct{}{}:
+		default:
+		}
+		if moved.Load() {
+			return []string{addrB}
+		}
+		return nil
+	}
+	a, _ := start(t, cfg)
+	start(t, config("b", addrB)) // it knows nobody
+	<-asked
+	moved.Store(true)
+	until(t, a, "b alive", stateIs("b", Alive))
 }

@@ -81,6 +81,16 @@ func (h *hearing) note(b beat, now control.Instant) {
 	h.last[b.Node], h.beats[b.Node] = now, b
 }
 
+// forget drops those that are no members any more.
+func (h *hearing) forget(now *members) {
+	for id := range h.last {
+		if now.get(id).ID == "" {
+			delete(h.last, id)
+			delete(h.beats, id)
+		}
+	}
+}
+
 // late reports whether a node has not been heard for longer than after, unless that has gone on for longer than until.
 func (h *hearing) late(now control.Instant, after, until time.Duration) bool {
 	for _, at := range h.last {

@@ -25,9 +25,13 @@ type Config struct {
 	// DataDir holds the log, the service files and the jobs' output. It is created when missing.
 	DataDir string `yaml:"data_dir"`
 	Listen  Listen `yaml:"listen"`
-	// Nodes are all voters, this one included.
+	// Nodes are all voters that the cluster is made of, this one included. Once members were changed with `duoctl member` the log knows
+	// better who they are and where, and of this only priority and nofailover are looked at.
 	Nodes map[string]Member `yaml:"nodes"`
-	TLS   TLS               `yaml:"tls"`
+	// Join: this node is to be added to a cluster that exists already, with `duoctl member add`. Nodes are then some of its members
+	// and this one. It means nothing once the node has been added.
+	Join bool `yaml:"join"`
+	TLS  TLS  `yaml:"tls"`
 	// InsecureLoopback runs without TLS; only loopback addresses may be listened on then.
 	InsecureLoopback bool   `yaml:"insecure_loopback"`
 	Gossip           Gossip `yaml:"gossip"`
@@ -301,15 +305,6 @@ func (c *Config) weights() map[lease.JobName]int {
 
 // defaultWeight is that of a job whose configuration says nothing of it, maxWeight the greatest.
 const defaultWeight, maxWeight = 1, 1000
-
-// members is the membership the cluster should agree on.
-func (c *Config) members() []lease.Node {
-	var nodes []lease.Node
-	for _, name := range c.nodeNames() {
-		nodes = append(nodes, lease.Node{ID: name, Witness: c.Nodes[string(name)].Witness})
-	}
-	return nodes
-}
 
 // timing is every duration the machines of a job depend on.
 func (c *Config) timing(j Job) control.Timing {

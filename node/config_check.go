@@ -52,7 +52,10 @@ func (c *Config) validateSelf(p *Problems) {
 }
 
 func (c *Config) validateNodes(p *Problems) {
-	if len(c.Nodes)%2 == 0 {
+	if len(c.Nodes) < 2 && c.Join {
+		p.add("nodes", "only this one; a node that joins needs to know at least one that is there")
+	}
+	if len(c.Nodes)%2 == 0 && !c.Join {
 		p.add("nodes", "%d; want an odd number, three as a rule: an even one survives no more losses and votes can tie", len(c.Nodes))
 	}
 	candidates := 0

@@ -164,7 +164,7 @@ func TestLoadConfig(t *testing.T) {
 		"command":                          {fmt.Sprint(c.Jobs["etl"].Command), "[duoetl run --config /etc/duoflow/etl.yaml]"},
 		"schedule":                         {c.Jobs["etl"].Schedule, "@daily"},
 		"environment":                      {c.Jobs["etl"].Env["TZ"], "UTC"},
-		"nodes, sorted":                    {fmt.Sprint(c.members()), "[{a false} {b false} {t true}]"},
+		"nodes, sorted":                    {fmt.Sprint(c.configured().voters()), "[{a false false} {b false false} {t true false}]"},
 		"jobs, sorted":                     {fmt.Sprint(c.jobNames()), "[etl scheduler]"},
 	} {
 		if pair[0] != pair[1] {

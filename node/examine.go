@@ -60,7 +60,7 @@ func (n *Node) linkFinding(raft raftstore.Status) *duoflowv1.Finding {
 		rtts[m.Node] = m.RTT
 	}
 	for _, peer := range raft.PeerStates {
-		name := string(n.wire.names[peer.ID])
+		name := string(n.wire.name(peer.ID))
 		switch {
 		case name == string(n.self):
 		case peer.Connected:
@@ -83,7 +83,7 @@ func (n *Node) linkFinding(raft raftstore.Status) *duoflowv1.Finding {
 func (n *Node) versionFinding(p picture) *duoflowv1.Finding {
 	var heard []string
 	same := true
-	for _, id := range n.cfg.nodeNames() {
+	for _, id := range n.members().ids() {
 		if b, ok := p.beats[id]; ok {
 			heard = append(heard, fmt.Sprintf("%s %s", id, b.Version))
 			same = same && b.Version == n.version

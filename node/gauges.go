@@ -64,7 +64,7 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 	send(leaderDesc, number(raft.Leader == RaftID(n.self)))
 	send(termDesc, float64(raft.Term))
 	send(buildDesc, 1, n.version, runtime.Version())
-	send(witnessDesc, number(n.cfg.Nodes[string(n.self)].Witness))
+	send(witnessDesc, number(n.cfg.Witness))
 	if n.certificateEnds != nil {
 		send(expiryDesc, float64(n.certificateEnds().Unix()))
 	}
@@ -96,7 +96,7 @@ func collectLog(raft raftstore.Status, send func(*prometheus.Desc, float64, ...s
 
 func (g *gauges) collectPeers(raft raftstore.Status, send func(*prometheus.Desc, float64, ...string), out chan<- prometheus.Metric) {
 	for _, p := range raft.PeerStates {
-		name := string(g.n.wire.names[p.ID])
+		name := string(g.n.wire.name(p.ID))
 		if name == string(g.n.self) {
 			continue
 		}
@@ -105,6 +105,9 @@ func (g *gauges) collectPeers(raft raftstore.Status, send func(*prometheus.Desc,
 	}
 	states := map[string]int{gossip.Alive: 0, gossip.Suspect: 0, gossip.Dead: 0, gossip.Left: 0}
 	for _, m := range g.n.gossip.Members() {
+		if g.n.members().get(lease.NodeID(m.Node)).ID == "" {
+			continue // it was removed, and gossip forgets nobody
+		}
 		states[m.State]++
 		if m.RTT > 0 {
 			send(rttDesc, m.RTT.Seconds(), m.Node)

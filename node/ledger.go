@@ -47,6 +47,8 @@ func (l *ledger) Apply(index uint64, command []byte) {
 	case !out.Accepted:
 	case c.Configure != nil:
 		l.tellAll()
+	case c.Retire != nil:
+		l.tellAll()
 	default:
 		l.tell(out.Job)
 	}
@@ -141,6 +143,13 @@ func (l *ledger) watch(command []byte) (outcome func() lease.Outcome, done func(
 	return outcome, done
 }
 
+// nodes returns the members that are agreed on.
+func (l *ledger) nodes() []lease.Node {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.state.Nodes)
+}
+
 // try says what would become of a command if it were applied now. It changes nothing.
 func (l *ledger) try(c lease.Command) lease.Outcome {
 	l.mu.Lock()
@@ -148,11 +157,12 @@ func (l *ledger) try(c lease.Command) lease.Outcome {
 	return l.state.Try(c)
 }
 
-// lacks reports whether the cluster has not yet agreed on what the configuration says.
+// lacks reports whether the cluster has not yet agreed on these members and on the jobs of the configuration.
 func (l *ledger) lacks(nodes []lease.Node, jobs []lease.JobName) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !slices.Equal(l.state.Nodes, nodes) {
+	known := slices.EqualFunc(l.state.Nodes, nodes, func(a, b lease.Node) bool { return a.ID == b.ID && a.Witness == b.Witness })
+	if !known {
 		return true
 	}
 	return slices.ContainsFunc(jobs, func(name lease.JobName) bool { return !l.state.Knows(name) })

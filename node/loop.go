@@ -57,6 +57,9 @@ func (l *Loop) Deliver() {
 	now := l.n.machine.Boot()
 	l.n.deliver(l.parts, now)
 	l.n.setHurry(now)
+	if l.deadline == 0 && l.n.wire.removed.Load() != nil {
+		l.Quit() // the job first, then this node
+	}
 }
 
 // Tick lets time pass, and returns after how much more of it to be called again. The first call is due at once.
@@ -117,7 +120,14 @@ func (n *Node) tick(parts context.Context, now control.Instant) {
 
 // step gives one input to the machines it concerns, and has their effects carried out.
 func (n *Node) step(parts context.Context, now control.Instant, l letter) {
+	if l.regrouped {
+		n.heard.forget(n.members())
+		n.configureAt = now
+	}
 	if l.beat != nil {
+		if n.members().get(l.beat.Node).ID == "" {
+			return // it was removed after it spoke
+		}
 		n.heard.note(*l.beat, now)
 		n.stepBeat(parts, now, *l.beat)
 		return
@@ -127,6 +137,9 @@ func (n *Node) step(parts context.Context, now control.Instant, l letter) {
 	}
 	if n.leading && now >= n.configureAt {
 		n.configure(parts)
+	}
+	if l.input == nil {
+		return
 	}
 	for _, s := range n.concerned(l) {
 		s.fresh = true
@@ -205,7 +218,8 @@ func (n *Node) left() bool {
 			continue
 		}
 		job := n.wire.ledger.job(s.name)
-		if s.machine.State() != control.Left || (job.HeldBy(n.self, n.token) && n.log.Status().Leader != 0) {
+		unheard := n.log.Status().Leader == 0 || n.wire.removed.Load() != nil
+		if s.machine.State() != control.Left || (job.HeldBy(n.self, n.token) && !unheard) {
 			return false
 		}
 	}
@@ -215,10 +229,12 @@ func (n *Node) left() bool {
 // configureEvery is how often the leader looks whether the cluster knows what the configuration says.
 const configureEvery = time.Second
 
-// configure has the cluster agree on the members and jobs of our configuration file, when it has not yet.
+// configure has the cluster agree on the voters and on the jobs of our configuration file, when it has not yet. Who votes is for the
+// replicated log to say; only before that has members of its own they are those of the file.
 func (n *Node) configure(parts context.Context) {
 	n.configureAt = n.machine.Boot().Add(configureEvery)
-	nodes, jobs := n.cfg.members(), n.cfg.jobNames()
+	n.takeBack(parts)
+	nodes, jobs := n.members().voters(), n.cfg.jobNames()
 	if !n.wire.ledger.lacks(nodes, jobs) {
 		return
 	}

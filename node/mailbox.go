@@ -14,6 +14,8 @@ type letter struct {
 	input control.Input
 	// beat is set instead of input when a node has spoken, of all its jobs at once.
 	beat *beat
+	// regrouped is set instead when the members have changed.
+	regrouped bool
 }
 
 // mailbox collects inputs from every goroutine of the node for the one that owns the machines. Posting never
@@ -33,6 +35,8 @@ func newMailbox() *mailbox { return &mailbox{rings: make(chan struct{}, 1)} }
 func (m *mailbox) post(job lease.JobName, in control.Input) { m.put(letter{job: job, input: in}) }
 
 func (m *mailbox) postBeat(b beat) { m.put(letter{beat: &b}) }
+
+func (m *mailbox) postRegrouped() { m.put(letter{regrouped: true}) }
 
 func (m *mailbox) put(l letter) {
 	m.mu.Lock()

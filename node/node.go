@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/duoflow/duoflow/node/control"
@@ -59,6 +60,8 @@ type Node struct {
 	// certificateEnds is nil when the node shows none.
 	certificateEnds func() time.Time
 	machine         Machine
+	// removing: an operator's removal of a member goes on here.
+	removing atomic.Bool
 
 	// Owned by the loop.
 	seats []*seat
@@ -212,8 +215,17 @@ func (n *Node) Run(ctx context.Context) error {
 	if cause := context.Cause(parts); cause != nil && !errors.Is(cause, context.Canceled) {
 		return cause
 	}
+	if why := n.wire.removed.Load(); why != nil {
+		return fmt.Errorf("%w: %s", ErrRemoved, *why)
+	}
 	return nil
 }
+
+// ErrRemoved is returned by Run when the node does not belong to the cluster any more. To start it again is of no use.
+var ErrRemoved = raftstore.ErrRemoved
+
+// members are those in force.
+func (n *Node) members() *members { return n.wire.members.Load() }
 
 // leaveWithin bounds how long a stopping daemon waits for its jobs and for its release to be agreed on; systemd's
 // TimeoutStopSec must be longer.

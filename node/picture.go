@@ -100,7 +100,7 @@ func (n *Node) paintJob(s *seat, was jobPicture, with brush) jobPicture {
 
 func (n *Node) standing(s *seat) standing {
 	of := standing{unfit: map[lease.NodeID]string{}, detection: map[lease.NodeID]control.Detection{}}
-	for _, id := range n.cfg.nodeNames() {
+	for _, id := range n.members().ids() {
 		of.unfit[id], of.detection[id] = s.granter.Unfit(id), s.granter.Detection(id)
 	}
 	return of
@@ -113,13 +113,13 @@ func (n *Node) snapshot() picture {
 }
 
 func (n *Node) hearsMajority(now control.Instant) bool {
-	count := 0
-	for _, at := range n.heard.last {
-		if now.Since(at) <= n.electionTimeout() {
+	voters, count := n.members().voters(), 0
+	for _, v := range voters {
+		if at, heard := n.heard.last[v.ID]; heard && now.Since(at) <= n.electionTimeout() {
 			count++
 		}
 	}
-	return 2*count > len(n.cfg.Nodes)
+	return 2*count > len(voters)
 }
 
 func (n *Node) electionTimeout() time.Duration {

@@ -16,6 +16,9 @@ type replicatedLog interface {
 	Propose(ctx context.Context, command []byte) error
 	// Read returns nil when all that was committed before the call has been applied here.
 	Read(ctx context.Context) error
+	// Change makes one step to other members, and Examine says why it would not be made.
+	Change(ctx context.Context, c raftstore.Change) error
+	Examine(ctx context.Context, c raftstore.Change) error
 	Broadcast(payload []byte)
 	Status() raftstore.Status
 	// Unwritable says why the log's disk takes no writes; "" = it does.

@@ -53,6 +53,10 @@ func (l *soleLog) Propose(ctx context.Context, command []byte) error {
 	return nil
 }
 
+// Change and Examine: a group of one is none whose members are changed.
+func (l *soleLog) Change(context.Context, raftstore.Change) error  { return raftstore.ErrRefused }
+func (l *soleLog) Examine(context.Context, raftstore.Change) error { return raftstore.ErrRefused }
+
 // Read: what is agreed on is applied at once.
 func (l *soleLog) Read(ctx context.Context) error {
 	l.mu.Lock()
@@ -415,7 +419,7 @@ func TestRunAsWitness(t *testing.T) {
 	cfg.Nodes = map[string]Member{"a": {Peer: "127.0.0.1:1", Witness: true}, "b": {Peer: "127.0.0.1:2"}, "c": {Peer: "127.0.0.1:3"}}
 	d := start(t, cfg, nil)
 	d.await("it has configured the cluster", func() bool {
-		return !d.node.wire.ledger.lacks(cfg.members(), cfg.jobNames())
+		return !d.node.wire.ledger.lacks(cfg.configured().voters(), cfg.jobNames())
 	})
 	d.await("it has painted", func() bool { return d.node.snapshot().jobs["scheduler"].state == control.Witness })
 	if v := d.node.View(); !v.Witness || len(v.Jobs) != 1 || v.Jobs[0].Active || v.Jobs[0].State != "witness" {

@@ -34,10 +34,10 @@ func (o *Operators) Spread(context.Context, *duoflowv1.SpreadRequest) (*duoflowv
 			Job: string(shift.Job), From: string(shift.From), To: string(shift.To), Epoch: uint64(epochs[shift.Job]), Weight: uint32(weight),
 		})
 	}
-	for _, id := range n.cfg.nodeNames() {
-		if !n.cfg.Nodes[string(id)].Witness {
+	for _, m := range n.members().all {
+		if !m.Witness && !m.Joining {
 			answer.Loads = append(answer.Loads, &duoflowv1.NodeLoad{
-				Node: string(id), Now: uint32(loads[id]), Then: uint32(loads[id] + change[id]),
+				Node: string(m.ID), Now: uint32(loads[m.ID]), Then: uint32(loads[m.ID] + change[m.ID]),
 			})
 		}
 	}
@@ -55,7 +55,7 @@ func (n *Node) placed(s *seat, job lease.Job, p picture) control.Placed {
 	said, seen := p.beats[job.Holder].Jobs[s.name], p.jobs[s.name]
 	place.Stays = job.Move != nil || job.Plan != nil || job.Pause != nil || seen.suspicion.Cause != "" ||
 		said.State != control.Active || said.Epoch != job.Epoch
-	for _, id := range n.cfg.nodeNames() {
+	for _, id := range n.members().ids() {
 		if why, known := seen.unfit[id]; known && why == "" && id != job.Holder {
 			place.Fit = append(place.Fit, id)
 		}

@@ -31,7 +31,7 @@ func spreadable(t *testing.T, change func(*Config)) *Node {
 	}
 	said := map[lease.JobName]control.Report{}
 	p := picture{beats: map[lease.NodeID]beat{"a": {Node: "a", Jobs: said}}, jobs: map[lease.JobName]jobPicture{}}
-	apply(t, n, lease.Command{Configure: &lease.Configure{Nodes: cfg.members(), Jobs: cfg.jobNames()}})
+	apply(t, n, lease.Command{Configure: &lease.Configure{Nodes: cfg.configured().voters(), Jobs: cfg.jobNames()}})
 	for _, name := range cfg.jobNames() {
 		apply(t, n, lease.Command{Grant: &lease.Grant{Job: name, Next: 1, Node: "a", Token: lifeA, Cause: lease.CauseFirst}})
 		said[name] = control.Report{State: control.Active, Epoch: 1}

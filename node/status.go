@@ -33,10 +33,10 @@ func (o *Operators) Status(ctx context.Context, req *duoflowv1.StatusRequest) (*
 	p, raft := n.snapshot(), n.log.Status()
 	answer := &duoflowv1.StatusResponse{
 		Cluster: n.cfg.Cluster, Node: string(n.self), View: view,
-		Term: raft.Term, Leader: string(n.wire.names[raft.Leader]), Commit: raft.Commit, Applied: raft.Applied,
+		Term: raft.Term, Leader: string(n.wire.name(raft.Leader)), Commit: raft.Commit, Applied: raft.Applied,
 		Life: raft.Life.String(),
 	}
-	for _, id := range n.cfg.nodeNames() {
+	for _, id := range n.members().ids() {
 		answer.Nodes = append(answer.Nodes, n.nodeStatus(id, p, raft))
 	}
 	for _, s := range n.seats {
@@ -77,9 +77,9 @@ func (n *Node) view(p picture) *duoflowv1.View {
 }
 
 func (n *Node) nodeStatus(id lease.NodeID, p picture, raft raftstore.Status) *duoflowv1.NodeStatus {
-	cfg := n.cfg.Nodes[string(id)]
+	known := n.members().get(id)
 	status := &duoflowv1.NodeStatus{
-		Name: string(id), Witness: cfg.Witness, Address: cfg.Peer,
+		Name: string(id), Witness: known.Witness, Address: known.Peer,
 		Connected: connected(raft, id),
 	}
 	if at, ok := p.heard[id]; ok {
@@ -90,11 +90,16 @@ func (n *Node) nodeStatus(id lease.NodeID, p picture, raft raftstore.Status) *du
 		status.Trouble = p.beats[id].trouble()
 	}
 	switch {
+	case known.Joining:
+		status.RaftRole = "learner"
 	case raft.Leader == 0:
 	case raft.Leader == RaftID(id):
 		status.RaftRole = "leader"
 	case status.GetConnected():
 		status.RaftRole = "follower"
+	}
+	for _, agreed := range n.wire.ledger.nodes() {
+		status.Leaving = status.GetLeaving() || (agreed.ID == id && agreed.Leaving)
 	}
 	n.gossiped(status)
 	return status
@@ -130,7 +135,7 @@ func (n *Node) jobStatus(s *seat, p picture) *duoflowv1.JobStatus {
 	}
 	status.Pending, status.Planned, status.Pause = pendingOf(job), n.plannedOf(job, p), n.pauseOf(job, p)
 	status.Order = job.Order
-	for _, id := range n.cfg.nodeNames() {
+	for _, id := range n.members().ids() {
 		status.Nodes = append(status.Nodes, jobOnNode(job, id, p, n.machine.Boot()))
 	}
 	if row := highestRow(s.name, p); row.Epoch > 0 {

@@ -36,7 +36,7 @@ func (o *Operators) Switchover(
 	return o.n.transfer(ctx, transfer{
 		job: lease.JobName(req.GetJob()), move: lease.Move{To: lease.NodeID(req.GetTo())},
 		in: time.Duration(req.GetInMs()) * time.Millisecond, by: admin.CallerName(ctx),
-		expect: lease.Epoch(req.GetExpectEpoch()), dryRun: req.GetDryRun(), wait: req.GetWait(), started: time.Now(),
+		expect: lease.Epoch(req.GetExpectEpoch()), dryRun: req.GetDryRun(), wait: req.GetWait(), started: o.n.machine.Wall(),
 	})
 }
 
@@ -45,7 +45,7 @@ func (o *Operators) Restart(ctx context.Context, req *duoflowv1.RestartRequest) 
 	job := lease.JobName(req.GetJob())
 	return o.n.transfer(ctx, transfer{
 		job: job, move: lease.Move{To: o.n.wire.ledger.job(job).Holder, Here: true}, by: admin.CallerName(ctx),
-		expect: lease.Epoch(req.GetExpectEpoch()), dryRun: req.GetDryRun(), wait: req.GetWait(), started: time.Now(),
+		expect: lease.Epoch(req.GetExpectEpoch()), dryRun: req.GetDryRun(), wait: req.GetWait(), started: o.n.machine.Wall(),
 	})
 }
 
@@ -56,7 +56,7 @@ func (o *Operators) Failover(
 	return o.n.transfer(ctx, transfer{
 		job: lease.JobName(req.GetJob()), move: lease.Move{To: lease.NodeID(req.GetTo()), Now: true},
 		by: admin.CallerName(ctx), expect: lease.Epoch(req.GetExpectEpoch()), force: req.GetForce(), dryRun: req.GetDryRun(), wait: req.GetWait(),
-		started: time.Now(),
+		started: o.n.machine.Wall(),
 	})
 }
 
@@ -112,7 +112,7 @@ func (n *Node) transferProblem(t transfer, before lease.Job) *admin.Problem {
 }
 
 func (n *Node) nobodyFit(job lease.JobName, before lease.Job, p picture) *admin.Problem {
-	for _, id := range n.cfg.nodeNames() {
+	for _, id := range n.members().ids() {
 		if id != before.Holder && p.jobs[job].unfit[id] == "" {
 			return nil
 		}
@@ -248,7 +248,7 @@ func (n *Node) awaitActive(
 
 func (n *Node) activeSince(job lease.JobName, atLeast lease.Epoch) (lease.NodeID, lease.Epoch, bool) {
 	p := n.snapshot()
-	for _, id := range n.cfg.nodeNames() {
+	for _, id := range n.members().ids() {
 		said, ok := p.beats[id].Jobs[job]
 		if ok && said.State == control.Active && said.Epoch >= atLeast {
 			return id, said.Epoch, true
@@ -259,7 +259,7 @@ func (n *Node) activeSince(job lease.JobName, atLeast lease.Epoch) (lease.NodeID
 
 // transferPhases is the new holder's own account, preceded by what it took to get there.
 func (n *Node) transferPhases(t transfer, epoch lease.Epoch) []*duoflowv1.PhaseTook {
-	total := time.Since(t.started)
+	total := n.machine.Wall().Sub(t.started)
 	var timings []lease.Timing
 	for _, e := range n.wire.ledger.job(t.job).History {
 		if e.Epoch == epoch && e.Kind.Begins() {

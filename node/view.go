@@ -16,7 +16,7 @@ func (n *Node) View() web.View {
 	p, raft := n.snapshot(), n.log.Status()
 	v := web.View{
 		Node: string(n.self), Witness: n.cfg.Witness, Quorum: n.quorum(p),
-		Leader: string(n.wire.names[raft.Leader]), Age: n.machine.Boot().Since(p.at),
+		Leader: string(n.wire.name(raft.Leader)), Age: n.machine.Boot().Since(p.at),
 	}
 	active := false
 	for _, s := range n.seats {
@@ -43,7 +43,7 @@ func (n *Node) View() web.View {
 		v.Reason = "no raft leader is known"
 	}
 	v.Ready = v.Reason == ""
-	for _, id := range n.cfg.nodeNames() {
+	for _, id := range n.members().ids() {
 		v.Nodes = append(v.Nodes, nodeView(n.nodeStatus(id, p, raft)))
 	}
 	v.Moves, v.Now = n.moves(), time.Now()
@@ -104,10 +104,10 @@ func (n *Node) moves() []web.MoveView {
 
 func (n *Node) on(job lease.Job, p picture) []web.OnView {
 	var out []web.OnView
-	for _, id := range n.cfg.nodeNames() {
+	for _, id := range n.members().ids() {
 		on := jobOnNode(job, id, p, n.machine.Boot())
 		view := web.OnView{Node: on.GetNode(), State: stateText(on, job.Epoch), Unfit: on.GetIneligibleReason()}
-		if id == job.Holder || n.cfg.Nodes[string(id)].Witness {
+		if id == job.Holder || n.members().get(id).Witness {
 			view.Unfit = ""
 		}
 		out = append(out, view)

@@ -2,8 +2,10 @@ package node
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"log/slog"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,8 +21,11 @@ import (
 type Wire struct {
 	mail   *mailbox
 	ledger *ledger
-	names  map[uint64]lease.NodeID
 	logger *slog.Logger
+	// members are those in force.
+	members atomic.Pointer[members]
+	// removed is how it is known that this node does not belong to the cluster any more; nil as long as it does.
+	removed atomic.Pointer[string]
 	// led: some node is known to be raft leader.
 	led atomic.Bool
 
@@ -49,20 +54,52 @@ type spoken struct {
 	beat    beat
 }
 
-// NewWire returns a wire for the nodes of a configuration.
+// NewWire returns a wire for the nodes of a configuration, until the log has members of its own.
 func NewWire(cfg Config, logger *slog.Logger) *Wire {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
 	mail := newMailbox()
-	names := map[uint64]lease.NodeID{}
-	for _, name := range cfg.nodeNames() {
-		names[RaftID(name)] = name
-	}
-	return &Wire{
-		mail: mail, ledger: newLedger(mail), names: names, logger: logger,
+	w := &Wire{
+		mail: mail, ledger: newLedger(mail), logger: logger,
 		said: map[uint64]spoken{}, drops: map[uint64]*drops{}, now: time.Now,
 	}
+	w.members.Store(cfg.configured())
+	return w
+}
+
+// name is the member with a raft id; empty for a stranger.
+func (w *Wire) name(id uint64) lease.NodeID { return w.members.Load().names[id] }
+
+// Members implements raftstore.Observer.
+func (w *Wire) Members(list raftstore.Roster) {
+	now := fromRoster(list)
+	w.members.Store(now)
+	w.mu.Lock()
+	for id := range w.said {
+		if now.names[id] == "" {
+			delete(w.said, id)
+			delete(w.drops, id)
+		}
+	}
+	w.mu.Unlock()
+	w.mail.postRegrouped()
+}
+
+// Removed implements raftstore.Observer.
+func (w *Wire) Removed(why string) {
+	w.removed.Store(&why)
+	w.mail.postRegrouped()
+}
+
+// Seeds are where the members gossip: as they say, else on their peer host at a port, which is our own one.
+func (w *Wire) Seeds(port string) []string {
+	var all []string
+	for _, m := range w.members.Load().all {
+		host, _, _ := net.SplitHostPort(m.Peer) // it was checked
+		all = append(all, cmp.Or(m.Gossip, net.JoinHostPort(host, port)))
+	}
+	return all
 }
 
 // StateMachine is what the replicated log applies to.
@@ -71,7 +108,7 @@ func (w *Wire) StateMachine() raftstore.StateMachine { return w.ledger }
 // Beat implements raftstore.Observer.
 func (w *Wire) Beat(from uint64, payload []byte) {
 	b, err := w.hear(from, payload)
-	if err == nil && b.Node != w.names[from] {
+	if err == nil && b.Node != w.name(from) {
 		err = fmt.Errorf("it is %s's", b.Node)
 	}
 	if err != nil {
@@ -91,7 +128,7 @@ func (w *Wire) drop(from uint64, err error) {
 	if len(text) > maxDrop {
 		text = text[:maxDrop] + "..."
 	}
-	w.logger.Warn("beats dropped", "peer", w.names[from], "count", count, "err", text)
+	w.logger.Warn("beats dropped", "peer", w.name(from), "count", count, "err", text)
 }
 
 // countDrop counts, and returns how many there are to tell of; 0 when it is too early to.
@@ -133,7 +170,9 @@ func (w *Wire) hear(from uint64, payload []byte) (beat, error) {
 
 // PeerLost implements raftstore.Observer.
 func (w *Wire) PeerLost(id uint64, refused bool) {
-	w.mail.post("", control.Lost{Node: w.names[id], Refused: refused})
+	if name := w.name(id); name != "" { // else it was removed, and its end is no news
+		w.mail.post("", control.Lost{Node: name, Refused: refused})
+	}
 }
 
 // Leadership implements raftstore.Observer.

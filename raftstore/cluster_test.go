@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -82,6 +83,8 @@ type watcher struct {
 	beats   map[uint64][]string
 	lost    []lostNote
 	leaders []Leadership
+	rosters []Roster
+	removed []string
 }
 
 func (w *watcher) Beat(from uint64, payload []byte) {
@@ -103,6 +106,25 @@ func (w *watcher) Leadership(l Leadership) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.leaders = append(w.leaders, l)
+}
+
+func (w *watcher) Members(r Roster) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.rosters = append(w.rosters, r)
+}
+
+func (w *watcher) Removed(why string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.removed = append(w.removed, why)
+}
+
+// farewell is what the node was told of its removal; "" = nothing.
+func (w *watcher) farewell() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return strings.Join(w.removed, ", and ")
 }
 
 func (w *watcher) lostNotes() []lostNote {

@@ -10,14 +10,18 @@ import (
 	"time"
 
 	"go.etcd.io/raft/v3"
+
+	"github.com/duoflow/duoflow/raftstore/roster"
 )
 
 // Peer is one member of the cluster, this node included.
-type Peer struct {
-	ID   uint64 // raft id, not 0; unique, and of this node for all time
-	Name string // with TLS the peer's certificate must carry it as CN or as a DNS name
-	Addr string // host:port that its store listens on
-}
+type Peer = roster.Member
+
+// Roster is who belongs to the cluster.
+type Roster = roster.Roster
+
+// Change is one step to other members, see Store.Change.
+type Change = roster.Change
 
 // StateMachine is what the commands act on. It is called from one goroutine only.
 type StateMachine interface {
@@ -40,6 +44,12 @@ type Observer interface {
 	PeerLost(id uint64, refused bool)
 	// Leadership brings every change.
 	Leadership(Leadership)
+	// Members brings every roster that comes into force. The first one is that of the log, if it has one: until then the
+	// members are those of Config.Peers.
+	Members(Roster)
+	// Removed says, once, that this node does not belong to the cluster any more, and how that is known. The store takes no part
+	// in anything from there; to end it is for the observer, which may have other things to end first.
+	Removed(why string)
 }
 
 // Leadership is what this node knows about the raft leader. It says nothing about who is active.
@@ -54,9 +64,13 @@ type Leadership struct {
 type Config struct {
 	Cluster string // never empty; nodes of another cluster are refused
 	Self    uint64 // raft id of this node; must be in Peers
-	Peers   []Peer // every voter
-	Dir     string // of this store alone; made when missing
-	Listen  string // host:port for the peers; port 0 = any
+	// Peers are the voters that the group is made of. Once the log has members of its own these are not looked at any more.
+	Peers []Peer
+	// Join: this node belongs to a group that exists already; somebody adds it, before or after it starts. Peers are those it
+	// connects to until the log tells it better. It means nothing once the directory has a log.
+	Join   bool
+	Dir    string // of this store alone; made when missing
+	Listen string // host:port for the peers; port 0 = any
 	// TLS is used for both directions: a certificate that serves as client and server, and the
 	// authority of the peers in RootCAs or ClientCAs. nil = plain connections, which is for
 	// loopback only and for the caller to judge.
@@ -77,12 +91,14 @@ type Config struct {
 	Listening func()
 
 	ticking *atomic.Bool // a call of Tick is on its way to the loop
+	// now is the roster of the log; it holds nil until there is one.
+	now     *atomic.Pointer[Roster]
 	belongs *belonging
 }
 
 // fill sets the defaults.
 func (c *Config) fill() {
-	c.ticking, c.belongs = &atomic.Bool{}, &belonging{cluster: c.Cluster}
+	c.ticking, c.now, c.belongs = &atomic.Bool{}, &atomic.Pointer[Roster]{}, &belonging{cluster: c.Cluster}
 	if c.Driven {
 		c.Tick = never
 	}
@@ -151,7 +167,7 @@ func (c *Config) validatePeers() error {
 	return errors.Join(problems...)
 }
 
-// voters lists the raft ids of all peers.
+// voters lists the raft ids that the group is made of.
 func (c *Config) voters() []uint64 {
 	ids := make([]uint64, 0, len(c.Peers))
 	for _, p := range c.Peers {
@@ -160,17 +176,50 @@ func (c *Config) voters() []uint64 {
 	return ids
 }
 
+// bootstrap is the roster that the configuration names: that of a group that is made. Who joins has none, for what its configuration
+// says of the others may be out of date.
+func (c *Config) bootstrap() Roster {
+	if c.Join {
+		return Roster{}
+	}
+	return c.founding()
+}
+
+// founding are the configured peers as those that make a group.
+func (c *Config) founding() Roster {
+	list := roster.New(c.Peers)
+	for i := range list.Members {
+		m := &list.Members[i]
+		m.Preferred = m.Preferred || m.ID == c.PreferredLeader
+	}
+	return list
+}
+
+// members is the roster in force.
+func (c *Config) members() Roster {
+	if c.now != nil {
+		if list := c.now.Load(); list != nil {
+			return *list
+		}
+	}
+	return Roster{Members: c.Peers}
+}
+
 // owner is what the data directory must belong to.
 func (c *Config) owner() owner {
 	node := fmt.Sprintf("%s (%016x)", c.name(c.Self), c.Self)
-	return owner{cluster: c.Cluster, node: node, voters: c.voters(), belongs: c.belongs}
+	return owner{cluster: c.Cluster, node: node, self: c.Self, voters: c.voters(), join: c.Join, belongs: c.belongs}
 }
 
 // name of a peer, for logs and errors.
 func (c *Config) name(id uint64) string {
-	for _, p := range c.Peers {
-		if p.ID == id {
-			return p.Name
+	list := c.members()
+	if m, ok := list.Member(id); ok {
+		return m.Name
+	}
+	for _, gone := range list.Removed {
+		if gone.ID == id {
+			return gone.Name
 		}
 	}
 	return fmt.Sprintf("%x", id)
@@ -182,3 +231,5 @@ type nobody struct{}
 func (nobody) Beat(uint64, []byte)   {}
 func (nobody) PeerLost(uint64, bool) {}
 func (nobody) Leadership(Leadership) {}
+func (nobody) Members(Roster)        {}
+func (nobody) Removed(string)        {}

@@ -41,7 +41,9 @@ var (
 type owner struct {
 	cluster string
 	node    string   // name and raft id, see Config.owner
+	self    uint64   // the raft id alone
 	voters  []uint64 // nil = whoever they are
+	join    bool     // see Config.Join
 	// belongs is told which life the directory is of; nil = nobody else wants to know.
 	belongs *belonging
 }
@@ -108,7 +110,7 @@ func (d *disk) make(dir string) (made bool, err error) {
 // doubt they stay as they are, as they are what shows it; the first Save replaces the sidecar.
 func (d *disk) load(dir string, made bool) error {
 	memory, seen, err := load(d.db, d.who)
-	if err != nil && !errors.Is(err, ErrForeignDir) {
+	if err != nil && !errors.Is(err, ErrForeignDir) && !errors.Is(err, ErrRemoved) && !errors.Is(err, replica.ErrFounder) {
 		err = fmt.Errorf("%w; %s", err, adviceDamaged)
 	}
 	if err != nil {
@@ -206,6 +208,9 @@ func (who owner) seed(tx *bbolt.Tx) error {
 		}
 	}
 	snapshot, hard := replica.Seed(who.voters)
+	if who.join {
+		snapshot, hard = replica.Blank()
+	}
 	return errors.Join(
 		put(tx, bucketMeta, keyFormat, []byte(diskFormat)),
 		put(tx, bucketMeta, keyCluster, []byte(who.cluster)),

@@ -22,6 +22,12 @@ const (
 // errEnvelope is the root of all complaints about a received envelope.
 var errEnvelope = errors.New("refused envelope")
 
+// errUnknown refuses who is no member that this node knows.
+var errUnknown = errors.New("is no member that this node knows")
+
+// errRemoved tells who was removed that he was.
+var errRemoved = errors.New("was removed from the cluster")
+
 // checkEnvelope compares the address on an envelope with this node. The texts go to the sender.
 func (c *Config) checkEnvelope(e *duoflowv1.PeerEnvelope) error {
 	foreign := c.belongs.check(e.GetCluster())
@@ -34,12 +40,15 @@ func (c *Config) checkEnvelope(e *duoflowv1.PeerEnvelope) error {
 	case e.GetFrom() == c.Self:
 		return fmt.Errorf("%w: it comes from a second node %s", errEnvelope, c.name(c.Self))
 	}
-	for _, p := range c.Peers {
-		if p.ID == e.GetFrom() {
-			return nil
-		}
+	list := c.members()
+	if _, ok := list.Member(e.GetFrom()); ok {
+		return nil
 	}
-	return fmt.Errorf("%w: node %x is not in this node's configuration", errEnvelope, e.GetFrom())
+	if list.WasRemoved(e.GetFrom()) {
+		return fmt.Errorf("%w: node %s %w; a node that is to take its place needs another name and an empty data directory",
+			errEnvelope, c.name(e.GetFrom()), errRemoved)
+	}
+	return fmt.Errorf("%w: node %x %w; `duoctl member add` it first", errEnvelope, e.GetFrom(), errUnknown)
 }
 
 // decodeRaft reads a raft message out of an envelope that checkEnvelope accepted. raft panics on some

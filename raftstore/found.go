@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/duoflow/duoflow/raftstore/replica"
+	"github.com/duoflow/duoflow/raftstore/roster"
 )
 
 // Beginning is what a life of a cluster begins with. It has to be the same on every node, to the byte.
@@ -18,14 +19,14 @@ type Beginning struct {
 	Life Life // not the first
 	// Index and Term are where raft's log begins: above those of an empty node, which then gets the state from a leader.
 	Index, Term uint64
-	State       []byte // what StateMachine.Snapshot would have returned
+	State       []byte // what StateMachine.Snapshot would have returned; the members are put before it
 }
 
 // ErrDirUsed refuses to make a data directory where there is one.
 var ErrDirUsed = errors.New("there is a data directory already")
 
 // Found makes the data directory cfg.Dir of a node for the beginning of a life, whole or not at all. Of cfg it looks at Cluster,
-// Self, Peers and Dir. Nothing may be running there. With replace the directory that is there is moved away, and Found tells where
+// Self, Peers, PreferredLeader and Dir: its Peers are the members with which the life begins. Nothing may be running there. With replace the directory that is there is moved away, and Found tells where
 // to; else it is refused with ErrDirUsed.
 func Found(cfg Config, b Beginning, replace bool) (moved string, err error) {
 	cfg.fill()
@@ -42,11 +43,15 @@ func Found(cfg Config, b Beginning, replace bool) (moved string, err error) {
 	if err := os.MkdirAll(filepath.Dir(cfg.Dir), 0o755); err != nil {
 		return "", fmt.Errorf("make data directory: %w", err)
 	}
+	list, err := cfg.charter()
+	if err != nil {
+		return "", fmt.Errorf("make data directory: %w", err)
+	}
 	draft, err := os.MkdirTemp(filepath.Dir(cfg.Dir), filepath.Base(cfg.Dir)+".new-")
 	if err != nil {
 		return "", fmt.Errorf("make data directory: %w", err)
 	}
-	if err := b.write(draft, cfg.owner()); err != nil {
+	if err := b.write(draft, cfg.owner(), list); err != nil {
 		return "", errors.Join(fmt.Errorf("make data directory: %w", err), os.RemoveAll(draft))
 	}
 	if used {
@@ -80,10 +85,20 @@ func inUse(dir string) (bool, error) {
 	return len(names) > 0, err
 }
 
+// charter is the roster that a life begins with: that of the configuration, and nobody was removed in it yet. It is in the log from the
+// start, so a node whose configuration says Join, because it joined in a life before, is as good a founder as any other.
+func (c *Config) charter() (Roster, error) {
+	list := c.founding()
+	if _, err := roster.Decode(list.Encode()); err != nil {
+		return Roster{}, err
+	}
+	return list, nil
+}
+
 // write makes both files. A node that starts with them is in no doubt: nothing was promised in this life.
-func (b Beginning) write(dir string, who owner) error {
+func (b Beginning) write(dir string, who owner, list Roster) error {
 	snapshot, hard := replica.Seed(who.voters)
-	snapshot.Data, snapshot.Metadata.Index, snapshot.Metadata.Term = b.State, new(b.Index), new(b.Term)
+	snapshot.Data, snapshot.Metadata.Index, snapshot.Metadata.Term = list.Wrap(b.State), new(b.Index), new(b.Term)
 	hard = &pb.HardState{Term: new(b.Term), Vote: hard.Vote, Commit: new(b.Index)}
 	db, err := openFile(filepath.Join(dir, diskFile))
 	if err != nil {

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"google.golang.org/grpc/status"
 )
 
 // Times and sizes of one outgoing connection.
@@ -18,6 +20,8 @@ const (
 	redialFirst   = 50 * time.Millisecond  // after the first redial, which comes at once
 	redialMost    = 500 * time.Millisecond // doubling from redialFirst
 	verdictWithin = 20 * time.Millisecond  // a redial that takes longer is reported as not refused
+	hearAgain     = 5 * time.Second        // after which a node in doubt asks a peer anew who it is
+	askFarewell   = 500 * time.Millisecond // and one that was removed, whether the peer knows that
 	raftQueue     = 256                    // raft messages waiting for one peer
 	beatQueue     = 4                      // beats waiting for one peer
 )
@@ -37,8 +41,10 @@ type link struct {
 	peer  Peer
 	raft  *queue
 	beats *queue
-	wake  chan struct{} // capacity 1: the peer is alive, redial without waiting
-	up    atomic.Bool   // both streams are acknowledged
+	wake  chan struct{}      // capacity 1: the peer is alive, redial without waiting
+	up    atomic.Bool        // both streams are acknowledged
+	knows atomic.Bool        // its store knows members that are changed through the log
+	stop  context.CancelFunc // of the loop; nil before it runs
 
 	received atomic.Uint64 // raft messages from the peer
 
@@ -52,6 +58,31 @@ func newLink(s *Store, p Peer) *link {
 		store: s, peer: p,
 		raft: newQueue(raftQueue, false), beats: newQueue(beatQueue, true),
 		wake: make(chan struct{}, 1),
+	}
+}
+
+// errHearAgain ends a sound connection of a node in doubt, or of one that was removed. What a peer says of itself, and of its caller, it
+// says when it is connected to, and it may have learned meanwhile that this node was removed, or somebody whose word it waits for.
+var errHearAgain = errors.New("to hear the peer again")
+
+// ask ends with errHearAgain when this node is in doubt, or removed, after a while, else with ctx.
+func (l *link) ask(ctx context.Context) error {
+	doubt, farewell := time.NewTicker(hearAgain), time.NewTicker(askFarewell)
+	defer doubt.Stop()
+	defer farewell.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-doubt.C:
+			if inDoubt, _ := l.store.waits(); inDoubt {
+				return errHearAgain
+			}
+		case <-farewell.C:
+			if _, leaving := l.store.waits(); leaving {
+				return errHearAgain
+			}
+		}
 	}
 }
 
@@ -72,8 +103,13 @@ func (l *link) run(ctx context.Context) {
 		if err == nil {
 			err = l.serve(ctx, conn)
 		}
+		if status.Code(err) == removedCode {
+			l.store.post(func(s *Store) { s.replica.PeerRemoved(l.peer.ID) })
+		}
 		switch {
 		case ctx.Err() != nil:
+		case errors.Is(err, errHearAgain): // as if it were still up: if it cannot be made anew, that is the loss
+			wait = 0
 		case l.up.Load():
 			l.closed(err)
 			wait = 0
@@ -115,9 +151,11 @@ func (l *link) opened(peer standing) {
 	l.loss = lossNone
 	l.mu.Unlock()
 	l.clear()
+	l.knows.Store(peer.roster)
 	l.up.Store(true)
 	l.store.log.Info("peer connected", "peer", l.peer.Name)
 	l.store.post(func(s *Store) {
+		s.meet(peer.members)
 		s.replica.Link(l.peer.ID, true)
 		s.replica.PeerFresh(l.peer.ID, peer.fresh)
 		s.replica.PeerTerm(l.peer.ID, peer.term)

@@ -12,10 +12,14 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/duoflow/duoflow/raftstore/replica"
+	"github.com/duoflow/duoflow/raftstore/roster"
 )
 
 // ErrForeignDir is returned by Run for a data directory of another cluster or node, or of other voters.
 var ErrForeignDir = errors.New("data directory belongs to somebody else")
+
+// ErrRemoved is returned by Run for a data directory of a node that was removed from the cluster.
+var ErrRemoved = errors.New("this node was removed from the cluster")
 
 // load reads and checks the whole file.
 func load(db *bbolt.DB, who owner) (memory *replica.Memory, seen found, err error) {
@@ -33,7 +37,7 @@ func load(db *bbolt.DB, who owner) (memory *replica.Memory, seen found, err erro
 		if err := getMessage(tx, keySnapshot, snapshot); err != nil {
 			return err
 		}
-		if err := who.checkVoters(snapshot); err != nil {
+		if err := who.checkMembers(snapshot); err != nil {
 			return err
 		}
 		if err := getMessage(tx, keyHard, hard); err != nil {
@@ -82,13 +86,26 @@ func (who owner) check(tx *bbolt.Tx) (life Life, err error) {
 	return life, nil
 }
 
-// checkVoters compares the members that the snapshot names with the configured ones.
-func (who owner) checkVoters(snapshot *pb.Snapshot) error {
+// checkMembers looks for this node among the members that the log has. As long as it has none of its own they are those that the group
+// was made of, and the configuration must name the same.
+func (who owner) checkMembers(snapshot *pb.Snapshot) error {
+	list, _, logged, err := roster.Unwrap(snapshot.GetData())
+	switch {
+	case err != nil:
+		return err
+	case logged && list.WasRemoved(who.self):
+		return fmt.Errorf("%w: its data directory says so; a node that is to take its place needs another name and an empty directory", ErrRemoved)
+	case logged || len(snapshot.GetMetadata().GetConfState().GetVoters()) == 0: // or a Blank that nobody has added yet
+		return nil
+	case who.join:
+		return replica.ErrFounder
+	}
 	got := slices.Sorted(slices.Values(snapshot.GetMetadata().GetConfState().GetVoters()))
 	want := slices.Sorted(slices.Values(who.voters))
 	if who.voters != nil && !slices.Equal(got, want) {
-		return fmt.Errorf("%w: its voters are %x, the configuration names %x; to change the members stop "+
-			"every node, move every data directory away and start all with the same nodes", ErrForeignDir, got, want)
+		return fmt.Errorf("%w: its voters are %x, the configuration names %x; members are changed with `duoctl member` while the cluster "+
+			"runs: start this node with those of before, it learns of a change from the others. To make the cluster anew stop every node, "+
+			"move every data directory away and start all with the same nodes", ErrForeignDir, got, want)
 	}
 	return nil
 }

@@ -113,6 +113,7 @@ func (s *Store) flush(alarm *time.Timer) error {
 	if out.Wake > 0 {
 		alarm.Reset(out.Wake)
 	}
+	s.enlist(out.Members)
 	s.publish()
 	if out.Leadership != nil {
 		now := Leadership(*out.Leadership)
@@ -132,7 +133,7 @@ func (s *Store) leaderName(id uint64) string {
 
 // send queues a raft message for its peer and says whether there is hope for it.
 func (s *Store) send(m *pb.Message) bool {
-	l := s.links[m.GetTo()]
+	l := s.links()[m.GetTo()]
 	if l == nil || !l.up.Load() {
 		return false
 	}
@@ -164,7 +165,7 @@ func (s *Store) unsent(m *pb.Message) {
 // receive takes a message of a peer for the loop. When the loop is far behind it is dropped, as a
 // network may: waiting here would hold up the stream.
 func (s *Store) receive(m *pb.Message) {
-	if l := s.links[m.GetFrom()]; l != nil {
+	if l := s.links()[m.GetFrom()]; l != nil {
 		l.received.Add(1)
 	}
 	select {

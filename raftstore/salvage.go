@@ -10,6 +10,9 @@ import (
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
 	pb "go.etcd.io/raft/v3/raftpb"
+
+	"github.com/duoflow/duoflow/raftstore/replica"
+	"github.com/duoflow/duoflow/raftstore/roster"
 )
 
 // Remains is what a data directory holds, read without taking part in anything.
@@ -18,6 +21,8 @@ type Remains struct {
 	// Snapshot is of StateMachine.Snapshot at index SnapshotAt; nil = the log begins with nothing.
 	Snapshot   []byte
 	SnapshotAt uint64
+	// Members are those as of the log's end; without any when it has none of its own, and they are those of the configuration.
+	Members Roster
 	// Commands are all that come after it, also those after Commit: a majority may have agreed on them without this node
 	// having heard of it.
 	Commands []Command
@@ -37,11 +42,12 @@ type Command struct {
 var ErrRunning = errors.New("a process holds the data directory")
 
 // Salvage reads the data directory cfg.Dir of a node that is not running, and changes nothing. Of cfg it looks at Cluster, Self, Dir, and
-// Peers for this node's name: the voters need not be the same any more. ErrForeignDir: it is of another cluster or node.
+// Peers for this node's name: the voters need not be the same any more. ErrForeignDir: it is of another cluster or node. ErrRemoved: of a node
+// that was removed, so the others went on without it.
 func Salvage(cfg Config) (Remains, error) {
 	cfg.fill()
 	who := cfg.owner()
-	who.voters = nil
+	who.voters, who.join = nil, false
 	path := filepath.Join(cfg.Dir, diskFile)
 	doubt, err := metaDoubt(path)
 	if err == nil {
@@ -83,8 +89,12 @@ func salvage(db *bbolt.DB, dir string, who owner) (Remains, error) {
 	if err != nil {
 		return Remains{}, fmt.Errorf("read snapshot: %w", err)
 	}
+	list, state, _, err := roster.Unwrap(snapshot.GetData())
+	if err != nil {
+		return Remains{}, fmt.Errorf("read snapshot: %w", err)
+	}
 	r := Remains{
-		Life: seen.life, Snapshot: snapshot.GetData(), SnapshotAt: snapshot.GetMetadata().GetIndex(),
+		Life: seen.life, Members: list, Snapshot: state, SnapshotAt: snapshot.GetMetadata().GetIndex(),
 		Commit: memory.Hard().GetCommit(), Last: seen.last, Term: max(seen.term, side.found.Term), Doubt: judge(seen, side.found, problem),
 	}
 	if r.Last > r.SnapshotAt {
@@ -93,6 +103,11 @@ func salvage(db *bbolt.DB, dir string, who owner) (Remains, error) {
 			return Remains{}, fmt.Errorf("read log: %w", err)
 		}
 		r.Commands = commandsOf(entries)
+		if list, changed, err := replica.RosterAfter(entries); err != nil {
+			return Remains{}, fmt.Errorf("read log: %w", err)
+		} else if changed {
+			r.Members = list
+		}
 	}
 	return r, nil
 }

@@ -1,6 +1,7 @@
 package raftstore
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -55,6 +56,9 @@ const freshHeader = "duoflow-fresh"
 // termHeader is the one that tells which raft term that node is in; a node of before this does not send it.
 const termHeader = "duoflow-term"
 
+// rosterHeader is the one that tells that the node knows members that are changed through the log, and who they are; see hint.
+const rosterHeader = "duoflow-roster"
+
 // server takes what the peers send.
 type server struct {
 	duoflowv1.UnimplementedPeerServer
@@ -91,16 +95,18 @@ func (s *server) Deliver(stream grpc.BidiStreamingServer[duoflowv1.PeerEnvelope,
 	if err != nil {
 		return ended(guest, err)
 	}
-	if err := s.admit(secured, hello); err != nil {
+	if err := s.admit(stream.Context(), secured, hello); err != nil {
 		guest.Refuse(door.Message, err)
-		return status.Error(codes.FailedPrecondition, err.Error())
+		return status.Error(codeOf(err, codes.FailedPrecondition), err.Error())
 	}
 	guest.Admit(s.store.cfg.name(hello.GetFrom()))
 	own := s.store.standing()
-	if err := stream.SendHeader(metadata.Pairs(freshHeader, strconv.FormatBool(own.fresh), termHeader, strconv.FormatUint(own.term, 10))); err != nil {
+	if err := stream.SendHeader(metadata.Pairs(freshHeader, strconv.FormatBool(own.fresh), termHeader, strconv.FormatUint(own.term, 10), rosterHeader, hint(own.members))); err != nil {
 		return fmt.Errorf("acknowledge stream: %w", err)
 	}
-	s.store.links[hello.GetFrom()].nudge()
+	if l := s.store.links()[hello.GetFrom()]; l != nil { // it may just have been removed
+		l.nudge()
+	}
 	for looked := time.Now(); ; {
 		if time.Since(looked) > lookAgain {
 			if err := s.store.cfg.stillGood(secured); err != nil {
@@ -118,9 +124,19 @@ func (s *server) Deliver(stream grpc.BidiStreamingServer[duoflowv1.PeerEnvelope,
 		}
 		if err := s.take(hello.GetFrom(), envelope); err != nil {
 			guest.Refuse(door.Message, err)
-			return status.Error(codes.InvalidArgument, err.Error())
+			return status.Error(codeOf(err, codes.InvalidArgument), err.Error())
 		}
 	}
+}
+
+// removedCode tells a node that it was removed; a peer gives it for nothing else.
+const removedCode = codes.PermissionDenied
+
+func codeOf(err error, usual codes.Code) codes.Code {
+	if errors.Is(err, errRemoved) {
+		return removedCode
+	}
+	return usual
 }
 
 // ended is what a stream ends with that cannot be read any more. gRPC itself refuses what is too long, compressed or
@@ -143,8 +159,15 @@ func refuseUnknown(_ any, stream grpc.ServerStream) error {
 }
 
 // admit checks who opened a stream. secured is nil without TLS.
-func (s *server) admit(secured *tls.ConnectionState, hello *duoflowv1.PeerEnvelope) error {
-	if err := s.store.cfg.checkEnvelope(hello); err != nil {
+func (s *server) admit(ctx context.Context, secured *tls.ConnectionState, hello *duoflowv1.PeerEnvelope) error {
+	err := s.store.cfg.checkEnvelope(hello)
+	if errors.Is(err, errUnknown) {
+		if why := s.entertain(ctx, secured, hello); why != nil {
+			return fmt.Errorf("%w; it is no guest either: %w", err, why)
+		}
+		err = s.store.cfg.checkEnvelope(hello)
+	}
+	if err != nil {
 		return err
 	}
 	if hello.GetPayload() != nil {

@@ -12,7 +12,11 @@ type Status struct {
 	Commit, Applied, Last uint64 // raft indexes
 	Snapshot              uint64 // raft index of the newest snapshot
 	Voters                []uint64
-	PeerStates            []PeerState // in the order of Config.Peers, this node included
+	// Members is the roster in force, or that of the configuration. PeerStates are the members that this node knows, itself included.
+	Members    Roster
+	PeerStates []PeerState
+	// Removed: this node was a member and is none any more.
+	Removed bool
 	// FsyncLast and FsyncP99 are durations of durable writes: the newest that has ended, and the 99th
 	// percentile of the last 256 or, if that is longer, the age of the one under way; 0 = none yet.
 	FsyncLast, FsyncP99 time.Duration
@@ -47,16 +51,20 @@ func (s *Store) Status() Status {
 		Leadership: Leadership(state.Leadership),
 		Commit:     state.Commit, Applied: state.Applied, Last: state.Last,
 		Snapshot: state.Snapshot, Voters: state.Voters, Doubt: state.Doubt,
-		Life: s.Life(), Refused: s.door.Refused(),
+		Life: s.Life(), Refused: s.door.Refused(), Members: state.Members, Removed: state.Removed,
+	}
+	if len(status.Members.Members) == 0 { // the loop has not begun
+		status.Members = s.cfg.members()
 	}
 	status.FsyncLast, status.FsyncP99 = s.took.last()
 	status.Fsyncs = s.took.tally()
 	if state.Stuck { // in ticks, which may be somebody else's to count
 		status.Stuck = s.took.age()
 	}
-	for _, p := range s.cfg.Peers {
-		peer := PeerState{Peer: p, Connected: true}
-		if l := s.links[p.ID]; l != nil {
+	links := s.links()
+	for _, p := range s.cfg.members().Members {
+		peer := PeerState{Peer: p, Connected: p.ID == s.cfg.Self}
+		if l := links[p.ID]; l != nil {
 			peer.Connected, peer.Received = l.up.Load(), l.received.Load()
 		}
 		status.PeerStates = append(status.PeerStates, peer)
@@ -86,11 +94,21 @@ func (s *Store) publish() {
 		last, _ := s.took.last()
 		s.log.Info("the disk answers again", "took", last)
 	}
+	if state.Removed && !before.Removed {
+		s.leave()
+	}
+}
+
+// waits reports whether this node is in doubt, and whether it was removed and waits for others to say so.
+func (s *Store) waits() (doubt, leaving bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.status.Doubt != "", s.status.Leaving
 }
 
 // standing is what a node in doubt has to know of this one: whether it is as good as new, and its term.
 func (s *Store) standing() standing {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return standing{s.fresh, s.status.Term}
+	return standing{fresh: s.fresh, term: s.status.Term, roster: true, members: s.status.Members, logged: s.status.Logged}
 }

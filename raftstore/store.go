@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 
 	pb "go.etcd.io/raft/v3/raftpb"
 	"golang.org/x/sync/errgroup"
@@ -38,7 +39,9 @@ type Store struct {
 	cfg     Config
 	machine StateMachine
 	log     *slog.Logger
-	links   map[uint64]*link
+	linked  atomic.Pointer[map[uint64]*link] // see links
+	launch  func(*link)                      // starts one; of the loop, once serve has set it
+	guests  map[uint64]Peer                  // of the loop; see meet
 	took    window
 	door    *door.Door
 	probe   *probe
@@ -79,13 +82,13 @@ func New(cfg Config, machine StateMachine) (*Store, error) {
 	s := &Store{
 		cfg: cfg, machine: machine,
 		log:       cfg.Logger.With("node", cfg.name(cfg.Self)),
-		links:     map[uint64]*link{},
 		inbox:     make(chan *pb.Message, inboxSize),
 		proposals: make(chan proposal, proposalQueue),
 		control:   make(chan func(*Store), controlQueue),
 		ended:     make(chan struct{}),
 		stopped:   make(chan struct{}),
 		waiters:   map[uint64]chan error{},
+		guests:    map[uint64]Peer{},
 		behind:    func(d *disk) storage { return d },
 	}
 	s.probe = newProbe(cfg.Dir, s.log)
@@ -93,11 +96,7 @@ func New(cfg Config, machine StateMachine) (*Store, error) {
 	if s.door, err = newDoor(s.log); err != nil {
 		return nil, fmt.Errorf("raftstore: %w", err)
 	}
-	for _, p := range cfg.Peers {
-		if p.ID != cfg.Self {
-			s.links[p.ID] = newLink(s, p)
-		}
-	}
+	s.link(cfg.members())
 	return s, nil
 }
 
@@ -149,6 +148,14 @@ func (s *Store) begin() error {
 func (s *Store) serve(ctx context.Context, listener net.Listener) error {
 	server := newServer(s)
 	group, running := errgroup.WithContext(ctx)
+	s.launch = func(l *link) {
+		linked, stop := context.WithCancel(running)
+		l.stop = stop
+		group.Go(func() error { defer stop(); l.run(linked); return nil })
+	}
+	for _, l := range s.links() {
+		s.launch(l)
+	}
 	group.Go(func() error { return s.loop(running) })
 	group.Go(func() error { s.saver.run(running); return nil })
 	group.Go(func() error { s.probe.run(running); return nil })
@@ -159,9 +166,6 @@ func (s *Store) serve(ctx context.Context, listener net.Listener) error {
 		return nil
 	})
 	group.Go(func() error { <-running.Done(); server.Stop(); return nil })
-	for _, l := range s.links {
-		group.Go(func() error { l.run(running); return nil })
-	}
 	return group.Wait()
 }
 
@@ -170,7 +174,7 @@ func (s *Store) newReplica(d *disk) (*replica.Replica, error) {
 	return replica.New(replica.Config{
 		ID: s.cfg.Self, Storage: d.memory, Machine: commands{s},
 		HeartbeatTicks: s.cfg.HeartbeatTicks, ElectionTicks: s.cfg.ElectionTicks,
-		Preferred:     s.cfg.PreferredLeader,
+		Preferred: s.cfg.PreferredLeader, Members: s.cfg.bootstrap(),
 		SnapshotEvery: s.cfg.SnapshotEvery, KeepEntries: s.cfg.KeepEntries,
 		Doubt: d.doubt, Founded: d.founded,
 		Current: s.current,
@@ -251,7 +255,7 @@ func (s *Store) forget(id uint64) {
 // Broadcast sends a beat to every peer. It never blocks: a peer that is not connected, or takes its
 // beats too slowly, misses the oldest ones. The payload must not be changed afterwards.
 func (s *Store) Broadcast(payload []byte) {
-	for _, l := range s.links {
+	for _, l := range s.links() {
 		if l.up.Load() {
 			l.beats.push(outgoing{payload: payload})
 		}

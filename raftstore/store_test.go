@@ -61,7 +61,7 @@ func TestForwardedProposalFailsAtOnce(t *testing.T) {
 	c.connected()
 	// Only the follower's own link is down; it still hears the leader.
 	down := make(chan struct{})
-	follower.store.post(func(s *Store) { s.links[leader.cfg.Self].up.Store(false); close(down) })
+	follower.store.post(func(s *Store) { s.links()[leader.cfg.Self].up.Store(false); close(down) })
 	<-down
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()

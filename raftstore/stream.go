@@ -52,13 +52,14 @@ func (l *link) serve(ctx context.Context, conn net.Conn) error {
 		return fmt.Errorf("peer said nothing for %s", helloTimeout)
 	}
 	l.opened(peer)
-	ends := make(chan error, 4)
+	ends := make(chan error, 5)
 	var running sync.WaitGroup
 	for _, end := range []func() error{
 		func() error { return l.send(ctx, raft, l.raft) },
 		func() error { return l.send(ctx, beats, l.beats) },
 		func() error { return closing(raft) },
 		func() error { return closing(beats) },
+		func() error { return l.ask(ctx) },
 	} {
 		running.Go(func() { ends <- end(); cancel() })
 	}
@@ -93,14 +94,23 @@ func (l *link) client(conn net.Conn) (*grpc.ClientConn, error) {
 	return client, nil
 }
 
-// standing is what a node in doubt has to know of another one.
+// standing is what a node has to know of another one when it connects.
 type standing struct {
 	fresh bool   // see replica.Fresh
 	term  uint64 // that it is in; 0 = it does not say, being of a version before that
+	// roster: it knows members that are changed through the log. A version before that does not say so. Then members are who it
+	// takes for the members, without their notes.
+	roster  bool
+	members Roster
+	logged  bool // of this node alone: the members are those of the log
 }
 
 func standingOf(header metadata.MD) standing {
 	said := standing{fresh: slices.Contains(header.Get(freshHeader), "true")}
+	if text := header.Get(rosterHeader); len(text) == 1 {
+		said.roster = true
+		said.members, _ = hinted(text[0]) // nonsense is nothing said
+	}
 	if text := header.Get(termHeader); len(text) == 1 {
 		said.term, _ = strconv.ParseUint(text[0], 10, 64) // nonsense is nothing said
 	}
@@ -109,7 +119,7 @@ func standingOf(header metadata.MD) standing {
 
 // open starts one stream and waits until the peer has accepted it.
 func (l *link) open(ctx context.Context, client *grpc.ClientConn) (stream deliver, peer standing, err error) {
-	stream, err = duoflowv1.NewPeerClient(client).Deliver(ctx)
+	stream, err = duoflowv1.NewPeerClient(client).Deliver(introduced(ctx, l.store.standing(), l.store.cfg.Self))
 	if err != nil {
 		return nil, standing{}, fmt.Errorf("open peer stream: %w", err)
 	}

@@ -50,8 +50,8 @@ func authority(first, second *x509.CertPool) *x509.CertPool {
 	return second
 }
 
-// serverCredentials demand a client certificate of the peers' authority that names one of the peers. The authority
-// signs for operators too, and for nodes that are not configured here: they are sent away before they can say anything.
+// serverCredentials demand a client certificate of the peers' authority that names one of the peers, or is that of some node: see
+// entertain. The authority signs for operators too: they are sent away before they can say anything.
 // This node's own name is let through, for the envelope that says what is mistaken.
 func (c *Config) serverCredentials() credentials.TransportCredentials {
 	if c.TLS == nil {
@@ -91,8 +91,14 @@ func (c *Config) demanding(base *tls.Config) *tls.Config {
 
 // verifyMember checks that a verified certificate is a peer's.
 func (c *Config) verifyMember(state tls.ConnectionState) error {
-	for _, p := range c.Peers {
+	list := c.members()
+	for _, p := range list.Members {
 		if verifyName(state, p.Name) == nil {
+			return nil
+		}
+	}
+	for _, gone := range list.Removed { // let in to be told so: an alert of TLS has no words for it
+		if verifyName(state, gone.Name) == nil {
 			return nil
 		}
 	}
@@ -100,7 +106,33 @@ func (c *Config) verifyMember(state tls.ConnectionState) error {
 		return fmt.Errorf("%w: none", errIdentity)
 	}
 	cert := state.PeerCertificates[0]
+	if isNode(cert) { // it may be a guest, and what it says first shows whether it is
+		return nil
+	}
 	return fmt.Errorf("%w: it names %q %q: %w", errIdentity, cert.Subject.CommonName, cert.DNSNames, door.ErrStranger)
+}
+
+// nodeUnit is the OU of a node's certificate, as `duoctl tls` writes it; an operator's has the name of a role instead.
+const nodeUnit = "node"
+
+// isNode reports whether a verified certificate is a node's and nobody else's: it has no other unit, and it may serve, which an operator's
+// may not.
+func isNode(cert *x509.Certificate) bool {
+	return slices.Equal(cert.Subject.OrganizationalUnit, []string{nodeUnit}) && slices.Contains(cert.ExtKeyUsage, x509.ExtKeyUsageServerAuth)
+}
+
+// verifyGuest checks that the certificate of a caller that is not known here is that of a node of a name. That it is not revoked was
+// seen in the handshake. Without TLS anybody is who he says he is.
+func (c *Config) verifyGuest(secured *tls.ConnectionState, name string) error {
+	switch {
+	case c.TLS == nil:
+		return nil
+	case secured == nil || len(secured.PeerCertificates) == 0:
+		return fmt.Errorf("%w: none", errIdentity)
+	case !isNode(secured.PeerCertificates[0]):
+		return fmt.Errorf("%w: it is not that of a node, which has the OU %q", errIdentity, nodeUnit)
+	}
+	return verifyName(*secured, name)
 }
 
 // lookAgain is how often the certificate of an open connection is looked at again.

@@ -49,18 +49,29 @@ func newIssuer(t *testing.T) *issuer {
 	return &issuer{t: t, cert: cert, key: key}
 }
 
-// config makes a node's TLS configuration with a certificate for a name, as CN and as DNS names.
+// config makes a node's TLS configuration with a certificate for a name, as CN and as DNS names. Its certificate has no unit.
 func (i *issuer) config(cn string, dns ...string) *tls.Config {
+	i.t.Helper()
+	return i.sign(pkix.Name{CommonName: cn}, dns, x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth)
+}
+
+// node makes that of a node as `duoctl tls` signs it.
+func (i *issuer) node(cn string) *tls.Config {
+	i.t.Helper()
+	return i.sign(pkix.Name{CommonName: cn, OrganizationalUnit: []string{nodeUnit}}, []string{cn}, x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth)
+}
+
+func (i *issuer) sign(subject pkix.Name, dns []string, usage ...x509.ExtKeyUsage) *tls.Config {
 	i.t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		i.t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: cn}, DNSNames: dns,
+		SerialNumber: big.NewInt(2), Subject: subject, DNSNames: dns,
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		KeyUsage:    x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+		ExtKeyUsage: usage,
 	}
 	if !i.until.IsZero() {
 		template.NotAfter = i.until

@@ -25,7 +25,8 @@ type fakeCluster struct {
 	stuck    bool          // a transfer never completes
 	broken   error         // what a transfer answers instead of being carried out
 	looked   chan struct{} // told at each Status, when somebody waits
-	changes  int           // transfers carried out
+	changes  int           // transfers carried out, or changes of members
+	asked    []string      // changes of members, in order
 	spread   []string      // jobs that are to go from a to b
 }
 

@@ -70,7 +70,7 @@ func newRoot(a *app) *cobra.Command {
 	root.AddCommand(
 		newStatus(a), newWatch(a), newSwitchover(a), newFailover(a), newRestart(a), newCancel(a), newPause(a), newResume(a),
 		newHistory(a), newExplain(a), newTopology(a), newLogs(a), newConfig(a), newDoctor(a), newVersion(a),
-		newBackup(a), newTLS(a), newMetastore(a), newAudit(a), newETL(a),
+		newBackup(a), newTLS(a), newMetastore(a), newAudit(a), newMember(a), newETL(a),
 		manual.Command(manual.Program{
 			Name: "duoctl", Section: 1, Foot: "duoflow " + release.Text(version), Also: []string{"duoflowd(8)", "duoflow-node.yaml(5)"},
 		}),

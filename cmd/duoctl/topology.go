@@ -110,6 +110,12 @@ func nodesBranch(s *duoflowv1.StatusResponse) branch {
 		if n.GetWitness() {
 			text += ", witness"
 		}
+		if n.GetRaftRole() == "learner" {
+			text += ", learner"
+		}
+		if n.GetLeaving() {
+			text += ", is being removed"
+		}
 		switch {
 		case n.GetName() == s.GetNode():
 		case n.GetConnected():

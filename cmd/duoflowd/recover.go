@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"strings"
 	"time"
 
@@ -73,7 +74,7 @@ func recoverNode(ctx context.Context, out io.Writer, plan recoverPlan) error {
 	if err != nil {
 		return err
 	}
-	if err := othersAreGone(ctx, cfg); err != nil {
+	if err := othersAreGone(ctx, cfg, remains.Members); err != nil {
 		return err
 	}
 	r, err := reborn(cfg, restorePlan{file: plan.out, order: plan.order}, picture, state)
@@ -91,6 +92,7 @@ func recoverNode(ctx context.Context, out io.Writer, plan recoverPlan) error {
 		return writeJSON(out, recoverAnswer{
 			restoreAnswer: r.answer(plan.out, !plan.dryRun),
 			LogEnds:       remains.Last, AgreedUpTo: remains.Commit, Term: remains.Term, LifeBefore: remains.Life.String(), Kept: moved,
+			MembersBefore: namesIn(remains.Members),
 		})
 	}
 	r.writeRecover(grid.Printable{W: out}, remains, plan.out, moved)
@@ -119,6 +121,9 @@ func survey(cfg node.Config) (raftstore.Remains, backup.Picture, lease.State, er
 	remains, err := raftstore.Salvage(cfg.LogStore())
 	if err == nil && remains.Doubt != "" {
 		err = errors.New("this directory may have forgotten what it promised: " + remains.Doubt)
+	}
+	if err == nil && remains.Last == 0 {
+		err = errors.New("this node was never added to the cluster: its log is empty")
 	}
 	if err != nil {
 		return remains, backup.Picture{}, lease.State{}, unreliable(cfg, err)
@@ -162,9 +167,17 @@ func newestAt(state lease.State) (at int64) {
 	return at
 }
 
-// othersAreGone refuses while another node's daemon answers: what it knows would be lost for nothing.
-func othersAreGone(ctx context.Context, cfg node.Config) error {
-	there := answering(ctx, cfg, func(name string) bool { return name != cfg.Node })
+// othersAreGone refuses while another node's daemon answers: what it knows would be lost for nothing. The log may know of some that joined
+// since the configuration was written.
+func othersAreGone(ctx context.Context, cfg node.Config, logged raftstore.Roster) error {
+	var others []raftstore.Peer
+	for _, p := range slices.Concat(cfg.LogStore().Peers, logged.Members) {
+		known := slices.ContainsFunc(others, func(o raftstore.Peer) bool { return o.Name == p.Name && o.Addr == p.Addr })
+		if p.Name != cfg.Node && !known {
+			others = append(others, p)
+		}
+	}
+	there := answering(ctx, others)
 	if len(there) == 0 {
 		return nil
 	}
@@ -180,13 +193,29 @@ type recoverAnswer struct {
 	Term       uint64 `json:"term"`
 	LifeBefore string `json:"life_before"`
 	Kept       string `json:"kept"` // the directory of before
+	// MembersBefore are those that the log has; empty: those of a configuration.
+	MembersBefore []string `json:"members_before"`
+}
+
+func namesIn(list raftstore.Roster) []string {
+	names := []string{}
+	for _, m := range list.Members {
+		names = append(names, m.Name)
+	}
+	slices.Sort(names)
+	return names
 }
 
 // writeRecover says what is left, and, when the directory of before was moved away, what to do next.
 func (r rebirth) writeRecover(w io.Writer, remains raftstore.Remains, file, moved string) {
 	fmt.Fprintf(w, "node %s of cluster %s, life %s: its log ends at index %d of term %d; up to %d it knows that a majority agreed\n",
 		r.cfg.Node, r.cfg.Cluster, remains.Life, remains.Last, remains.Term, remains.Commit)
-	fmt.Fprintf(w, "life %s begins with all of it; what was agreed on after index %d without this node is lost\n\n", r.life, remains.Last)
+	fmt.Fprintf(w, "life %s begins with all of it; what was agreed on after index %d without this node is lost\n", r.life, remains.Last)
+	if before := namesIn(remains.Members); len(before) > 0 && !slices.Equal(before, r.picture.Members) {
+		fmt.Fprintf(w, "the nodes were %s; life %s begins with those of the configuration: %s\n",
+			strings.Join(before, ", "), r.life, strings.Join(r.picture.Members, ", "))
+	}
+	fmt.Fprintln(w)
 	g := &grid.Grid{Head: []string{"JOB", "EPOCH", "HOLDER", "NEWEST ENTRY", "NEXT EPOCH ABOVE", "PAUSED"}}
 	for i, j := range r.before.Jobs {
 		newest := grid.Dash

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 
 	"github.com/duoflow/duoflow/node"
 	"github.com/duoflow/duoflow/node/backup"
+	"github.com/duoflow/duoflow/raftstore"
 )
 
 // defaultConfig is where the daemon's configuration is expected.
@@ -138,7 +140,8 @@ func dirUsed(dir string) error {
 
 // ownDaemonEnded refuses while this node's daemon answers: its directory may have been moved away under it.
 func ownDaemonEnded(ctx context.Context, cfg node.Config) error {
-	if there := answering(ctx, cfg, func(name string) bool { return name == cfg.Node }); len(there) > 0 {
+	own := slices.DeleteFunc(cfg.LogStore().Peers, func(p raftstore.Peer) bool { return p.Name != cfg.Node })
+	if there := answering(ctx, own); len(there) > 0 {
 		return refusal(exitUnsafe, errors.New("a daemon of this node runs: "+there[0]), "stop duoflowd on this host first")
 	}
 	return nil
@@ -147,13 +150,10 @@ func ownDaemonEnded(ctx context.Context, cfg node.Config) error {
 // answerWithin is how long a node has to answer a knock.
 const answerWithin = 2 * time.Second
 
-// answering lists those of the cluster's nodes that somebody answers for at their addresses.
-func answering(ctx context.Context, cfg node.Config, which func(name string) bool) (there []string) {
+// answering lists those of some nodes that somebody answers for at their addresses.
+func answering(ctx context.Context, nodes []raftstore.Peer) (there []string) {
 	dialer := net.Dialer{Timeout: answerWithin}
-	for _, p := range cfg.LogStore().Peers {
-		if !which(p.Name) {
-			continue
-		}
+	for _, p := range nodes {
 		if conn, err := dialer.DialContext(ctx, "tcp", p.Addr); err == nil {
 			_ = conn.Close() // nothing was written
 			there = append(there, p.Name+" at "+p.Addr)

@@ -338,6 +338,62 @@ func TestRecover(t *testing.T) {
 	s.lived() // and they elect one of themselves
 }
 
+// TestRecoverAfterAChange has a log that knows of a node that no configuration names: it is asked whether it is alive, and the life begins
+// without it.
+func TestRecoverAfterAChange(t *testing.T) {
+	s := hosts(t)
+	life := raftstore.Life{}.Next()
+	there, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer there.Close()
+	cfg := s.log("a")
+	cfg.Peers = append(cfg.Peers, raftstore.Peer{ID: node.RaftID("d"), Name: "d", Addr: there.Addr().String()})
+	_, state, err := backup.Read(taken(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := raftstore.Found(cfg, raftstore.Beginning{Life: life, Index: 121, Term: 8, State: state.Snapshot()}, false); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"recover", "--config", s.config("a"), "--out", filepath.Join(t.TempDir(), "out")}
+	duoflowd(t, args...).want(t, exitUnsafe, "other nodes answer: d at "+there.Addr().String())
+	if err := there.Close(); err != nil {
+		t.Fatal(err)
+	}
+	duoflowd(t, append(args, "--dry-run")...).want(t, 0, "the nodes were a, b, d, t; life 2-", "those of the configuration: a, b, t")
+	got := duoflowd(t, append(args, "-o", "json")...)
+	got.want(t, 0)
+	var answer recoverAnswer
+	if err := json.Unmarshal([]byte(got.text), &answer); err != nil || !slices.Equal(answer.MembersBefore, []string{"a", "b", "d", "t"}) || !slices.Equal(answer.Members, []string{"a", "b", "t"}) {
+		t.Errorf("%+v, %v", answer, err)
+	}
+	if remains, _ := s.begun("a"); !slices.Equal(namesIn(remains.Members), []string{"a", "b", "t"}) {
+		t.Errorf("the life begins with %v", remains.Members)
+	}
+}
+
+// TestRecoverOfWhoWaits: a node that nobody has added has nothing of the cluster's.
+func TestRecoverOfWhoWaits(t *testing.T) {
+	s := hosts(t)
+	cfg := s.log("a")
+	cfg.Driven, cfg.Join = false, true
+	store, err := raftstore.New(cfg, nothing{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- store.Run(ctx) }()
+	s.until(func() bool { return store.Addr() != "" })
+	cancel()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	duoflowd(t, "recover", "--config", s.config("a"), "--dry-run").want(t, exitUnsafe, "never added", "restore a backup")
+}
+
 func TestRecoverRefuses(t *testing.T) {
 	s := hosts(t)
 	args := []string{"recover", "--config", s.config("a"), "--out", filepath.Join(t.TempDir(), "out")}

@@ -73,7 +73,11 @@ func runAll(ctx context.Context, n *node.Node, operators *admin.Server, health *
 		defer stop()
 		return n.Run(grouped)
 	})
-	if err := group.Wait(); err != nil {
+	err := group.Wait()
+	switch {
+	case errors.Is(err, node.ErrRemoved): // to start it again is of no use
+		return &exitError{exitUnsafe, err}
+	case err != nil:
 		return &exitError{exitFailed, err}
 	}
 	return nil
@@ -99,7 +103,7 @@ func join(ctx context.Context, in setting) (*node.Node, error) {
 	if err != nil {
 		return nil, &exitError{exitUsage, err}
 	}
-	members, err := newGossip(in)
+	members, err := newGossip(in, wire)
 	if err != nil {
 		return nil, &exitError{exitUsage, err}
 	}
@@ -136,7 +140,7 @@ func newLog(in setting, wire *node.Wire) (*raftstore.Store, error) {
 	return raftstore.New(c, wire.StateMachine())
 }
 
-func newGossip(in setting) (*gossip.Gossip, error) {
+func newGossip(in setting, wire *node.Wire) (*gossip.Gossip, error) {
 	cfg := in.cfg
 	ring, err := cfg.LoadKeyring(in.logger)
 	if err != nil {
@@ -146,33 +150,16 @@ func newGossip(in setting) (*gossip.Gossip, error) {
 	if cfg.Witness {
 		role = "witness"
 	}
+	_, port, _ := net.SplitHostPort(cfg.Listen.Gossip) // the configuration was checked
+	seeds := func() []string { return wire.Seeds(port) }
 	return gossip.New(gossip.Config{
-		Node: cfg.Node, Cluster: cfg.Cluster, Listen: cfg.Listen.Gossip, Seeds: seeds(cfg),
+		Node: cfg.Node, Cluster: cfg.Cluster, Listen: cfg.Listen.Gossip, Seeds: seeds(), Moved: seeds,
 		Keys: ring.Keys(), Rotated: ring.Keys, Logger: in.logger, Listening: in.open.begun,
 		Meta: gossip.Meta{
 			Version: programVersion(), Role: role,
 			Peer: cfg.Listen.Peer, Admin: cfg.Listen.Admin, HTTP: cfg.Listen.HTTP,
 		},
 	})
-}
-
-// seeds are where the other nodes gossip: as configured, else on their peer host at our own gossip port.
-func seeds(cfg node.Config) []string {
-	_, port, _ := net.SplitHostPort(cfg.Listen.Gossip) // the configuration was checked
-	var all []string
-	for name, m := range cfg.Nodes {
-		if name == cfg.Node {
-			continue
-		}
-		host, _, _ := net.SplitHostPort(m.Peer)
-		seed := m.Gossip
-		if seed == "" {
-			seed = net.JoinHostPort(host, port)
-		}
-		all = append(all, seed)
-	}
-	slices.Sort(all)
-	return all
 }
 
 // rightsWithin bounds the question, asked once at start, whether the fencer has its rights.

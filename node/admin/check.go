@@ -3,6 +3,7 @@ package admin
 import (
 	"cmp"
 	"fmt"
+	"net"
 	"regexp"
 	"slices"
 	"strings"
@@ -19,6 +20,7 @@ const (
 	defaultLines   = 100
 	maxLines       = 1000
 	maxReason      = 500 // bytes
+	maxAddress     = 261 // bytes
 	maxRuns        = 200
 )
 
@@ -43,6 +45,8 @@ func check(request any) error {
 		return checkPause(r)
 	case *duoflowv1.ResumeRequest:
 		return checkName("job", r.GetJob(), false)
+	case *duoflowv1.ChangeMemberRequest:
+		return checkMember(r)
 	case *duoflowv1.HistoryRequest:
 		if r.GetLimit() > maxHistory {
 			return usage(fmt.Sprintf("limit %d is more than %d", r.GetLimit(), maxHistory))
@@ -84,6 +88,25 @@ func checkPause(r *duoflowv1.PauseRequest) error {
 		return usage(fmt.Sprintf("a reason of %d bytes is more than %d", len(r.GetReason()), maxReason))
 	}
 	return cmp.Or(checkTransfer(r.GetJob(), "", r.GetTimeoutMs()), checkWait("for", r.GetForMs()))
+}
+
+func checkMember(r *duoflowv1.ChangeMemberRequest) error {
+	if r.GetTimeoutMs() > maxTimeoutMs {
+		return usage(fmt.Sprintf("timeout of %d ms is more than %d ms", r.GetTimeoutMs(), maxTimeoutMs))
+	}
+	add := r.GetAdd()
+	if add == nil {
+		return checkName("remove", r.GetRemove(), false)
+	}
+	return cmp.Or(checkName("name", add.GetName(), false), checkAddress("peer", add.GetPeer(), false), checkAddress("gossip", add.GetGossip(), true))
+}
+
+func checkAddress(field, addr string, optional bool) error {
+	host, port, err := net.SplitHostPort(addr)
+	if optional && addr == "" || err == nil && host != "" && port != "" && port != "0" && len(addr) <= maxAddress {
+		return nil
+	}
+	return usage(fmt.Sprintf("%s %.64q is not host:port", field, addr))
 }
 
 func checkWait(field string, millis uint64) error {

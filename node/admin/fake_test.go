@@ -31,6 +31,10 @@ func newFakeNode() *fakeNode {
 	}
 }
 
+func (n *fakeNode) ChangeMember(ctx context.Context, r *duoflowv1.ChangeMemberRequest) (*duoflowv1.ChangeMemberResponse, error) {
+	return &duoflowv1.ChangeMemberResponse{Accepted: true}, n.meet(ctx, r)
+}
+
 func (n *fakeNode) meet(ctx context.Context, request any) error {
 	n.mu.Lock()
 	n.asked = append(n.asked, request)

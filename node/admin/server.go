@@ -60,6 +60,8 @@ type Node interface {
 	Cancel(context.Context, *duoflowv1.CancelRequest) (*duoflowv1.CancelResponse, error)
 	Pause(context.Context, *duoflowv1.PauseRequest) (*duoflowv1.PauseResponse, error)
 	Resume(context.Context, *duoflowv1.ResumeRequest) (*duoflowv1.PauseResponse, error)
+	// ChangeMember is as Switchover; it is refused by all but the raft leader.
+	ChangeMember(context.Context, *duoflowv1.ChangeMemberRequest) (*duoflowv1.ChangeMemberResponse, error)
 	History(context.Context, *duoflowv1.HistoryRequest) (*duoflowv1.HistoryResponse, error)
 	Explain(context.Context, *duoflowv1.ExplainRequest) (*duoflowv1.ExplainResponse, error)
 	Logs(context.Context, *duoflowv1.LogsRequest) (*duoflowv1.LogsResponse, error)

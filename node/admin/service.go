@@ -65,6 +65,14 @@ func (s *service) Resume(
 	return s.node.Resume(ctx, request)
 }
 
+func (s *service) ChangeMember(
+	ctx context.Context, request *duoflowv1.ChangeMemberRequest,
+) (*duoflowv1.ChangeMemberResponse, error) {
+	ctx, cancel := limit(ctx, request.GetTimeoutMs())
+	defer cancel()
+	return s.node.ChangeMember(ctx, request)
+}
+
 func (s *service) History(
 	ctx context.Context, request *duoflowv1.HistoryRequest,
 ) (*duoflowv1.HistoryResponse, error) {

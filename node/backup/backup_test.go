@@ -147,6 +147,18 @@ func TestWhatOperatorsWantedThenIsDropped(t *testing.T) {
 	}
 }
 
+// TestARemovalOfThenIsForgotten: the nodes are those of the configuration, and each may be granted a job.
+func TestARemovalOfThenIsForgotten(t *testing.T) {
+	s := week(t, lease.Command{Retire: &lease.Retire{Node: "b"}})
+	if node, _ := s.Node("b"); !node.Leaving {
+		t.Fatal("b is not leaving")
+	}
+	begun := begin(t, s, backup.Order{Members: members})
+	if node, ok := begun.Node("b"); !ok || node.Leaving {
+		t.Errorf("%+v", begun.Nodes)
+	}
+}
+
 func TestALongHistoryStaysBounded(t *testing.T) {
 	s := week(t)
 	for epoch := lease.Epoch(7); epoch < 300; epoch++ {

@@ -49,6 +49,9 @@ func (p Picture) Begin(life string, o Order) (Picture, error) {
 	if err != nil {
 		return Picture{}, fmt.Errorf("begin life %s: %w", life, err)
 	}
+	for i := range state.Nodes {
+		state.Nodes[i].Leaving = false // who leads says anew who the nodes are
+	}
 	for i := range state.Jobs {
 		job := &state.Jobs[i]
 		if o.Skip >= MaxEpoch || uint64(job.Epoch) >= MaxEpoch-o.Skip {

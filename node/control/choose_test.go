@@ -1,6 +1,7 @@
 package control_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -18,6 +19,16 @@ var unfits = []struct {
 	{name: "well", node: "b"},
 	{name: "not a member", node: "z", want: "not a member"},
 	{name: "witness", node: "t", want: "is a witness"},
+	{name: "about to be removed", node: "b", want: "is leaving the cluster", do: func(c *court) {
+		c.log.Apply(lease.Command{Retire: &lease.Retire{Node: "b"}})
+		c.step(control.Members{Nodes: slices.Clone(c.log.Nodes)})
+	}},
+	{name: "removed", node: "b", want: "not a member", do: func(c *court) { c.members("a", "c", "t") }},
+	{name: "joined", node: "z", do: func(c *court) {
+		c.members("a", "b", "c", "t", "z")
+		c.says["z"] = control.Report{Token: tokenOf("z"), State: control.Standby, Healthy: true, Hears: ids}
+		c.step(control.Beat{From: "z", Said: c.says["z"]})
+	}},
 	{name: "nofailover", node: "b", want: "is tagged nofailover",
 		config: func(cfg *control.GranterConfig) { cfg.NoFailover = map[lease.NodeID]bool{"b": true} }},
 	{name: "never heard", node: "b", want: "is not heard", do: func(c *court) { c.quiet["b"] = true }},

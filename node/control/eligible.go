@@ -29,6 +29,8 @@ func (g *Granter) Unfit(id lease.NodeID) string {
 		return "not a member"
 	case g.witness(id):
 		return "is a witness"
+	case g.leaving(id):
+		return "is leaving the cluster"
 	case g.cfg.NoFailover[id]:
 		return "is tagged nofailover"
 	case p.heardAt == 0 || p.gone || g.now.Since(p.heardAt) > g.cfg.Timing.Silence:
@@ -63,6 +65,10 @@ func (g *Granter) known(id lease.NodeID) bool {
 
 func (g *Granter) witness(id lease.NodeID) bool {
 	return slices.ContainsFunc(g.nodes, func(n lease.Node) bool { return n.ID == id && n.Witness })
+}
+
+func (g *Granter) leaving(id lease.NodeID) bool {
+	return slices.ContainsFunc(g.nodes, func(n lease.Node) bool { return n.ID == id && n.Leaving })
 }
 
 // order sorts candidates, best first: the operator's wish, priority, the least load of other jobs, a warm standby, after a first

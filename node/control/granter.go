@@ -155,7 +155,7 @@ func (g *Granter) note(in Input) {
 			g.post()
 		}
 	case Members:
-		g.nodes = in.Nodes
+		g.noteMembers(in.Nodes)
 	case Lease:
 		g.noteLease(in.Job)
 	case Beat:
@@ -167,6 +167,19 @@ func (g *Granter) note(in Input) {
 		g.proposed = 0
 		g.post()
 	}
+}
+
+// noteMembers forgets those who were members and are none any more: their silence is nobody's business, and the fence that they saw is
+// seen by the others too. A holder among them is remembered, for it has to be suspected.
+func (g *Granter) noteMembers(nodes []lease.Node) {
+	for _, was := range g.nodes {
+		stays := slices.ContainsFunc(nodes, func(n lease.Node) bool { return n.ID == was.ID })
+		if stays || was.ID == g.cfg.Self || was.ID == g.view.Holder {
+			continue
+		}
+		g.peers = slices.DeleteFunc(g.peers, func(p peer) bool { return p.id == was.ID })
+	}
+	g.nodes = nodes
 }
 
 func (g *Granter) noteBeat(in Beat) {

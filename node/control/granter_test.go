@@ -2,6 +2,7 @@ package control_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -42,6 +43,45 @@ func newCourt(t testing.TB, change ...func(*control.GranterConfig)) *court {
 	c.step(control.Members{Nodes: c.log.Nodes})
 	c.step(control.Leading{On: true})
 	return c
+}
+
+// members has the log agree on other members.
+func (c *court) members(names ...lease.NodeID) {
+	var nodes []lease.Node
+	for _, id := range names {
+		nodes = append(nodes, lease.Node{ID: id, Witness: id == "t"})
+	}
+	c.log.Apply(lease.Command{Configure: &lease.Configure{Nodes: nodes, Jobs: []lease.JobName{jobName, "etl"}}})
+	c.step(control.Members{Nodes: slices.Clone(c.log.Nodes)})
+}
+
+// TestWhoWasRemovedIsForgotten: what it was heard to say before it was removed is nothing to go by when it comes back.
+func TestWhoWasRemovedIsForgotten(t *testing.T) {
+	c := newCourt(t)
+	c.beats()
+	if why := c.g.Unfit("b"); why != "" {
+		t.Fatalf("b %s", why)
+	}
+	c.members("a", "c", "t")
+	c.members("a", "b", "c", "t")
+	if why := c.g.Unfit("b"); why != "is not heard" {
+		t.Errorf("b %q, want that it is not heard", why)
+	}
+}
+
+// TestRemovedHolderIsSuspected: a holder that was removed all the same is silent from there, and the job goes to another.
+func TestRemovedHolderIsSuspected(t *testing.T) {
+	c := newCourt(t)
+	c.hold("b")
+	c.members("a", "c", "t")
+	c.quiet["b"] = true
+	effects := c.pass(5 * time.Second)
+	if len(effects) != 1 || effects[0].Command.Grant == nil {
+		t.Fatalf("proposed: %s", proposal(effects))
+	}
+	if g := effects[0].Command.Grant; g.Cause != lease.CauseSilent || g.Node == "b" {
+		t.Errorf("proposed: %+v", g)
+	}
 }
 
 func tokenOf(id lease.NodeID) lease.Token {

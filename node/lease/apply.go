@@ -29,6 +29,9 @@ func (s *State) ApplyAt(index uint64, c Command) Outcome {
 	if c.Configure != nil {
 		return s.configure(*c.Configure)
 	}
+	if c.Retire != nil {
+		return s.retire(*c.Retire)
+	}
 	i, ok := s.find(c.job())
 	if !ok {
 		return refuse(c.job(), "no such job")
@@ -78,6 +81,10 @@ func (s *State) configure(c Configure) Outcome {
 	nodes := slices.Clone(c.Nodes)
 	slices.SortFunc(nodes, func(a, b Node) int { return cmp.Compare(a.ID, b.ID) })
 	nodes = slices.CompactFunc(nodes, func(a, b Node) bool { return a.ID == b.ID })
+	for i := range nodes {
+		known, _ := s.Node(nodes[i].ID)
+		nodes[i].Leaving = known.Leaving
+	}
 	// A holder cannot be made a witness under its own feet (I7): move the job away first.
 	next := State{Nodes: nodes}
 	for _, j := range s.Jobs {
@@ -107,6 +114,9 @@ func (s *State) grant(j *Job, g Grant) Outcome {
 	}
 	if n.Witness {
 		return refuse(j.Name, "%s is a witness", g.Node)
+	}
+	if n.Leaving {
+		return refuse(j.Name, "%s is leaving the cluster", g.Node)
 	}
 	if j.Pause.stops() {
 		return refuse(j.Name, "it is paused: stopped%s", byWhom(j.Pause.By, j.Pause.Reason))
@@ -175,6 +185,9 @@ func (s *State) ask(j *Job, a Ask) Outcome {
 		}
 		if n.Witness {
 			return refuse(j.Name, "%s is a witness and never runs a job", a.Move.To)
+		}
+		if n.Leaving && !a.Move.Here {
+			return refuse(j.Name, "%s is leaving the cluster", a.Move.To)
 		}
 		if j.Phase == Granted && j.Holder == a.Move.To && !a.Move.Here {
 			return refuse(j.Name, "%s holds it already", a.Move.To)

@@ -306,7 +306,18 @@ func TestOrdersRefused(t *testing.T) {
 			Level: lease.PauseMoves, Reason: long}}}, "text of 1025 bytes"},
 		{"pause of an unknown job", held, lease.Command{Hold: &lease.Hold{Job: "ghost"}}, "no such job"},
 		{"pause of no name", held, lease.Command{Hold: &lease.Hold{Job: "A"}}, `job name "A"`},
+		{"retirement of the holder", held, retire("a"), "a holds epoch 5 of it; move it to another node first"},
+		{"retirement of a stranger", held, retire("ghost"), "no such node: ghost"},
+		{"retirement of nobody", held, retire(""), "node name"},
+		{"retirement of the last one", append(over[:2:2], retire("a")), retire("b"), "b is the only node that could run a job"},
+		{"no retirement is taken back", held, lease.Command{Retire: &lease.Retire{Node: "b", Undo: true}}, "b is not leaving"},
+		{"grant to who is leaving", append(over[:2:2], retire("b")), grant(5, 6, "b", tokenB), "b is leaving the cluster"},
+		{"move to who is leaving", append(held[:1:1], retire("b")), ask(5, lease.Move{To: "b"}), "b is leaving the cluster"},
 	})
+}
+
+func retire(id lease.NodeID) lease.Command {
+	return lease.Command{Retire: &lease.Retire{Node: id, By: "carol", At: 13}}
 }
 
 func mustRefuse(t *testing.T, tests []refusal) {
@@ -335,7 +346,7 @@ func TestConfigure(t *testing.T) {
 	if out := s.Apply(next); !out.Accepted {
 		t.Fatalf("refused: %s", out.Why)
 	}
-	if got := fmt.Sprint(s.Nodes); got != "[{a true} {b false} {c false}]" {
+	if got := fmt.Sprint(s.Nodes); got != "[{a true false} {b false false} {c false false}]" {
 		t.Errorf("nodes = %s, want them sorted, each once, t gone, and a, which holds nothing, a witness", got)
 	}
 	var jobs []lease.JobName

@@ -42,7 +42,7 @@ func DecodeCommand(entry []byte) (Command, error) {
 func (c Command) set() int {
 	n := 0
 	for _, set := range []bool{
-		c.Configure != nil, c.Grant != nil, c.Release != nil, c.Observe != nil, c.Ask != nil, c.Report != nil, c.Hold != nil,
+		c.Configure != nil, c.Grant != nil, c.Release != nil, c.Observe != nil, c.Ask != nil, c.Report != nil, c.Hold != nil, c.Retire != nil,
 	} {
 		if set {
 			n++

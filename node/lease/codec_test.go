@@ -23,6 +23,7 @@ func commands() map[string]lease.Command {
 		"cancel":    cancel(6),
 		"pause":     pause(3, lease.PauseStopped),
 		"resume":    resume(4),
+		"retire":    retire("b"),
 		"report":    report(6, lease.Timing{Name: "fence", Took: 1}, lease.Timing{Name: "drain", Took: 2}),
 	}
 }
@@ -51,6 +52,7 @@ func TestFormatIsStable(t *testing.T) {
 		"pause": `{"hold":{"job":"scheduler","order":3,"pause":{"level":"stopped","for":60000000000,"by":"eve","reason":"upgrade","at":11},` +
 			`"cause":"operator","at":11}}`,
 		"resume": `{"hold":{"job":"scheduler","order":4,"cause":"operator","by":"bob","at":12}}`,
+		"retire": `{"retire":{"node":"b","by":"carol","at":13}}`,
 		"report": `{"report":{"job":"scheduler","epoch":6,"phases":[{"name":"fence","took":1},{"name":"drain","took":2}]}}`,
 	}
 	for name, c := range commands() {

@@ -18,10 +18,12 @@ type Command struct {
 	Ask       *Ask       `json:"ask,omitempty"`
 	Report    *Report    `json:"report,omitempty"`
 	Hold      *Hold      `json:"hold,omitempty"`
+	Retire    *Retire    `json:"retire,omitempty"`
 }
 
 // Configure states the members and the jobs of the cluster. Jobs that are already known keep their epochs; a job
-// that is left out keeps them too, for an epoch is never forgotten (invariant I1).
+// that is left out keeps them too, for an epoch is never forgotten (invariant I1). That a node is leaving is not for
+// it to say, see Retire.
 type Configure struct {
 	Nodes []Node    `json:"nodes"`
 	Jobs  []JobName `json:"jobs"`
@@ -137,6 +139,8 @@ func (c Command) validate() error {
 		return cmp.Or(validJob(c.Ask.Job), validText(c.Ask.By), validWait(c.Ask.In))
 	case c.Hold != nil:
 		return c.Hold.validate()
+	case c.Retire != nil:
+		return c.Retire.validate()
 	case c.Report != nil:
 		return cmp.Or(validJob(c.Report.Job), validPhases(c.Report.Phases), validReporter(c.Report.By))
 	}

@@ -37,6 +37,8 @@ type Node struct {
 	ID NodeID `json:"id"`
 	// Witness votes and never holds a grant (invariant I7).
 	Witness bool `json:"witness,omitempty"`
+	// Leaving: it is about to be removed from the cluster and is granted nothing any more; see Retire.
+	Leaving bool `json:"leaving,omitempty"`
 }
 
 // Move is an operator's wish to have a job elsewhere, bound to the epoch it was made for.
@@ -164,11 +166,15 @@ func (s *State) Job(name JobName) (Job, bool) {
 
 // Node returns the agreed member called id.
 func (s *State) Node(id NodeID) (Node, bool) {
-	i, ok := slices.BinarySearchFunc(s.Nodes, id, func(n Node, id NodeID) int { return cmp.Compare(n.ID, id) })
+	i, ok := s.findNode(id)
 	if !ok {
 		return Node{}, false
 	}
 	return s.Nodes[i], true
+}
+
+func (s *State) findNode(id NodeID) (int, bool) {
+	return slices.BinarySearchFunc(s.Nodes, id, func(n Node, id NodeID) int { return cmp.Compare(n.ID, id) })
 }
 
 func (s *State) find(name JobName) (int, bool) {

@@ -29,7 +29,7 @@ func (o *oracle) accepts(c lease.Command) bool {
 	case c.Grant != nil:
 		witness, known := o.node(c.Grant.Node)
 		return o.knows(c.Grant.Job) && c.Grant.Expect == o.epoch(c.Grant.Job) && c.Grant.Next > o.epoch(c.Grant.Job) && known && !witness &&
-			!o.orders(c.Grant.Job).stopped()
+			!o.orders(c.Grant.Job).stopped() && !o.leaving(c.Grant.Node)
 	case c.Release != nil:
 		_, token := o.owner(c.Release.Job)
 		return o.held(c.Release.Job) && c.Release.Epoch == o.epoch(c.Release.Job) && c.Release.Token == token
@@ -41,6 +41,8 @@ func (o *oracle) accepts(c lease.Command) bool {
 	case c.Hold != nil:
 		now := o.orders(c.Hold.Job)
 		return o.knows(c.Hold.Job) && c.Hold.Order == now.number && (c.Hold.Pause != nil || now.pause != nil)
+	case c.Retire != nil:
+		return o.acceptsRetire(*c.Retire)
 	}
 	return o.remembers(c.Report.Job, c.Report.Epoch)
 }
@@ -79,7 +81,40 @@ func (o *oracle) acceptsAsk(a lease.Ask) bool {
 		return true
 	}
 	witness, known := o.node(a.Move.To)
-	return known && !witness && (a.Move.Here || !(o.held(a.Job) && owner == a.Move.To))
+	return known && !witness && (a.Move.Here || !o.leaving(a.Move.To)) && (a.Move.Here || !(o.held(a.Job) && owner == a.Move.To))
+}
+
+func (o *oracle) acceptsRetire(r lease.Retire) bool {
+	witness, known := o.node(r.Node)
+	if !known || r.Undo {
+		return known && o.leaving(r.Node)
+	}
+	for _, job := range o.jobs() {
+		if owner, _ := o.owner(job); o.held(job) && owner == r.Node {
+			return false
+		}
+	}
+	others := 0
+	for _, id := range []lease.NodeID{"a", "b", "t"} {
+		if w, ok := o.node(id); ok && !w && id != r.Node && !o.leaving(id) {
+			others++
+		}
+	}
+	return witness || others > 0
+}
+
+// leaving looks at the last retirement since the node was last no member.
+func (o *oracle) leaving(id lease.NodeID) bool {
+	leaving := false
+	for _, c := range o.accepted {
+		switch {
+		case c.Configure != nil:
+			leaving = leaving && slices.ContainsFunc(c.Configure.Nodes, func(n lease.Node) bool { return n.ID == id })
+		case c.Retire != nil && c.Retire.Node == id:
+			leaving = !c.Retire.Undo
+		}
+	}
+	return leaving
 }
 
 func (o *oracle) jobs() []lease.JobName {
@@ -181,6 +216,10 @@ func (o *oracle) orders(job lease.JobName) orders {
 			now.number++
 			now.plan = &lease.Plan{Move: c.Ask.Move, In: c.Ask.In, By: c.Ask.By, At: c.Ask.At}
 			continue
+		case c.Retire != nil && !c.Retire.Undo:
+			if now.plan != nil && now.plan.Move.To == c.Retire.Node {
+				now.number, now.plan = now.number+1, nil
+			}
 		case c.Ask != nil && c.Ask.Job == job, c.Grant != nil && c.Grant.Job == job, c.Observe != nil && c.Observe.Job == job:
 			if now.plan != nil {
 				now.number, now.plan = now.number+1, nil
@@ -195,6 +234,7 @@ func (o *oracle) orders(job lease.JobName) orders {
 
 // wish is the last one since the epoch began, or since the job was stopped.
 func (o *oracle) wish(job lease.JobName) *lease.Move {
+	gone := map[lease.NodeID]bool{} // nodes that were retired after the wish
 	for _, c := range slices.Backward(o.accepted) {
 		switch {
 		case c.Hold != nil && c.Hold.Job == job && c.Hold.Pause != nil && c.Hold.Pause.Level == "stopped":
@@ -202,7 +242,12 @@ func (o *oracle) wish(job lease.JobName) *lease.Move {
 		case c.Ask != nil && c.Ask.Job == job && c.Ask.Cancel:
 			return nil
 		case c.Ask != nil && c.Ask.Job == job && c.Ask.In == 0:
+			if gone[c.Ask.Move.To] {
+				return nil
+			}
 			return &c.Ask.Move
+		case c.Retire != nil && !c.Retire.Undo:
+			gone[c.Retire.Node] = true
 		case c.Grant != nil && c.Grant.Job == job, c.Observe != nil && c.Observe.Job == job:
 			return nil
 		}
@@ -304,8 +349,8 @@ func compare(t *testing.T, seed uint64, steps int, jobs []lease.JobName) {
 			s = reload(t, s)
 		}
 	}
-	if steps > 500 && (len(accepted) != 7 || len(o.history(scheduler)) < lease.HistoryCap) {
-		t.Errorf("seed %d: accepted %v and %d history entries, want all seven kinds and a full history",
+	if steps > 500 && (len(accepted) != 8 || len(o.history(scheduler)) < lease.HistoryCap) {
+		t.Errorf("seed %d: accepted %v and %d history entries, want all eight kinds and a full history",
 			seed, accepted, len(o.history(scheduler)))
 	}
 }
@@ -333,7 +378,7 @@ func random(r *rand.Rand, s *lease.State, jobs []lease.JobName) lease.Command {
 	if now.Token != "" && r.IntN(3) > 0 {
 		token = now.Token
 	}
-	switch n := r.IntN(26); {
+	switch n := r.IntN(28); {
 	case n == 0 || len(s.Jobs) == 0:
 		members := []lease.Node{{ID: "t", Witness: r.IntN(8) > 0}, {ID: "b"}, {ID: "a", Witness: r.IntN(8) == 0}}
 		return lease.Command{Configure: &lease.Configure{Nodes: members[:1+r.IntN(3)], Jobs: jobs[:min(len(jobs), 1+r.IntN(3))]}}
@@ -356,6 +401,8 @@ func random(r *rand.Rand, s *lease.State, jobs []lease.JobName) lease.Command {
 		}}
 	case n < 22:
 		return lease.Command{Hold: randomHold(r, now)}
+	case n < 24:
+		return lease.Command{Retire: &lease.Retire{Node: node, Undo: r.IntN(2) == 0, By: "eve", At: r.Int64N(100)}}
 	}
 	return lease.Command{Report: &lease.Report{
 		Job: job, Epoch: near, Phases: []lease.Timing{{Name: "p", Took: time.Duration(r.IntN(9))}}[:r.IntN(2)],

@@ -33,7 +33,7 @@ func (s *State) Newest(name JobName, n int) []Entry {
 func (s *State) Try(c Command) Outcome {
 	trial := State{Nodes: slices.Clone(s.Nodes)}
 	for _, j := range s.Jobs {
-		if c.Configure != nil || j.Name == c.job() {
+		if c.Configure != nil || c.Retire != nil || j.Name == c.job() {
 			trial.Jobs = append(trial.Jobs, j.clone())
 		}
 	}

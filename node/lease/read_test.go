@@ -61,6 +61,8 @@ func TestTry(t *testing.T) {
 		{Hold: &Hold{Job: "etl", Cause: CauseOperator, Pause: &Pause{Level: PauseStopped}}},
 		{Configure: &Configure{Nodes: []Node{{ID: "a", Witness: true}}, Jobs: []JobName{"etl"}}},
 		{Configure: &Configure{Nodes: []Node{{ID: "a"}}, Jobs: []JobName{"more"}}},
+		{Retire: &Retire{Node: "a"}},
+		{Retire: &Retire{Node: "b"}},
 		{},
 	} {
 		s := readable(t)

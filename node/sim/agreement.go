@@ -32,6 +32,9 @@ func (o *oracle) leads(term uint64, name string) {
 		o.fail("log: %s leads in term %d, and so did %s", name, term, other)
 	}
 	o.log.leaders[term] = name
+	if h := o.c.named(name); h != nil && h.out {
+		o.fail("members: %s leads in term %d, and was removed", name, term)
+	}
 }
 
 // applied takes in what a node has at an index of its log: the same as the others.

@@ -99,7 +99,7 @@ func killDaemon(c *cluster) func() {
 
 // up starts a daemon if there is none and the host can.
 func (h *host) up() {
-	if !h.dark && !h.frozen && h.daemon.dead {
+	if !h.dark && !h.frozen && h.daemon.dead && !h.out {
 		h.c.oracle.count.restarts++
 		h.boot()
 	}
@@ -261,7 +261,7 @@ func fullDisk(c *cluster) func() {
 // vote and an operator has to decide.
 func (h *host) alone() bool {
 	for _, other := range h.c.hosts {
-		if other != h && (other.disk.torn || other.daemon.dead || other.daemon.store.rep == nil || other.daemon.store.state.Doubt != "") {
+		if other != h && !other.out && (other.disk.torn || other.daemon.dead || other.daemon.store.rep == nil || other.daemon.store.state.Doubt != "") {
 			return false
 		}
 	}

@@ -6,6 +6,8 @@ import (
 
 	"github.com/duoflow/duoflow/node"
 	"github.com/duoflow/duoflow/node/lease"
+	"github.com/duoflow/duoflow/raftstore"
+	"github.com/duoflow/duoflow/raftstore/roster"
 )
 
 // cluster is three hosts, the network and the metastore.
@@ -24,15 +26,16 @@ type cluster struct {
 	troubles   int
 	mute, keep []int
 	// dice are the operators'; nil: they give no orders.
-	dice *rand.Rand
+	dice    *rand.Rand
+	regroup regroup
 	// multitude is many jobs in the place of the one; nil: that.
 	multitude *multitude
 	// calmAt is when there is no more trouble.
 	calmAt instant
 }
 
-func newCluster(w *world, p plan, o Options) *cluster {
-	c := &cluster{w: w, plan: p, faulty: o.wrong, mute: o.Mute, keep: o.Keep}
+func newCluster(w *world, p plan, o Options, r regroup) *cluster {
+	c := &cluster{w: w, plan: p, faulty: o.wrong, mute: o.Mute, keep: o.Keep, regroup: r}
 	c.net = &network{
 		w: w, cut: map[way]bool{}, least: p.delayLeast, most: p.delayMost, slow: p.slow, slowly: p.slowly, drop: p.drop, twice: p.twice,
 	}
@@ -57,10 +60,12 @@ func newCluster(w *world, p plan, o Options) *cluster {
 func (c *cluster) config(h *host) node.Config {
 	members := map[string]node.Member{}
 	for _, other := range c.hosts {
-		members[other.name] = node.Member{Peer: other.name + ":7400", Witness: other.witness}
+		if !other.joins || other == h { // who is there from the beginning learns of the others from the log
+			members[other.name] = node.Member{Peer: other.name + ":7400", Witness: other.witness}
+		}
 	}
 	cfg := node.Config{
-		Cluster: "sim", Node: h.name, Witness: h.witness, Nodes: members, Detection: c.plan.detection,
+		Cluster: "sim", Node: h.name, Witness: h.witness, Nodes: members, Join: h.joins, Detection: c.plan.detection,
 		Jobs: map[string]node.Job{jobName: {Kind: "command", Command: []string{"work"}, Grace: c.plan.grace}},
 	}
 	if c.multitude != nil {
@@ -81,4 +86,12 @@ func (c *cluster) nameOf(id uint64) string {
 // fsync draws how long a write of a host's disk takes.
 func (c *cluster) fsync(h *host) time.Duration {
 	return c.w.span(100*time.Microsecond, max(h.slow, 100*time.Microsecond))
+}
+
+// bootstrap is the roster that a daemon's configuration names; see raftstore/config.go.
+func (c *cluster) bootstrap(cfg node.Config) raftstore.Roster {
+	if cfg.Join {
+		return raftstore.Roster{}
+	}
+	return roster.New(cfg.Peers())
 }

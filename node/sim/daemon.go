@@ -31,6 +31,8 @@ type host struct {
 	slow time.Duration
 	// full: its disk takes no writes.
 	full bool
+	// joins: it was not there when the cluster was made. out: its node was removed, and nobody starts it by himself.
+	joins, out bool
 	// boots counts daemons.
 	boots int
 	// clocks: how fast its own goes, since when, and how far the time of day is off.
@@ -136,9 +138,13 @@ func (d *daemon) settle() {
 }
 
 func (d *daemon) left() {
-	if d.quit && !d.dead && d.loop.Left() {
+	if (d.quit || d.store.state.Removed) && !d.dead && d.loop.Left() {
 		d.say("has left")
 		d.die(false)
+		if d.store.state.Removed {
+			d.h.retired()
+			return
+		}
 		d.w.in(d.w.span(500*time.Millisecond, 5*time.Second), nil, d.h.up) // somebody starts it again
 	}
 }

@@ -50,6 +50,9 @@ func newDisk(voters []uint64) *disk {
 // wipe makes it a new one.
 func (d *disk) wipe() {
 	snapshot, hard := replica.Seed(d.voters)
+	if d.voters == nil { // of a node that joins
+		snapshot, hard = replica.Blank()
+	}
 	d.image = image{snapshot: snapshot, hard: hard, tx: 1}
 	d.previous, d.side, d.writing, d.torn = d.image, mark{}, nil, false
 }

@@ -5,15 +5,16 @@ import "time"
 // mixes change what a seed has drawn, so that circumstances come together that matter to one rule and that chance brings
 // together seldom or never. A world without a mix is not touched by them.
 var mixes = map[string]func(*plan){
-	"votes":  votes,
-	"lags":   lags,
-	"disks":  disks,
-	"rush":   rush,
-	"stalls": stalls,
-	"back":   back,
-	"broken": broken,
-	"lost":   lost,
-	"reborn": reborn,
+	"votes":   votes,
+	"lags":    lags,
+	"disks":   disks,
+	"rush":    rush,
+	"stalls":  stalls,
+	"back":    back,
+	"broken":  broken,
+	"lost":    lost,
+	"reborn":  reborn,
+	"members": func(*plan) {}, // they are drawn elsewhere, see drawRegroup
 }
 
 // votes: who votes loses its power at once, and whoever it voted for is cut off.

@@ -39,7 +39,7 @@ func newMany(t *testing.T, count int) *many {
 	cryptotest.SetGlobalRandom(t, 1)
 	trace := newTrace(false)
 	w := newWorld(1, trace)
-	c := newCluster(w, peaceful(), Options{})
+	c := newCluster(w, peaceful(), Options{}, regroup{})
 	c.multitude = newMultitude(w, count)
 	t.Cleanup(c.end)
 	return &many{cluster: c, t: t, names: sortedJobs(c.multitude.jobs)}

@@ -10,6 +10,7 @@ const (
 	redialFirst   = 50 * time.Millisecond
 	redialMost    = 500 * time.Millisecond
 	verdictWithin = 20 * time.Millisecond
+	hearAgain     = 5 * time.Second
 )
 
 // network is what lies between hosts, and between hosts and the metastore. A way has a direction.
@@ -54,6 +55,8 @@ type link struct {
 	loss  loss
 	// stuckAt is since when something waits; 0 = nothing does.
 	stuckAt instant
+	// ends: its peer was removed. over: it is not used any more.
+	ends, over bool
 }
 
 // loss is what is still to be said about a closed connection; see raftstore/link.go.
@@ -67,6 +70,9 @@ const (
 
 // dial tries to connect, again and again until the daemon ends.
 func (l *link) dial() {
+	if l.over {
+		return
+	}
 	w, n := l.s.d.w, l.s.d.h.c.net
 	from, to := l.s.d.h.name, l.peer.name
 	trip := n.delay() + n.delay()
@@ -98,7 +104,16 @@ func (l *link) hello(life *daemon, end instant) {
 		l.again()
 	case life.frozen || !n.open(from, to) || !n.open(to, from):
 		w.in(50*time.Millisecond, l.s.d.actor, func() { l.hello(life, end) })
+	case life.store.strange(l.s.d.h.id) != "":
+		if life.store.strange(l.s.d.h.id) == "removed" {
+			life.store.farewell(l.s.d.h.id)
+		} else if life.store.entertain(l.s) {
+			l.hello(life, end)
+			return
+		}
+		l.again()
 	default:
+		l.s.meet(life.store)
 		l.opened(life)
 	}
 }
@@ -119,6 +134,23 @@ func (l *link) opened(life *daemon) {
 		l.s.rep.Link(l.peer.id, true)
 		l.s.rep.PeerFresh(l.peer.id, fresh)
 		l.s.rep.PeerTerm(l.peer.id, term)
+	})
+	l.ask(life)
+}
+
+// ask hears a peer again while this node is in doubt; see raftstore/link.go. Where members never change nothing of it matters.
+func (l *link) ask(life *daemon) {
+	l.s.d.w.in(hearAgain, l.s.d.actor, func() {
+		n, from, to := l.s.d.h.c.net, l.s.d.h.name, l.peer.name
+		if l.to != life || life.dead {
+			return
+		}
+		if l.s.rep.Doubt() != "" && life.store.roster != nil && !life.frozen && n.open(from, to) && n.open(to, from) {
+			term := life.store.rep.Term()
+			l.s.meet(life.store)
+			l.s.turn(func() { l.s.rep.PeerTerm(l.peer.id, term) })
+		}
+		l.ask(life)
 	})
 }
 

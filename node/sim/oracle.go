@@ -12,6 +12,7 @@ import (
 type counts struct {
 	reads                                                                                                                                   int // linearizable ones that were answered
 	failovers, fences, zombies, restarts, kills, partitions, stalls, commits, moves, servers, lostFences, restores, stolen, refused, orders int
+	removed                                                                                                                                 int // daemons that were told that their node is none of the cluster's any more
 	// settled is how long it took until the job was served after everything was mended.
 	settled time.Duration
 }
@@ -32,6 +33,7 @@ func (c *counts) add(o counts) {
 	c.stolen += o.stolen
 	c.refused += o.refused
 	c.orders += o.orders
+	c.removed += o.removed
 	c.settled = max(c.settled, o.settled)
 }
 
@@ -175,7 +177,7 @@ func (o *oracle) taken(row metastore.Row) {
 		o.fail("I1: the fence row goes from %d to %d", o.row.Epoch, row.Epoch)
 	case was && other != life:
 		o.fail("I1: epoch %d was of %.8s and is of %.8s now", row.Epoch, other, life)
-	case row.Node == "t":
+	case row.Node == "t" || row.Node == "u":
 		o.fail("I7: a witness holds epoch %d", row.Epoch)
 	}
 	if o.row.Epoch > 0 && o.row.Node != row.Node {
@@ -185,6 +187,9 @@ func (o *oracle) taken(row metastore.Row) {
 	o.row = row
 	o.owners[row.Epoch] = life
 	o.c.troubleSoon()
+	if len(o.c.regroup.changes) > 0 {
+		o.c.w.in(o.c.regroup.span(0, 60*time.Millisecond), nil, func() { o.c.goOn(true) })
+	}
 }
 
 // members is I2: nobody but the row's epoch has the group.

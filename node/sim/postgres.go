@@ -49,7 +49,7 @@ var errConn = errors.New("connection to the metastore failed")
 
 func newPostgres(c *cluster) *postgres {
 	pg := &postgres{c: c, w: c.w, sessions: map[metastore.PID]*session{}, roles: map[string]uint64{}}
-	server := metastore.New(metastore.Config{
+	cfg := metastore.Config{
 		Version: c.plan.version, Password: "admin", Synchronous: c.plan.synchronous, MaxConnections: 90,
 		Roles: []metastore.Role{
 			{Name: group, Inherit: true}, {Name: metastore.Fencer, Inherit: true, CreateRole: true},
@@ -67,8 +67,13 @@ func newPostgres(c *cluster) *postgres {
 			}},
 			{Name: workTable, Rights: []metastore.Right{{Role: group, Select: true, Insert: true, Update: true, Delete: true}}},
 		},
-	})
-	pg.serve(server)
+	}
+	for _, x := range c.regroup.changes {
+		name := "fencer_" + x.fresh
+		cfg.Roles = append(cfg.Roles, metastore.Role{Name: name, Login: true, Password: fencerPW})
+		cfg.Memberships = append(cfg.Memberships, metastore.Membership{Group: metastore.Fencer, Member: name, Set: true})
+	}
+	pg.serve(metastore.New(cfg))
 	pg.fill()
 	return pg
 }

@@ -49,7 +49,11 @@ func Run(seed uint64, o Options) (r Result) {
 	if mix := mixes[o.Mix]; mix != nil {
 		mix(&p)
 	}
-	c := newCluster(w, p, o)
+	members := regroup{}
+	if o.Mix == "members" {
+		members = drawRegroup(seed, p.chaos)
+	}
+	c := newCluster(w, p, o, members)
 	defer func() {
 		r.Seed, r.Sum, r.Lines, r.Virtual, r.counts, r.Troubles = seed, t.sum, t.lines, w.now, c.oracle.count, c.troubles
 		if p := recover(); p != nil {
@@ -80,6 +84,7 @@ func (c *cluster) run() {
 	if c.dice != nil {
 		c.orders(c.dice)
 	}
+	c.watchMembers()
 	c.pass(c.calmAt)
 	c.mend()
 	mended := c.w.now

@@ -29,6 +29,9 @@ type store struct {
 	state    replica.State
 	inTurn   bool
 	calls    []func()
+	// roster is that of the log, nil until it has one; hinted are those that a node which joins has heard of.
+	roster *raftstore.Roster
+	hinted map[uint64]bool
 }
 
 type waiter struct {
@@ -42,9 +45,9 @@ const commandHeader = 8
 var errDiskFull = errors.New("no space left on device")
 
 func newStore(d *daemon) *store {
-	s := &store{d: d, waiters: map[uint64]*waiter{}}
+	s := &store{d: d, waiters: map[uint64]*waiter{}, hinted: map[uint64]bool{}}
 	for _, h := range d.h.c.hosts {
-		if h != d.h {
+		if h != d.h && !h.joins {
 			s.links = append(s.links, &link{s: s, peer: h})
 		}
 	}
@@ -65,7 +68,7 @@ func (s *store) begin() {
 	_, heartbeat, election := s.d.cfg.RaftTiming()
 	s.rep, err = replica.New(replica.Config{
 		ID: s.d.h.id, Storage: memory, Machine: commands{s}, HeartbeatTicks: heartbeat, ElectionTicks: election,
-		Preferred: s.d.h.c.preferred, SnapshotEvery: s.d.h.c.plan.snapshotEvery, KeepEntries: s.d.h.c.plan.keepEntries,
+		Preferred: s.d.h.c.preferred, Members: s.d.h.c.bootstrap(s.d.cfg), SnapshotEvery: s.d.h.c.plan.snapshotEvery, KeepEntries: s.d.h.c.plan.keepEntries,
 		Doubt: doubt, Founded: s.d.h.disk.founded, Current: func(request uint64) { s.complete(binary.BigEndian.AppendUint64(nil, request), nil) },
 	})
 	if err != nil {
@@ -134,6 +137,10 @@ func (s *store) flush() {
 		s.alarm = s.d.w.in(out.Wake, s.d.actor, func() { s.turn(s.rep.Wake) })
 	}
 	s.publish()
+	for _, m := range out.Members {
+		s.enlist(m.Roster)
+		s.complete(binary.BigEndian.AppendUint64(nil, m.Request), nil)
+	}
 	if out.Leadership != nil {
 		now := *out.Leadership
 		s.d.say("raft: term %d, leader %s, ready %v", now.Term, s.d.h.c.nameOf(now.Leader), now.Ready)
@@ -145,16 +152,19 @@ func (s *store) flush() {
 }
 
 func (s *store) publish() {
-	before := s.state.Doubt
+	before, removed := s.state.Doubt, s.state.Removed
 	s.state = s.rep.State()
 	if s.state.Doubt != before {
 		s.d.say("doubt of the disk: %q", s.state.Doubt)
+	}
+	if s.state.Removed && !removed {
+		s.leave()
 	}
 }
 
 func (s *store) send(m *pb.Message) bool {
 	for _, l := range s.links {
-		if l.peer.id != m.GetTo() {
+		if l.peer.id != m.GetTo() || l.over {
 			continue
 		}
 		if !l.up {
@@ -185,6 +195,12 @@ func (s *store) unsent(m *pb.Message) {
 }
 
 func (s *store) receive(m *pb.Message) {
+	if why := s.strange(m.GetFrom()); why != "" {
+		if why == "removed" {
+			s.farewell(m.GetFrom())
+		}
+		return
+	}
 	if m.GetType() == pb.MsgProp {
 		m = proto.Clone(m).(*pb.Message) // it may come twice
 	}
@@ -218,6 +234,34 @@ func (s *store) Propose(ctx context.Context, command []byte) error {
 		return wait.err
 	}
 	return fmt.Errorf("wait for proposal: %w", ctx.Err())
+}
+
+// Change implements node's log; see raftstore/members.go.
+func (s *store) Change(ctx context.Context, c raftstore.Change) error {
+	s.proposed++
+	id := s.d.number<<32 | s.proposed
+	wait := &waiter{}
+	s.waiters[id] = wait
+	defer delete(s.waiters, id)
+	var offered error
+	s.d.w.in(0, s.d.actor, func() { s.turn(func() { offered = s.rep.Change(id, c) }) })
+	s.d.w.wait(func() bool { return wait.done || offered != nil || ctx.Err() != nil })
+	switch {
+	case offered != nil:
+		return offered
+	case wait.done:
+		return wait.err
+	}
+	return fmt.Errorf("wait for change of members: %w", ctx.Err())
+}
+
+// Examine implements node's log.
+func (s *store) Examine(_ context.Context, c raftstore.Change) error {
+	if s.rep == nil {
+		return raftstore.ErrNotLeader
+	}
+	_, err := s.rep.Examine(c)
+	return err
 }
 
 // Read implements node's log; see raftstore/read.go.
@@ -259,7 +303,14 @@ func (s *store) Broadcast(payload []byte) {
 	s.d.said = len(payload)
 	for _, l := range s.links {
 		if l.up {
-			l.send(func(to *daemon) { to.wire.Beat(from, payload) })
+			l.send(func(to *daemon) {
+				switch to.store.strange(from) {
+				case "":
+					to.wire.Beat(from, payload)
+				case "removed":
+					to.store.farewell(from)
+				}
+			})
 		}
 	}
 }
@@ -269,6 +320,7 @@ func (s *store) Status() raftstore.Status {
 	status := raftstore.Status{
 		Leadership: raftstore.Leadership(s.state.Leadership), Commit: s.state.Commit, Applied: s.state.Applied,
 		Last: s.state.Last, Snapshot: s.state.Snapshot, Voters: s.state.Voters, Doubt: s.state.Doubt,
+		Members: s.state.Members, Removed: s.state.Removed,
 	}
 	for _, l := range s.links {
 		status.PeerStates = append(status.PeerStates, raftstore.PeerState{Peer: raftstore.Peer{ID: l.peer.id}, Connected: l.up})

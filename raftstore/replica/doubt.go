@@ -3,12 +3,15 @@ package replica
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 
 	"go.etcd.io/raft/v3"
 	pb "go.etcd.io/raft/v3/raftpb"
 	"go.etcd.io/raft/v3/tracker"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/duoflow/duoflow/raftstore/roster"
 )
 
 // A storage in doubt may have forgotten votes or entries that this node once promised: it is new
@@ -20,7 +23,9 @@ import (
 // Not every leader will do: one that stood still while the others elected the next does not know yet that it is over, and a node
 // that has forgotten that it was among them would make a majority with it, against what was agreed on since. Whoever this node ever
 // helped to elect, or to agree on something, was one of the others, and terms only grow. So it follows a leader only when it has heard
-// from every other voter, in this life, which term that is in, and none is in a later one.
+// from every other voter, in this life, which term that is in, and none is in a later one. One that has not heard yet that it votes is
+// new, or has lost its disk and with it the word that it votes. So it hears a majority of the voters first: one of them helped to elect
+// whoever it made a promise to. It need not hear all, for who joins may have to take the place of one that is gone.
 //
 // A new storage is no cause for doubt when a majority of all storages is new: then the group is being
 // made. That this doubt has ended is kept, as any other's end is: a log may stay empty for long, behind a cut, and
@@ -33,6 +38,8 @@ type doubt struct {
 	founded bool              // Config.Founded, as of now
 	new     map[uint64]bool   // peers whose storage is new, too
 	terms   map[uint64]uint64 // terms that peers were in when they were connected to
+	others  []uint64          // that peers count as voters, sorted
+	left    []uint64          // that peers know to be removed, sorted
 	target  uint64            // commit index that a leader told since the doubt began; 0 = none yet
 	asked   int64             // tick of the last request to start over
 	forgot  map[uint64]int64  // tick at which this leader last started over with a follower that contradicted itself
@@ -72,12 +79,37 @@ func (r *Replica) Term() uint64 { return r.node.BasicStatus().GetTerm() }
 
 // proven says whether a leader of a term may be followed by a node in doubt.
 func (r *Replica) proven(term uint64) bool {
-	for _, id := range r.conf.GetVoters() {
-		if newest, told := r.doubt.terms[id]; id != r.cfg.ID && (!told || newest > term) {
-			return false
+	voters, heard := r.knownVoters(), 0
+	for _, id := range voters {
+		if newest, told := r.doubt.terms[id]; id == r.cfg.ID || (told && newest <= term) {
+			heard++
 		}
 	}
-	return true
+	if r.votes() || slices.Contains(voters, r.cfg.ID) {
+		return heard == len(voters)
+	}
+	return heard >= roster.Majority(len(voters))
+}
+
+// knownVoters are those of the log as far as it is here, and those that peers know of.
+func (r *Replica) knownVoters() []uint64 {
+	voters := slices.Concat(r.conf.GetVoters(), r.doubt.others)
+	voters = slices.DeleteFunc(voters, func(id uint64) bool { return slices.Contains(r.doubt.left, id) })
+	slices.Sort(voters)
+	return slices.Compact(voters)
+}
+
+// PeerMembers takes who a peer counts as members. A disk that was lost knows only those that the group was made of: who was removed
+// since is not waited for, and who votes now is.
+func (r *Replica) PeerMembers(list roster.Roster) {
+	r.doubt.others = append(r.doubt.others, list.Voters()...)
+	for _, gone := range list.Removed {
+		r.doubt.left = append(r.doubt.left, gone.ID)
+	}
+	for _, ids := range []*[]uint64{&r.doubt.others, &r.doubt.left} {
+		slices.Sort(*ids)
+		*ids = slices.Compact(*ids)
+	}
 }
 
 // startDoubt sets the first doubt.
@@ -107,7 +139,8 @@ func (r *Replica) endDoubt() {
 	// A new leader does not know yet all that is committed; what it commits in its own term covers it.
 	current := r.appliedTerm == r.node.BasicStatus().GetTerm()
 	caught := r.doubt.target != 0 && r.applied >= r.doubt.target && current
-	if made || caught || len(voters) == 1 {
+	alone := len(voters) == 1 && voters[0] == r.cfg.ID
+	if made || caught || alone {
 		r.doubt.reason, r.doubt.fresh, r.doubt.target = "", false, 0
 		r.waiting.durable = r.waiting.durable || r.doubt.saved != ""
 	}
@@ -116,6 +149,9 @@ func (r *Replica) endDoubt() {
 // admit looks at a message before raft does. It returns nil for one that raft must not see.
 func (r *Replica) admit(m *pb.Message) *pb.Message {
 	inDoubt := r.doubt.reason != ""
+	if r.removal.over && asksForVote(m) {
+		return nil
+	}
 	switch m.GetType() {
 	case pb.MsgAppResp:
 		switch string(m.GetContext()) {
@@ -141,6 +177,11 @@ func (r *Replica) admit(m *pb.Message) *pb.Message {
 		return r.admitRead(m)
 	}
 	return m
+}
+
+// asksForVote reports whether a message wants this node to help elect somebody, itself included.
+func asksForVote(m *pb.Message) bool {
+	return m.GetType() == pb.MsgVote || m.GetType() == pb.MsgPreVote || m.GetType() == pb.MsgTimeoutNow
 }
 
 // admitLeader looks at what a leader says. What one of an older term says is raft's to answer.
@@ -220,16 +261,33 @@ func (r *Replica) askStartOver(heartbeat *pb.Message, last uint64) {
 	})
 }
 
+// standIn is nobody. It has no link and acknowledges nothing; what raft wants to send it is dropped.
+const standIn = math.MaxUint64 - 2 // the two above are raft's own
+
 // startOver makes a leader forget what it knows about a follower's log. raft has no call for that;
 // removing and adding the voter in the leader's memory, with nothing in between and nothing in the
-// log, does it. With three voters or more the two steps cannot commit what a majority of all does not
-// have; with two the leader alone would be a majority for a moment, so there it is left out.
+// log, does it. With three voters, five and so on the two steps cannot commit what a majority of all does not
+// have. Of two or four the others have a smaller majority for a moment, so there nobody stands in: with him the
+// majority is never smaller than that of all. A learner never counts.
 func (r *Replica) startOver(id uint64) {
 	status := r.node.BasicStatus()
-	voters := r.conf.GetVoters()
-	if status.RaftState != raft.StateLeader || len(voters) < 3 || id == r.cfg.ID || !slices.Contains(voters, id) {
+	voters, back := r.conf.GetVoters(), pb.ConfChangeAddNode
+	switch {
+	case status.RaftState != raft.StateLeader || id == r.cfg.ID:
 		return
+	case slices.Contains(r.conf.GetLearners(), id):
+		back = pb.ConfChangeAddLearnerNode
+	case !slices.Contains(voters, id):
+		return
+	case len(voters)%2 == 0:
+		r.inMemory(pb.ConfChangeAddNode, standIn)
+		defer r.inMemory(pb.ConfChangeRemoveNode, standIn)
 	}
-	r.node.ApplyConfChange(&pb.ConfChange{Type: pb.ConfChangeRemoveNode.Enum(), NodeId: new(id)})
-	r.conf = r.node.ApplyConfChange(&pb.ConfChange{Type: pb.ConfChangeAddNode.Enum(), NodeId: new(id)})
+	r.inMemory(pb.ConfChangeRemoveNode, id)
+	r.inMemory(back, id)
+}
+
+// inMemory changes the members for this leader alone.
+func (r *Replica) inMemory(kind pb.ConfChangeType, id uint64) {
+	r.conf = r.node.ApplyConfChange(&pb.ConfChange{Type: kind.Enum(), NodeId: new(id)})
 }

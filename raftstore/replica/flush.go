@@ -19,6 +19,8 @@ type Output struct {
 	Save *Batch
 	// Dropped are proposals of this replica that the leader has given back: they are in no log.
 	Dropped []*pb.Entry
+	// Members are the rosters that came into force, the newest last. What is in Messages is still for those of before.
+	Members []Membership
 	// Leadership is set when it changed.
 	Leadership *Leadership
 	// Wake asks for a call of Replica.Wake after this time; 0 = no wish. A later wish replaces it.
@@ -46,6 +48,7 @@ func (r *Replica) Flush() (Output, error) {
 		}
 	}
 	r.tellReads()
+	r.out.Members, r.members.told = r.members.told, nil
 	r.announce()
 	r.endDoubt()
 	r.startSave()
@@ -81,7 +84,12 @@ func (r *Replica) handle(ready raft.Ready) error {
 			if err := r.applyAll(m); err != nil {
 				return err
 			}
+		case standIn:
 		default:
+			if r.stale(m) { // the next one is being made
+				r.SnapshotSent(m.GetTo(), false)
+				continue
+			}
 			r.send(m)
 		}
 	}
@@ -100,8 +108,8 @@ func (r *Replica) send(m *pb.Message) {
 // restore gives a leader's snapshot to the machine.
 func (r *Replica) restore(snapshot *pb.Snapshot) error {
 	meta := snapshot.GetMetadata()
-	if err := r.cfg.Machine.Restore(snapshot.GetData()); err != nil {
-		return fmt.Errorf("restore snapshot at index %d: %w", meta.GetIndex(), err)
+	if err := r.rebuild(snapshot); err != nil {
+		return err
 	}
 	r.applied, r.appliedTerm = meta.GetIndex(), meta.GetTerm()
 	r.snapshot, r.conf = meta.GetIndex(), meta.GetConfState()
@@ -136,12 +144,15 @@ func (r *Replica) apply(entry *pb.Entry) error {
 			return fmt.Errorf("decode configuration change at index %d: %w", entry.GetIndex(), err)
 		}
 		r.conf = r.node.ApplyConfChange(change)
+		r.snapshotDue = true
 	case pb.EntryConfChangeV2:
 		change := &pb.ConfChangeV2{}
 		if err := proto.Unmarshal(entry.GetData(), change); err != nil {
 			return fmt.Errorf("decode configuration change at index %d: %w", entry.GetIndex(), err)
 		}
-		r.conf = r.node.ApplyConfChange(change)
+		if err := r.reconfigure(entry.GetIndex(), change); err != nil {
+			return err
+		}
 	}
 	r.applied, r.appliedTerm = entry.GetIndex(), entry.GetTerm()
 	return nil

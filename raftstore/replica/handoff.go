@@ -30,7 +30,7 @@ func (r *Replica) handoffWait() int64 { return handoffWait * int64(r.cfg.Electio
 
 // tickHandoff runs once per tick.
 func (r *Replica) tickHandoff() {
-	preferred, timeout := r.cfg.Preferred, int64(r.cfg.ElectionTicks)
+	preferred, timeout := r.preferred, int64(r.cfg.ElectionTicks)
 	if preferred == raft.None {
 		return
 	}
@@ -63,12 +63,12 @@ func (r *Replica) tickHandoff() {
 // with a disk that has been well for a while. raft's own RecentActive will not do: it is false at the
 // tick of every quorum check.
 func (r *Replica) preferredFit() bool {
-	if !r.answering(r.cfg.Preferred) || r.disk.peers[r.cfg.Preferred] != noteWell {
+	if !r.answering(r.preferred) || r.disk.peers[r.preferred] != noteWell {
 		return false
 	}
 	fit := false
 	r.node.WithProgress(func(id uint64, kind raft.ProgressType, p tracker.Progress) {
-		if id == r.cfg.Preferred && kind == raft.ProgressTypePeer {
+		if id == r.preferred && kind == raft.ProgressTypePeer {
 			fit = p.State == tracker.StateReplicate && p.Match+handoffLag >= r.last
 		}
 	})

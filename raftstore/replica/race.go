@@ -33,6 +33,9 @@ func (r *Replica) Lost(id uint64) {
 	if status.Lead != id || id == r.cfg.ID || r.doubt.reason != "" {
 		return
 	}
+	if !r.votes() || r.lastVotes() {
+		return
+	}
 	if at, seen := r.hinted[id]; seen && r.now-at < int64(r.cfg.ElectionTicks) {
 		return
 	}
@@ -86,8 +89,8 @@ func (r *Replica) rank() int {
 
 // before says whether a goes before b.
 func (r *Replica) before(a, b uint64) bool {
-	if a == r.cfg.Preferred || b == r.cfg.Preferred {
-		return a == r.cfg.Preferred
+	if a == r.preferred || b == r.preferred {
+		return a == r.preferred
 	}
 	return a < b
 }

@@ -7,6 +7,8 @@ import (
 
 	"go.etcd.io/raft/v3"
 	pb "go.etcd.io/raft/v3/raftpb"
+
+	"github.com/duoflow/duoflow/raftstore/roster"
 )
 
 // Errors of Propose. Both mean that the command is in no log and never will be.
@@ -35,15 +37,17 @@ type Machine interface {
 
 // Config describes one replica.
 type Config struct {
-	ID      uint64  // raft id of this node, not 0; a voter of the storage's ConfState
+	ID      uint64  // raft id of this node, not 0; a voter of the storage's ConfState unless that is empty
 	Storage *Memory // what the disk holds, at least the seed; the replica keeps it up to date from here
 	Machine Machine
 	// HeartbeatTicks and ElectionTicks are raft's: a leader beats every HeartbeatTicks, a follower
 	// campaigns after ElectionTicks to twice that without a leader. 0 < heartbeat < election.
 	HeartbeatTicks, ElectionTicks int
-	Preferred                     uint64 // who should lead when it can; 0 = nobody in particular
-	SnapshotEvery                 uint64 // applied entries between snapshots, > 0
-	KeepEntries                   uint64 // entries kept behind a snapshot, for slow followers
+	Preferred                     uint64 // who should lead when it can; 0 = nobody in particular. A roster of the log says it anew
+	// Members are those of the configuration. They count until the log has members of its own.
+	Members       roster.Roster
+	SnapshotEvery uint64 // applied entries between snapshots, > 0
+	KeepEntries   uint64 // entries kept behind a snapshot, for slow followers
 	// Doubt says why the storage may have forgotten what it promised; "" = it has not. See Replica.Doubt.
 	Doubt string
 	// Founded says that a Batch without Doubt was saved here before: the storage is not new, even when its log is empty.
@@ -67,6 +71,10 @@ type State struct {
 	Commit, Applied, Last uint64 // raft indexes
 	Snapshot              uint64 // raft index of the newest snapshot
 	Voters                []uint64
+	Members               roster.Roster
+	Logged                bool   // they are those of the log, not of the configuration
+	Leaving               bool   // it was removed, as far as is known here, and still gives its vote
+	Removed               bool   // this node was a member, and nobody needs its vote any more
 	Doubt                 string // see Replica.Doubt
 	Stuck                 bool   // a save has been under way for an election timeout or more
 }
@@ -84,6 +92,8 @@ type Replica struct {
 	commit      uint64        // as of the last Flush
 	announced   Leadership    // what the last Flush that changed it returned
 	changed     bool          // raft's state may not be what was announced
+	snapshotDue bool          // the members have changed since the newest snapshot
+	preferred   uint64        // who should lead when it can
 
 	now    int64           // ticks since New
 	linked map[uint64]bool // peers that can be reached
@@ -96,6 +106,8 @@ type Replica struct {
 	flying  *write // the save under way, nil when none
 	waiting write  // what comes after it
 
+	members members
+	removal removal
 	handoff handoff
 	doubt   doubt
 	disk    disk
@@ -108,6 +120,7 @@ func New(cfg Config) (*Replica, error) {
 		return nil, err
 	}
 	r := &Replica{cfg: cfg, linked: map[uint64]bool{}, hinted: map[uint64]int64{}, changed: true}
+	r.members.roster, r.preferred = cfg.Members, cfg.Preferred
 	r.disk.peers, r.disk.lastSeen = map[uint64]uint64{}, map[uint64]int64{}
 	r.handoff.wait = r.handoffWait()
 	if err := r.load(); err != nil {
@@ -169,8 +182,17 @@ func (r *Replica) load() error {
 	if meta.GetIndex() <= SeedIndex {
 		return nil
 	}
-	if err := r.cfg.Machine.Restore(snapshot.GetData()); err != nil {
-		return fmt.Errorf("restore snapshot at index %d: %w", meta.GetIndex(), err)
+	return r.rebuild(snapshot)
+}
+
+// rebuild takes members and machine from a snapshot that is not the seed.
+func (r *Replica) rebuild(snapshot *pb.Snapshot) error {
+	data, err := r.unwrap(snapshot)
+	if err != nil {
+		return err
+	}
+	if err := r.cfg.Machine.Restore(data); err != nil {
+		return fmt.Errorf("restore snapshot at index %d: %w", snapshot.GetMetadata().GetIndex(), err)
 	}
 	return nil
 }
@@ -180,11 +202,13 @@ func (r *Replica) load() error {
 func (r *Replica) Tick() {
 	r.now++
 	// The tick of a follower does nothing but campaign.
-	if r.announced.Self || (r.doubt.reason == "" && !r.disk.stuck) {
+	if r.announced.Self || (r.doubt.reason == "" && !r.disk.stuck && !r.lastVotes()) {
 		r.node.Tick()
 	}
 	r.tickDisk()
 	r.tickHandoff()
+	r.tickMembers()
+	r.tickRemoval()
 }
 
 // Step takes a message of a peer. An error means that the message was of no use; raft lives on.
@@ -279,6 +303,10 @@ func (r *Replica) State() State {
 		Last:       r.last,
 		Snapshot:   r.snapshot,
 		Voters:     r.conf.GetVoters(),
+		Members:    r.members.roster,
+		Logged:     r.members.logged,
+		Leaving:    r.removal.known && !r.removal.over,
+		Removed:    r.removal.over,
 		Doubt:      r.Doubt(),
 		Stuck:      r.disk.stuck,
 	}

@@ -165,14 +165,14 @@ func (r *Replica) finish(w *write) error {
 // newer than anything applied here, so that comes first.
 func (r *Replica) compact() error {
 	busy := r.waiting.batch.Snapshot != nil || (r.flying != nil && r.flying.batch.Snapshot != nil)
-	if busy || r.applied-r.snapshot < r.cfg.SnapshotEvery {
+	if busy || (r.applied-r.snapshot < r.cfg.SnapshotEvery && !r.snapshotDue) {
 		return nil
 	}
 	data, err := r.cfg.Machine.Snapshot()
 	if err != nil {
 		return fmt.Errorf("snapshot at index %d: %w", r.applied, err)
 	}
-	snapshot := &pb.Snapshot{Data: data, Metadata: &pb.SnapshotMetadata{
+	snapshot := &pb.Snapshot{Data: r.wrap(data), Metadata: &pb.SnapshotMetadata{
 		ConfState: r.conf, Index: new(r.applied), Term: new(r.appliedTerm),
 	}}
 	through := uint64(0)
@@ -181,6 +181,6 @@ func (r *Replica) compact() error {
 	}
 	r.waiting.batch.add(Batch{Compact: &Compaction{Snapshot: snapshot, Through: through}})
 	r.waiting.durable = true
-	r.snapshot = r.applied
+	r.snapshot, r.snapshotDue = r.applied, false
 	return nil
 }

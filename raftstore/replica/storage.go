@@ -31,6 +31,15 @@ func Seed(voters []uint64) (*pb.Snapshot, *pb.HardState) {
 	return snapshot, hard
 }
 
+// Blank is the first content of the storage of a node that is to be added to a group: it has no voters and no log, and takes all
+// from a leader's snapshot. What its configuration says of the members may be out of date.
+func Blank() (*pb.Snapshot, *pb.HardState) {
+	snapshot := &pb.Snapshot{Metadata: &pb.SnapshotMetadata{
+		ConfState: pb.EnsureConfState(&pb.ConfState{}), Index: new(uint64(0)), Term: new(uint64(0)),
+	}}
+	return snapshot, &pb.HardState{Term: new(uint64(0)), Vote: new(uint64(0)), Commit: new(uint64(0))}
+}
+
 // Memory is what raft reads: a copy, in memory, of what is saved.
 type Memory struct {
 	*raft.MemoryStorage
@@ -65,7 +74,7 @@ func checkLog(snapshot uint64, entries []*pb.Entry) error {
 		return nil
 	}
 	first, last := entries[0].GetIndex(), entries[len(entries)-1].GetIndex()
-	if first == 0 || first > snapshot+1 || last < snapshot {
+	if snapshot == 0 || first == 0 || first > snapshot+1 || last < snapshot {
 		return fmt.Errorf("log [%d, %d] does not join the snapshot at index %d", first, last, snapshot)
 	}
 	for i, entry := range entries {
@@ -84,6 +93,9 @@ func (m *Memory) fill(snapshot *pb.Snapshot, entries []*pb.Entry) error {
 		anchor = &pb.Snapshot{Metadata: &pb.SnapshotMetadata{
 			ConfState: meta.GetConfState(), Index: entries[0].Index, Term: entries[0].Term,
 		}}
+	}
+	if meta.GetIndex() == 0 {
+		return nil // Blank; checkLog has seen that no entries are there
 	}
 	if err := m.ApplySnapshot(anchor); err != nil {
 		return fmt.Errorf("load snapshot: %w", err)

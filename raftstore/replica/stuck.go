@@ -19,6 +19,7 @@ const (
 	noteWell   uint64 = 0
 	noteStuck  uint64 = 1
 	noteHealed uint64 = 2 // not stuck any more, but not for long enough to lead again
+	noteDoubt  uint64 = 3 // of a learner: in doubt, so that it would not vote if it could
 )
 
 // diskHeal is how long a disk must have been fine after it was stuck, in election timeouts (9 s with
@@ -72,6 +73,8 @@ func (r *Replica) note() uint64 {
 	switch {
 	case r.disk.stuck:
 		return noteStuck
+	case r.doubt.reason != "" && !r.votes():
+		return noteDoubt
 	case r.disk.heal > 0 && r.now-r.disk.ended < r.disk.heal:
 		return noteHealed
 	default:
@@ -147,7 +150,7 @@ func (r *Replica) heir() (best uint64, able bool) {
 			cmp.Compare(r.disk.peers[id], r.disk.peers[best]),
 			cmp.Compare(longest, p.Match),
 		)
-		if best == raft.None || order < 0 || (order == 0 && id == r.cfg.Preferred) {
+		if best == raft.None || order < 0 || (order == 0 && id == r.preferred) {
 			best, longest = id, p.Match
 		}
 	})

@@ -3,6 +3,8 @@ package replica
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"testing/cryptotest"
@@ -11,6 +13,8 @@ import (
 	"github.com/cockroachdb/datadriven"
 	"go.etcd.io/raft/v3"
 	pb "go.etcd.io/raft/v3/raftpb"
+
+	"github.com/duoflow/duoflow/raftstore/roster"
 )
 
 // TestTranscripts plays the stories in testdata: three replicas and a network, in one goroutine, one
@@ -52,17 +56,20 @@ type world struct {
 
 // node is one member; replica is nil while it is down.
 type node struct {
-	replica *Replica
-	memory  *Memory
-	machine *machine
-	wake    time.Duration
-	frozen  bool // the disk stands still
-	saving  bool // and owes a save
-	founded bool // its disk was, when it went down
+	replica  *Replica
+	memory   *Memory
+	machine  *machine
+	wake     time.Duration
+	frozen   bool // the disk stands still
+	saving   bool // and owes a save
+	founded  bool // its disk was, when it went down
+	newcomer bool // it was not there when the group was made
 }
 
-// ids in the order in which the world turns.
+// ids are those that a group is made of; the world turns in the order of all that there are.
 var ids = []uint64{1, 2, 3}
+
+func (w *world) all() []uint64 { return slices.Sorted(maps.Keys(w.nodes)) }
 
 // command runs one line of a story.
 func (w *world) command(d *datadriven.TestData) {
@@ -98,6 +105,11 @@ func (w *world) command(d *datadriven.TestData) {
 		}
 	case "deliver": // all messages until none is left; tells each
 		w.deliver(true)
+	case "newcomer": // a node that is not of the group yet, and is connected with everybody
+		w.nodes[at] = &node{newcomer: true}
+		w.start(at, true, "")
+	case "change": // the node is told to add, promote or remove another
+		w.change(d, at)
 	case "propose":
 		if err := w.nodes[at].replica.Propose([]byte(text)); err != nil {
 			fmt.Fprintln(&w.out, err)
@@ -142,6 +154,9 @@ func (w *world) cluster(d *datadriven.TestData) {
 func (w *world) start(id uint64, wiped bool, doubt string) {
 	n := w.nodes[id]
 	snapshot, hard := Seed(ids)
+	if n.newcomer {
+		snapshot, hard = Blank()
+	}
 	var entries []*pb.Entry
 	if !wiped {
 		snapshot, hard, entries = stored(w.t, n.memory)
@@ -154,15 +169,20 @@ func (w *world) start(id uint64, wiped bool, doubt string) {
 	cfg := w.cfg
 	cfg.ID, cfg.Storage, cfg.Machine, cfg.Doubt = id, n.memory, n.machine, doubt
 	cfg.Founded = !wiped && n.founded
+	if !n.newcomer {
+		cfg.Members = bootstrap()
+	}
 	cfg.Current = func(number uint64) { fmt.Fprintf(&w.out, "%d: read %d of %q\n", id, number, n.machine.text) }
 	if n.replica, err = New(cfg); err != nil {
 		w.t.Fatal(err)
 	}
-	for _, other := range ids {
+	for _, other := range w.all() {
 		if o := w.nodes[other]; other != id && o.replica != nil {
 			n.replica.Link(other, true)
 			n.replica.PeerFresh(other, o.replica.Fresh())
 			n.replica.PeerTerm(other, o.replica.Term())
+			n.replica.PeerMembers(o.replica.State().Members)
+			o.replica.PeerMembers(n.replica.State().Members)
 			o.replica.Link(id, true)
 			o.replica.PeerFresh(id, n.replica.Fresh())
 			o.replica.PeerTerm(id, n.replica.Term())
@@ -240,6 +260,9 @@ func (w *world) leave(id uint64, out Output) {
 	for _, entry := range out.Dropped {
 		fmt.Fprintf(&w.out, "%d: %q was given back\n", id, entry.GetData())
 	}
+	for _, m := range out.Members {
+		fmt.Fprintf(&w.out, "%d: voters %d, learners %d, removed %v\n", id, m.Roster.Voters(), m.Roster.Learners(), m.Roster.Removed)
+	}
 	if l := out.Leadership; l != nil {
 		fmt.Fprintf(&w.out, "%d: %s\n", id, describe(*l))
 	}
@@ -259,7 +282,7 @@ func describe(l Leadership) string {
 
 // turn is one tick of everybody.
 func (w *world) turn() {
-	for _, id := range ids {
+	for _, id := range w.all() {
 		if w.nodes[id].replica != nil {
 			w.nodes[id].replica.Tick()
 			w.flush(id)
@@ -299,6 +322,36 @@ func (w *world) deliver(tell bool) {
 	}
 }
 
+// bootstrap is the roster that the nodes' configurations name.
+func bootstrap() roster.Roster {
+	var members []roster.Member
+	for _, id := range ids {
+		members = append(members, person(id))
+	}
+	return roster.New(members)
+}
+
+func person(id uint64) roster.Member {
+	return roster.Member{ID: id, Name: fmt.Sprint("n", id), Addr: fmt.Sprint("h:", id)}
+}
+
+// change has a node propose a change of members.
+func (w *world) change(d *datadriven.TestData, at uint64) {
+	var c roster.Change
+	var add uint64
+	d.MaybeScanArgs(w.t, "add", &add)
+	d.MaybeScanArgs(w.t, "promote", &c.Promote)
+	d.MaybeScanArgs(w.t, "remove", &c.Remove)
+	if add != 0 {
+		m := person(add)
+		c.Add = &m
+	}
+	if err := w.nodes[at].replica.Change(7, c); err != nil {
+		fmt.Fprintln(&w.out, err)
+	}
+	w.flush(at)
+}
+
 // lost tells a node about another.
 func (w *world) lost(d *datadriven.TestData, at uint64) {
 	var id uint64
@@ -309,7 +362,7 @@ func (w *world) lost(d *datadriven.TestData, at uint64) {
 
 // status tells everything about everybody.
 func (w *world) status() {
-	for _, id := range ids {
+	for _, id := range w.all() {
 		n := w.nodes[id]
 		if n.replica == nil {
 			fmt.Fprintf(&w.out, "%d: down\n", id)

@@ -20,13 +20,17 @@ import (
 
 // ClusterOptions say what cluster to set up; the zero value is nodes a and b with the witness t.
 type ClusterOptions struct {
-	Nodes     []string // hosts; empty = a, b, t
-	Witness   string   // among Nodes; "" = t
-	Detection string   // "" = duoflowd's own
-	Jobs      map[string]Job
-	Owner     string   // role that makes the jobs' tables; "" = Owner of the lab
-	Env       []string // of the daemons; nil = our own; see Airflow.SchedulerEnv
-	Programs  string   // folder with duoflowd and duoctl; "" = the repository's, built anew
+	Nodes   []string // hosts; empty = a, b, t
+	Witness string   // among Nodes; "" = t
+	// Later are hosts whose nodes are to be added while the cluster runs; they have certificates and a configuration that says join.
+	// LaterWitness is one of them that is a witness; "" = none.
+	Later        []string
+	LaterWitness string
+	Detection    string // "" = duoflowd's own
+	Jobs         map[string]Job
+	Owner        string   // role that makes the jobs' tables; "" = Owner of the lab
+	Env          []string // of the daemons; nil = our own; see Airflow.SchedulerEnv
+	Programs     string   // folder with duoflowd and duoctl; "" = the repository's, built anew
 }
 
 // Job is a job of the cluster. All are fenced in the lab's Postgres. In Command, {node} is the name of the node.
@@ -86,7 +90,7 @@ func (l *Lab) NewCluster(ctx context.Context, store *Metastore, options ClusterO
 	if err := errors.Join(c.makeTLS(ctx), c.PrepareMetastore(ctx)); err != nil {
 		return nil, err
 	}
-	for _, name := range options.Nodes {
+	for _, name := range c.all() {
 		if c.Nodes[name], err = c.newNode(name); err != nil {
 			return nil, err
 		}
@@ -94,9 +98,16 @@ func (l *Lab) NewCluster(ctx context.Context, store *Metastore, options ClusterO
 	return c, nil
 }
 
+// all are the nodes of now and later.
+func (c *Cluster) all() []string { return slices.Concat(c.options.Nodes, c.options.Later) }
+
+func (c *Cluster) witness(node string) bool {
+	return node == c.options.Witness || (node != "" && node == c.options.LaterWitness)
+}
+
 func (c *Cluster) makeTLS(ctx context.Context) error {
 	args := []string{"tls", "init", "--out", c.tls, "--operator", "lab"}
-	for _, name := range c.options.Nodes {
+	for _, name := range c.all() {
 		args = append(args, "--node", name+"="+c.lab.Net.Addr(name))
 	}
 	return c.mustCtl(ctx, nil, args...)
@@ -119,8 +130,8 @@ func (c *Cluster) PrepareMetastore(ctx context.Context) error {
 		jobs[at] = append(jobs[at], "--job", name)
 	}
 	var env, fencers []string
-	for _, node := range c.options.Nodes {
-		if node == c.options.Witness {
+	for _, node := range c.all() {
+		if c.witness(node) {
 			continue
 		}
 		if c.passwords[node] == "" {
@@ -161,7 +172,7 @@ func (j Job) database() string {
 	return j.Database
 }
 
-// Start starts the daemons of the named nodes; without names, of all.
+// Start starts the daemons of the named nodes; without names, of all that the cluster is made of.
 func (c *Cluster) Start(names ...string) error {
 	if len(names) == 0 {
 		names = c.options.Nodes

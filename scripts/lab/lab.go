@@ -14,7 +14,7 @@ import (
 // Options say what lab to build; the zero value is one with all hosts in a temporary folder.
 type Options struct {
 	Dir    string       // logs, data and configuration; "" = a temporary one, removed by Down
-	Hosts  []string     // among a, b, c, t, d; empty = a, b, t, d
+	Hosts  []string     // among a, b, c, t, u, d; empty = a, b, t, d
 	Logger *slog.Logger // nil = discard
 
 	Loopback bool // no network namespaces, as where they cannot be made
@@ -43,7 +43,7 @@ func Up(ctx context.Context, options Options) (*Lab, error) {
 	}
 	for _, host := range options.Hosts {
 		if _, ok := lastByte[host]; !ok || host == Hub {
-			return nil, fmt.Errorf("make host %q: use a, b, c, t or d", host)
+			return nil, fmt.Errorf("make host %q: use a, b, c, t, u or d", host)
 		}
 	}
 	if options.Logger == nil {

@@ -45,9 +45,9 @@ func TestMain(m *testing.M) {
 // family is a process, its child in a session of its own, and a grandchild that has left them.
 const family = `setsid sh -c "setsid sleep 1000 & sleep 1000" & sleep 1000`
 
-func up(t *testing.T) *lab.Lab {
+func up(t *testing.T, hosts ...string) *lab.Lab {
 	t.Helper()
-	l, err := lab.Up(t.Context(), lab.Options{})
+	l, err := lab.Up(t.Context(), lab.Options{Hosts: hosts})
 	if err != nil {
 		t.Fatal(err)
 	}

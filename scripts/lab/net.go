@@ -22,7 +22,7 @@ const Hub = "hub"
 const netPrefix = 77
 
 // lastByte is the last byte of each host's address.
-var lastByte = map[string]int{Hub: 1, "a": 11, "b": 12, "c": 13, "t": 14, "d": 20}
+var lastByte = map[string]int{Hub: 1, "a": 11, "b": 12, "c": 13, "t": 14, "u": 15, "d": 20}
 
 // Net is the private network of a lab. Its methods are safe for concurrent use.
 type Net struct {

@@ -108,14 +108,18 @@ func (n *Node) WriteConfig(edit func(config map[string]any)) error {
 func (n *Node) config() map[string]any {
 	c := n.cluster
 	nodes, jobs := map[string]any{}, map[string]any{}
-	for _, name := range c.options.Nodes {
-		nodes[name] = map[string]any{"peer": c.addr(name, peerPort), "witness": name == c.options.Witness}
+	known, joins := c.options.Nodes, slices.Contains(c.options.Later, n.Name)
+	if joins {
+		known = append(slices.Clone(known), n.Name)
+	}
+	for _, name := range known {
+		nodes[name] = map[string]any{"peer": c.addr(name, peerPort), "witness": c.witness(name)}
 	}
 	for name, job := range c.options.Jobs {
 		jobs[name] = n.job(job)
 	}
 	config := map[string]any{
-		"cluster": fmt.Sprintf("lab%d", c.lab.claim.number), "node": n.Name, "witness": n.Name == c.options.Witness,
+		"cluster": fmt.Sprintf("lab%d", c.lab.claim.number), "node": n.Name, "witness": c.witness(n.Name),
 		"data_dir": n.DataDir(), "nodes": nodes, "jobs": jobs,
 		"listen": map[string]any{
 			"peer": c.addr(n.Name, peerPort), "gossip": c.addr(n.Name, gossipPort),
@@ -127,6 +131,9 @@ func (n *Node) config() map[string]any {
 			"key":  filepath.Join(c.tls, n.Name+".key"),
 		},
 		"gossip": map[string]any{"keyring": filepath.Join(c.tls, "gossip.key")},
+	}
+	if joins {
+		config["join"] = true
 	}
 	if c.options.Detection != "" {
 		config["detection"] = c.options.Detection

@@ -12,8 +12,9 @@ var rooms = []struct {
 	may  []string
 }{
 	{"proto/...", nil},
-	{"raftstore", []string{"raftstore/replica", "raftstore/door", "proto/..."}},
-	{"raftstore/replica", nil},
+	{"raftstore", []string{"raftstore/replica", "raftstore/roster", "raftstore/door", "proto/..."}},
+	{"raftstore/replica", []string{"raftstore/roster"}},
+	{"raftstore/roster", nil},
 	{"raftstore/door", nil}, // its other users are node/admin and node/web: what listens, stands behind it
 	{"gossip", nil},
 	{"airflowctl", []string{"airflowctl/fence", "airflowctl/proc", "airflowctl/airflow", "airflowctl/shim", "airflowctl/schedule", "airflowctl/hook",
@@ -34,7 +35,7 @@ var rooms = []struct {
 	// The admin service is spelled in messages of proto, and node answers it.
 	{"node", []string{"raftstore", "raftstore/door", "gossip", "airflowctl/...", "node/...", "proto/..."}},
 	// Whole nodes in one goroutine. Of raftstore and airflowctl the words of their interfaces, and the pure half of the former.
-	{"node/sim", []string{"node", "node/control", "node/lease", "node/sim/metastore", "raftstore", "raftstore/replica",
+	{"node/sim", []string{"node", "node/control", "node/lease", "node/sim/metastore", "raftstore", "raftstore/replica", "raftstore/roster",
 		"airflowctl", "airflowctl/fence", "gossip", "proto/..."}},
 	{"node/sim/metastore", nil},
 	{"node/model", nil}, // a tool: it runs Spin

@@ -84,7 +84,7 @@ func (x Problem_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Problem_Kind.Descriptor instead.
 func (Problem_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{46, 0}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{50, 0}
 }
 
 type SpreadRequest struct {
@@ -558,6 +558,7 @@ type NodeStatus struct {
 	FsyncP99Ms    float64                `protobuf:"fixed64,10,opt,name=fsync_p99_ms,json=fsyncP99Ms,proto3" json:"fsync_p99_ms,omitempty"`                // of its raft log; 0 = unknown
 	Trouble       string                 `protobuf:"bytes,11,opt,name=trouble,proto3" json:"trouble,omitempty"`                                            // "" = none; e.g. why its disk is doubtful
 	AdminAddress  string                 `protobuf:"bytes,12,opt,name=admin_address,json=adminAddress,proto3" json:"admin_address,omitempty"`              // host:port; "" = unknown
+	Leaving       bool                   `protobuf:"varint,13,opt,name=leaving,proto3" json:"leaving,omitempty"`                                           // it is about to be removed from the cluster, and is granted nothing any more
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -674,6 +675,13 @@ func (x *NodeStatus) GetAdminAddress() string {
 		return x.AdminAddress
 	}
 	return ""
+}
+
+func (x *NodeStatus) GetLeaving() bool {
+	if x != nil {
+		return x.Leaving
+	}
+	return false
 }
 
 type JobStatus struct {
@@ -3458,6 +3466,324 @@ func (x *Finding) GetMend() string {
 	return ""
 }
 
+type ChangeMemberRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Change:
+	//
+	//	*ChangeMemberRequest_Add
+	//	*ChangeMemberRequest_Remove
+	Change        isChangeMemberRequest_Change `protobuf_oneof:"change"`
+	DryRun        bool                         `protobuf:"varint,3,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`          // decide and answer, change nothing
+	Wait          bool                         `protobuf:"varint,4,opt,name=wait,proto3" json:"wait,omitempty"`                            // answer when the new node votes; a removal always waits until it is agreed on
+	TimeoutMs     uint64                       `protobuf:"varint,5,opt,name=timeout_ms,json=timeoutMs,proto3" json:"timeout_ms,omitempty"` // of the wait; 0 = the call's own deadline
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangeMemberRequest) Reset() {
+	*x = ChangeMemberRequest{}
+	mi := &file_duoflow_v1_admin_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeMemberRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeMemberRequest) ProtoMessage() {}
+
+func (x *ChangeMemberRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_duoflow_v1_admin_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangeMemberRequest.ProtoReflect.Descriptor instead.
+func (*ChangeMemberRequest) Descriptor() ([]byte, []int) {
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *ChangeMemberRequest) GetChange() isChangeMemberRequest_Change {
+	if x != nil {
+		return x.Change
+	}
+	return nil
+}
+
+func (x *ChangeMemberRequest) GetAdd() *NewMember {
+	if x != nil {
+		if x, ok := x.Change.(*ChangeMemberRequest_Add); ok {
+			return x.Add
+		}
+	}
+	return nil
+}
+
+func (x *ChangeMemberRequest) GetRemove() string {
+	if x != nil {
+		if x, ok := x.Change.(*ChangeMemberRequest_Remove); ok {
+			return x.Remove
+		}
+	}
+	return ""
+}
+
+func (x *ChangeMemberRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+func (x *ChangeMemberRequest) GetWait() bool {
+	if x != nil {
+		return x.Wait
+	}
+	return false
+}
+
+func (x *ChangeMemberRequest) GetTimeoutMs() uint64 {
+	if x != nil {
+		return x.TimeoutMs
+	}
+	return 0
+}
+
+type isChangeMemberRequest_Change interface {
+	isChangeMemberRequest_Change()
+}
+
+type ChangeMemberRequest_Add struct {
+	Add *NewMember `protobuf:"bytes,1,opt,name=add,proto3,oneof"` // as a learner; the leader makes a voter of it when it has caught up
+}
+
+type ChangeMemberRequest_Remove struct {
+	Remove string `protobuf:"bytes,2,opt,name=remove,proto3,oneof"` // by name, for good: that name is never taken back
+}
+
+func (*ChangeMemberRequest_Add) isChangeMemberRequest_Change() {}
+
+func (*ChangeMemberRequest_Remove) isChangeMemberRequest_Change() {}
+
+type NewMember struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Peer          string                 `protobuf:"bytes,2,opt,name=peer,proto3" json:"peer,omitempty"`     // host:port
+	Gossip        string                 `protobuf:"bytes,3,opt,name=gossip,proto3" json:"gossip,omitempty"` // host:port; "" = the host of peer with the port that the others gossip on
+	Witness       bool                   `protobuf:"varint,4,opt,name=witness,proto3" json:"witness,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NewMember) Reset() {
+	*x = NewMember{}
+	mi := &file_duoflow_v1_admin_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NewMember) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NewMember) ProtoMessage() {}
+
+func (x *NewMember) ProtoReflect() protoreflect.Message {
+	mi := &file_duoflow_v1_admin_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NewMember.ProtoReflect.Descriptor instead.
+func (*NewMember) Descriptor() ([]byte, []int) {
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *NewMember) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *NewMember) GetPeer() string {
+	if x != nil {
+		return x.Peer
+	}
+	return ""
+}
+
+func (x *NewMember) GetGossip() string {
+	if x != nil {
+		return x.Gossip
+	}
+	return ""
+}
+
+func (x *NewMember) GetWitness() bool {
+	if x != nil {
+		return x.Witness
+	}
+	return false
+}
+
+type ChangeMemberResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Accepted      bool                   `protobuf:"varint,1,opt,name=accepted,proto3" json:"accepted,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`        // why not; or a remark
+	Completed     bool                   `protobuf:"varint,3,opt,name=completed,proto3" json:"completed,omitempty"` // the change is in force
+	Members       []*MemberStatus        `protobuf:"bytes,4,rep,name=members,proto3" json:"members,omitempty"`      // as they are now, by name
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangeMemberResponse) Reset() {
+	*x = ChangeMemberResponse{}
+	mi := &file_duoflow_v1_admin_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeMemberResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeMemberResponse) ProtoMessage() {}
+
+func (x *ChangeMemberResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_duoflow_v1_admin_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangeMemberResponse.ProtoReflect.Descriptor instead.
+func (*ChangeMemberResponse) Descriptor() ([]byte, []int) {
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *ChangeMemberResponse) GetAccepted() bool {
+	if x != nil {
+		return x.Accepted
+	}
+	return false
+}
+
+func (x *ChangeMemberResponse) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *ChangeMemberResponse) GetCompleted() bool {
+	if x != nil {
+		return x.Completed
+	}
+	return false
+}
+
+func (x *ChangeMemberResponse) GetMembers() []*MemberStatus {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+type MemberStatus struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Peer          string                 `protobuf:"bytes,2,opt,name=peer,proto3" json:"peer,omitempty"` // host:port
+	Witness       bool                   `protobuf:"varint,3,opt,name=witness,proto3" json:"witness,omitempty"`
+	Role          string                 `protobuf:"bytes,4,opt,name=role,proto3" json:"role,omitempty"`        // voter | learner
+	Leaving       bool                   `protobuf:"varint,5,opt,name=leaving,proto3" json:"leaving,omitempty"` // it is granted nothing any more
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MemberStatus) Reset() {
+	*x = MemberStatus{}
+	mi := &file_duoflow_v1_admin_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemberStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemberStatus) ProtoMessage() {}
+
+func (x *MemberStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_duoflow_v1_admin_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemberStatus.ProtoReflect.Descriptor instead.
+func (*MemberStatus) Descriptor() ([]byte, []int) {
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *MemberStatus) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *MemberStatus) GetPeer() string {
+	if x != nil {
+		return x.Peer
+	}
+	return ""
+}
+
+func (x *MemberStatus) GetWitness() bool {
+	if x != nil {
+		return x.Witness
+	}
+	return false
+}
+
+func (x *MemberStatus) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *MemberStatus) GetLeaving() bool {
+	if x != nil {
+		return x.Leaving
+	}
+	return false
+}
+
 type VersionRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -3466,7 +3792,7 @@ type VersionRequest struct {
 
 func (x *VersionRequest) Reset() {
 	*x = VersionRequest{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[44]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3478,7 +3804,7 @@ func (x *VersionRequest) String() string {
 func (*VersionRequest) ProtoMessage() {}
 
 func (x *VersionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[44]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3491,7 +3817,7 @@ func (x *VersionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VersionRequest.ProtoReflect.Descriptor instead.
 func (*VersionRequest) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{44}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{48}
 }
 
 type VersionResponse struct {
@@ -3505,7 +3831,7 @@ type VersionResponse struct {
 
 func (x *VersionResponse) Reset() {
 	*x = VersionResponse{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[45]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3517,7 +3843,7 @@ func (x *VersionResponse) String() string {
 func (*VersionResponse) ProtoMessage() {}
 
 func (x *VersionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[45]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3530,7 +3856,7 @@ func (x *VersionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VersionResponse.ProtoReflect.Descriptor instead.
 func (*VersionResponse) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{45}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *VersionResponse) GetVersion() string {
@@ -3566,7 +3892,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_duoflow_v1_admin_proto_msgTypes[46]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3578,7 +3904,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_duoflow_v1_admin_proto_msgTypes[46]
+	mi := &file_duoflow_v1_admin_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3591,7 +3917,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{46}
+	return file_duoflow_v1_admin_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Problem) GetKind() Problem_Kind {
@@ -3654,7 +3980,7 @@ const file_duoflow_v1_admin_proto_rawDesc = "" +
 	"\x04View\x12$\n" +
 	"\rauthoritative\x18\x01 \x01(\bR\rauthoritative\x12\x15\n" +
 	"\x06age_ms\x18\x02 \x01(\x04R\x05ageMs\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"\x87\x03\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xa1\x03\n" +
 	"\n" +
 	"NodeStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
@@ -3670,7 +3996,8 @@ const file_duoflow_v1_admin_proto_rawDesc = "" +
 	" \x01(\x01R\n" +
 	"fsyncP99Ms\x12\x18\n" +
 	"\atrouble\x18\v \x01(\tR\atrouble\x12#\n" +
-	"\radmin_address\x18\f \x01(\tR\fadminAddressB\x13\n" +
+	"\radmin_address\x18\f \x01(\tR\fadminAddress\x12\x18\n" +
+	"\aleaving\x18\r \x01(\bR\aleavingB\x13\n" +
 	"\x11_last_beat_age_ms\"\xdd\x04\n" +
 	"\tJobStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
@@ -3919,7 +4246,31 @@ const file_duoflow_v1_admin_proto_rawDesc = "" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02ok\x18\x03 \x01(\bR\x02ok\x12\x16\n" +
 	"\x06detail\x18\x04 \x01(\tR\x06detail\x12\x12\n" +
-	"\x04mend\x18\x05 \x01(\tR\x04mend\"\x10\n" +
+	"\x04mend\x18\x05 \x01(\tR\x04mend\"\xb0\x01\n" +
+	"\x13ChangeMemberRequest\x12)\n" +
+	"\x03add\x18\x01 \x01(\v2\x15.duoflow.v1.NewMemberH\x00R\x03add\x12\x18\n" +
+	"\x06remove\x18\x02 \x01(\tH\x00R\x06remove\x12\x17\n" +
+	"\adry_run\x18\x03 \x01(\bR\x06dryRun\x12\x12\n" +
+	"\x04wait\x18\x04 \x01(\bR\x04wait\x12\x1d\n" +
+	"\n" +
+	"timeout_ms\x18\x05 \x01(\x04R\ttimeoutMsB\b\n" +
+	"\x06change\"e\n" +
+	"\tNewMember\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04peer\x18\x02 \x01(\tR\x04peer\x12\x16\n" +
+	"\x06gossip\x18\x03 \x01(\tR\x06gossip\x12\x18\n" +
+	"\awitness\x18\x04 \x01(\bR\awitness\"\x9c\x01\n" +
+	"\x14ChangeMemberResponse\x12\x1a\n" +
+	"\baccepted\x18\x01 \x01(\bR\baccepted\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1c\n" +
+	"\tcompleted\x18\x03 \x01(\bR\tcompleted\x122\n" +
+	"\amembers\x18\x04 \x03(\v2\x18.duoflow.v1.MemberStatusR\amembers\"~\n" +
+	"\fMemberStatus\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04peer\x18\x02 \x01(\tR\x04peer\x12\x18\n" +
+	"\awitness\x18\x03 \x01(\bR\awitness\x12\x12\n" +
+	"\x04role\x18\x04 \x01(\tR\x04role\x12\x18\n" +
+	"\aleaving\x18\x05 \x01(\bR\aleaving\"\x10\n" +
 	"\x0eVersionRequest\"W\n" +
 	"\x0fVersionResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x0e\n" +
@@ -3939,7 +4290,7 @@ const file_duoflow_v1_admin_proto_rawDesc = "" +
 	"\n" +
 	"KIND_MOVED\x10\x05\x12\x0f\n" +
 	"\vKIND_FAILED\x10\x06\x12\x0f\n" +
-	"\vKIND_DENIED\x10\a2\xb0\b\n" +
+	"\vKIND_DENIED\x10\a2\x83\t\n" +
 	"\x05Admin\x12?\n" +
 	"\x06Status\x12\x19.duoflow.v1.StatusRequest\x1a\x1a.duoflow.v1.StatusResponse\x12I\n" +
 	"\n" +
@@ -3955,7 +4306,8 @@ const file_duoflow_v1_admin_proto_rawDesc = "" +
 	"\bProgress\x12\x1b.duoflow.v1.ProgressRequest\x1a\x1c.duoflow.v1.ProgressResponse\x12?\n" +
 	"\x06Config\x12\x19.duoflow.v1.ConfigRequest\x1a\x1a.duoflow.v1.ConfigResponse\x12?\n" +
 	"\x06Backup\x12\x19.duoflow.v1.BackupRequest\x1a\x1a.duoflow.v1.BackupResponse\x12?\n" +
-	"\x06Doctor\x12\x19.duoflow.v1.DoctorRequest\x1a\x1a.duoflow.v1.DoctorResponse\x12B\n" +
+	"\x06Doctor\x12\x19.duoflow.v1.DoctorRequest\x1a\x1a.duoflow.v1.DoctorResponse\x12Q\n" +
+	"\fChangeMember\x12\x1f.duoflow.v1.ChangeMemberRequest\x1a .duoflow.v1.ChangeMemberResponse\x12B\n" +
 	"\aVersion\x12\x1a.duoflow.v1.VersionRequest\x1a\x1b.duoflow.v1.VersionResponse\x12?\n" +
 	"\x06Spread\x12\x19.duoflow.v1.SpreadRequest\x1a\x1a.duoflow.v1.SpreadResponseB7Z5github.com/duoflow/duoflow/proto/duoflow/v1;duoflowv1b\x06proto3"
 
@@ -3972,56 +4324,60 @@ func file_duoflow_v1_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_duoflow_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_duoflow_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
+var file_duoflow_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
 var file_duoflow_v1_admin_proto_goTypes = []any{
-	(Problem_Kind)(0),         // 0: duoflow.v1.Problem.Kind
-	(*SpreadRequest)(nil),     // 1: duoflow.v1.SpreadRequest
-	(*SpreadResponse)(nil),    // 2: duoflow.v1.SpreadResponse
-	(*SpreadMove)(nil),        // 3: duoflow.v1.SpreadMove
-	(*NodeLoad)(nil),          // 4: duoflow.v1.NodeLoad
-	(*StatusRequest)(nil),     // 5: duoflow.v1.StatusRequest
-	(*StatusResponse)(nil),    // 6: duoflow.v1.StatusResponse
-	(*View)(nil),              // 7: duoflow.v1.View
-	(*NodeStatus)(nil),        // 8: duoflow.v1.NodeStatus
-	(*JobStatus)(nil),         // 9: duoflow.v1.JobStatus
-	(*PauseStatus)(nil),       // 10: duoflow.v1.PauseStatus
-	(*PlannedMove)(nil),       // 11: duoflow.v1.PlannedMove
-	(*JobOnNode)(nil),         // 12: duoflow.v1.JobOnNode
-	(*MetastoreStatus)(nil),   // 13: duoflow.v1.MetastoreStatus
-	(*FenceRow)(nil),          // 14: duoflow.v1.FenceRow
-	(*PendingTransfer)(nil),   // 15: duoflow.v1.PendingTransfer
-	(*SwitchoverRequest)(nil), // 16: duoflow.v1.SwitchoverRequest
-	(*RestartRequest)(nil),    // 17: duoflow.v1.RestartRequest
-	(*CancelRequest)(nil),     // 18: duoflow.v1.CancelRequest
-	(*CancelResponse)(nil),    // 19: duoflow.v1.CancelResponse
-	(*PauseRequest)(nil),      // 20: duoflow.v1.PauseRequest
-	(*ResumeRequest)(nil),     // 21: duoflow.v1.ResumeRequest
-	(*PauseResponse)(nil),     // 22: duoflow.v1.PauseResponse
-	(*FailoverRequest)(nil),   // 23: duoflow.v1.FailoverRequest
-	(*TransferResponse)(nil),  // 24: duoflow.v1.TransferResponse
-	(*PhaseTook)(nil),         // 25: duoflow.v1.PhaseTook
-	(*HistoryRequest)(nil),    // 26: duoflow.v1.HistoryRequest
-	(*HistoryResponse)(nil),   // 27: duoflow.v1.HistoryResponse
-	(*HistoryEntry)(nil),      // 28: duoflow.v1.HistoryEntry
-	(*ExplainRequest)(nil),    // 29: duoflow.v1.ExplainRequest
-	(*ExplainResponse)(nil),   // 30: duoflow.v1.ExplainResponse
-	(*TimelineStep)(nil),      // 31: duoflow.v1.TimelineStep
-	(*LogsRequest)(nil),       // 32: duoflow.v1.LogsRequest
-	(*LogsResponse)(nil),      // 33: duoflow.v1.LogsResponse
-	(*LogMark)(nil),           // 34: duoflow.v1.LogMark
-	(*ProgressRequest)(nil),   // 35: duoflow.v1.ProgressRequest
-	(*ProgressResponse)(nil),  // 36: duoflow.v1.ProgressResponse
-	(*PastRun)(nil),           // 37: duoflow.v1.PastRun
-	(*ConfigRequest)(nil),     // 38: duoflow.v1.ConfigRequest
-	(*ConfigResponse)(nil),    // 39: duoflow.v1.ConfigResponse
-	(*BackupRequest)(nil),     // 40: duoflow.v1.BackupRequest
-	(*BackupResponse)(nil),    // 41: duoflow.v1.BackupResponse
-	(*DoctorRequest)(nil),     // 42: duoflow.v1.DoctorRequest
-	(*DoctorResponse)(nil),    // 43: duoflow.v1.DoctorResponse
-	(*Finding)(nil),           // 44: duoflow.v1.Finding
-	(*VersionRequest)(nil),    // 45: duoflow.v1.VersionRequest
-	(*VersionResponse)(nil),   // 46: duoflow.v1.VersionResponse
-	(*Problem)(nil),           // 47: duoflow.v1.Problem
+	(Problem_Kind)(0),            // 0: duoflow.v1.Problem.Kind
+	(*SpreadRequest)(nil),        // 1: duoflow.v1.SpreadRequest
+	(*SpreadResponse)(nil),       // 2: duoflow.v1.SpreadResponse
+	(*SpreadMove)(nil),           // 3: duoflow.v1.SpreadMove
+	(*NodeLoad)(nil),             // 4: duoflow.v1.NodeLoad
+	(*StatusRequest)(nil),        // 5: duoflow.v1.StatusRequest
+	(*StatusResponse)(nil),       // 6: duoflow.v1.StatusResponse
+	(*View)(nil),                 // 7: duoflow.v1.View
+	(*NodeStatus)(nil),           // 8: duoflow.v1.NodeStatus
+	(*JobStatus)(nil),            // 9: duoflow.v1.JobStatus
+	(*PauseStatus)(nil),          // 10: duoflow.v1.PauseStatus
+	(*PlannedMove)(nil),          // 11: duoflow.v1.PlannedMove
+	(*JobOnNode)(nil),            // 12: duoflow.v1.JobOnNode
+	(*MetastoreStatus)(nil),      // 13: duoflow.v1.MetastoreStatus
+	(*FenceRow)(nil),             // 14: duoflow.v1.FenceRow
+	(*PendingTransfer)(nil),      // 15: duoflow.v1.PendingTransfer
+	(*SwitchoverRequest)(nil),    // 16: duoflow.v1.SwitchoverRequest
+	(*RestartRequest)(nil),       // 17: duoflow.v1.RestartRequest
+	(*CancelRequest)(nil),        // 18: duoflow.v1.CancelRequest
+	(*CancelResponse)(nil),       // 19: duoflow.v1.CancelResponse
+	(*PauseRequest)(nil),         // 20: duoflow.v1.PauseRequest
+	(*ResumeRequest)(nil),        // 21: duoflow.v1.ResumeRequest
+	(*PauseResponse)(nil),        // 22: duoflow.v1.PauseResponse
+	(*FailoverRequest)(nil),      // 23: duoflow.v1.FailoverRequest
+	(*TransferResponse)(nil),     // 24: duoflow.v1.TransferResponse
+	(*PhaseTook)(nil),            // 25: duoflow.v1.PhaseTook
+	(*HistoryRequest)(nil),       // 26: duoflow.v1.HistoryRequest
+	(*HistoryResponse)(nil),      // 27: duoflow.v1.HistoryResponse
+	(*HistoryEntry)(nil),         // 28: duoflow.v1.HistoryEntry
+	(*ExplainRequest)(nil),       // 29: duoflow.v1.ExplainRequest
+	(*ExplainResponse)(nil),      // 30: duoflow.v1.ExplainResponse
+	(*TimelineStep)(nil),         // 31: duoflow.v1.TimelineStep
+	(*LogsRequest)(nil),          // 32: duoflow.v1.LogsRequest
+	(*LogsResponse)(nil),         // 33: duoflow.v1.LogsResponse
+	(*LogMark)(nil),              // 34: duoflow.v1.LogMark
+	(*ProgressRequest)(nil),      // 35: duoflow.v1.ProgressRequest
+	(*ProgressResponse)(nil),     // 36: duoflow.v1.ProgressResponse
+	(*PastRun)(nil),              // 37: duoflow.v1.PastRun
+	(*ConfigRequest)(nil),        // 38: duoflow.v1.ConfigRequest
+	(*ConfigResponse)(nil),       // 39: duoflow.v1.ConfigResponse
+	(*BackupRequest)(nil),        // 40: duoflow.v1.BackupRequest
+	(*BackupResponse)(nil),       // 41: duoflow.v1.BackupResponse
+	(*DoctorRequest)(nil),        // 42: duoflow.v1.DoctorRequest
+	(*DoctorResponse)(nil),       // 43: duoflow.v1.DoctorResponse
+	(*Finding)(nil),              // 44: duoflow.v1.Finding
+	(*ChangeMemberRequest)(nil),  // 45: duoflow.v1.ChangeMemberRequest
+	(*NewMember)(nil),            // 46: duoflow.v1.NewMember
+	(*ChangeMemberResponse)(nil), // 47: duoflow.v1.ChangeMemberResponse
+	(*MemberStatus)(nil),         // 48: duoflow.v1.MemberStatus
+	(*VersionRequest)(nil),       // 49: duoflow.v1.VersionRequest
+	(*VersionResponse)(nil),      // 50: duoflow.v1.VersionResponse
+	(*Problem)(nil),              // 51: duoflow.v1.Problem
 }
 var file_duoflow_v1_admin_proto_depIdxs = []int32{
 	7,  // 0: duoflow.v1.SpreadResponse.view:type_name -> duoflow.v1.View
@@ -4051,44 +4407,48 @@ var file_duoflow_v1_admin_proto_depIdxs = []int32{
 	37, // 24: duoflow.v1.ProgressResponse.runs:type_name -> duoflow.v1.PastRun
 	7,  // 25: duoflow.v1.BackupResponse.view:type_name -> duoflow.v1.View
 	44, // 26: duoflow.v1.DoctorResponse.findings:type_name -> duoflow.v1.Finding
-	0,  // 27: duoflow.v1.Problem.kind:type_name -> duoflow.v1.Problem.Kind
-	5,  // 28: duoflow.v1.Admin.Status:input_type -> duoflow.v1.StatusRequest
-	16, // 29: duoflow.v1.Admin.Switchover:input_type -> duoflow.v1.SwitchoverRequest
-	23, // 30: duoflow.v1.Admin.Failover:input_type -> duoflow.v1.FailoverRequest
-	17, // 31: duoflow.v1.Admin.Restart:input_type -> duoflow.v1.RestartRequest
-	18, // 32: duoflow.v1.Admin.Cancel:input_type -> duoflow.v1.CancelRequest
-	20, // 33: duoflow.v1.Admin.Pause:input_type -> duoflow.v1.PauseRequest
-	21, // 34: duoflow.v1.Admin.Resume:input_type -> duoflow.v1.ResumeRequest
-	26, // 35: duoflow.v1.Admin.History:input_type -> duoflow.v1.HistoryRequest
-	29, // 36: duoflow.v1.Admin.Explain:input_type -> duoflow.v1.ExplainRequest
-	32, // 37: duoflow.v1.Admin.Logs:input_type -> duoflow.v1.LogsRequest
-	35, // 38: duoflow.v1.Admin.Progress:input_type -> duoflow.v1.ProgressRequest
-	38, // 39: duoflow.v1.Admin.Config:input_type -> duoflow.v1.ConfigRequest
-	40, // 40: duoflow.v1.Admin.Backup:input_type -> duoflow.v1.BackupRequest
-	42, // 41: duoflow.v1.Admin.Doctor:input_type -> duoflow.v1.DoctorRequest
-	45, // 42: duoflow.v1.Admin.Version:input_type -> duoflow.v1.VersionRequest
-	1,  // 43: duoflow.v1.Admin.Spread:input_type -> duoflow.v1.SpreadRequest
-	6,  // 44: duoflow.v1.Admin.Status:output_type -> duoflow.v1.StatusResponse
-	24, // 45: duoflow.v1.Admin.Switchover:output_type -> duoflow.v1.TransferResponse
-	24, // 46: duoflow.v1.Admin.Failover:output_type -> duoflow.v1.TransferResponse
-	24, // 47: duoflow.v1.Admin.Restart:output_type -> duoflow.v1.TransferResponse
-	19, // 48: duoflow.v1.Admin.Cancel:output_type -> duoflow.v1.CancelResponse
-	22, // 49: duoflow.v1.Admin.Pause:output_type -> duoflow.v1.PauseResponse
-	22, // 50: duoflow.v1.Admin.Resume:output_type -> duoflow.v1.PauseResponse
-	27, // 51: duoflow.v1.Admin.History:output_type -> duoflow.v1.HistoryResponse
-	30, // 52: duoflow.v1.Admin.Explain:output_type -> duoflow.v1.ExplainResponse
-	33, // 53: duoflow.v1.Admin.Logs:output_type -> duoflow.v1.LogsResponse
-	36, // 54: duoflow.v1.Admin.Progress:output_type -> duoflow.v1.ProgressResponse
-	39, // 55: duoflow.v1.Admin.Config:output_type -> duoflow.v1.ConfigResponse
-	41, // 56: duoflow.v1.Admin.Backup:output_type -> duoflow.v1.BackupResponse
-	43, // 57: duoflow.v1.Admin.Doctor:output_type -> duoflow.v1.DoctorResponse
-	46, // 58: duoflow.v1.Admin.Version:output_type -> duoflow.v1.VersionResponse
-	2,  // 59: duoflow.v1.Admin.Spread:output_type -> duoflow.v1.SpreadResponse
-	44, // [44:60] is the sub-list for method output_type
-	28, // [28:44] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	46, // 27: duoflow.v1.ChangeMemberRequest.add:type_name -> duoflow.v1.NewMember
+	48, // 28: duoflow.v1.ChangeMemberResponse.members:type_name -> duoflow.v1.MemberStatus
+	0,  // 29: duoflow.v1.Problem.kind:type_name -> duoflow.v1.Problem.Kind
+	5,  // 30: duoflow.v1.Admin.Status:input_type -> duoflow.v1.StatusRequest
+	16, // 31: duoflow.v1.Admin.Switchover:input_type -> duoflow.v1.SwitchoverRequest
+	23, // 32: duoflow.v1.Admin.Failover:input_type -> duoflow.v1.FailoverRequest
+	17, // 33: duoflow.v1.Admin.Restart:input_type -> duoflow.v1.RestartRequest
+	18, // 34: duoflow.v1.Admin.Cancel:input_type -> duoflow.v1.CancelRequest
+	20, // 35: duoflow.v1.Admin.Pause:input_type -> duoflow.v1.PauseRequest
+	21, // 36: duoflow.v1.Admin.Resume:input_type -> duoflow.v1.ResumeRequest
+	26, // 37: duoflow.v1.Admin.History:input_type -> duoflow.v1.HistoryRequest
+	29, // 38: duoflow.v1.Admin.Explain:input_type -> duoflow.v1.ExplainRequest
+	32, // 39: duoflow.v1.Admin.Logs:input_type -> duoflow.v1.LogsRequest
+	35, // 40: duoflow.v1.Admin.Progress:input_type -> duoflow.v1.ProgressRequest
+	38, // 41: duoflow.v1.Admin.Config:input_type -> duoflow.v1.ConfigRequest
+	40, // 42: duoflow.v1.Admin.Backup:input_type -> duoflow.v1.BackupRequest
+	42, // 43: duoflow.v1.Admin.Doctor:input_type -> duoflow.v1.DoctorRequest
+	45, // 44: duoflow.v1.Admin.ChangeMember:input_type -> duoflow.v1.ChangeMemberRequest
+	49, // 45: duoflow.v1.Admin.Version:input_type -> duoflow.v1.VersionRequest
+	1,  // 46: duoflow.v1.Admin.Spread:input_type -> duoflow.v1.SpreadRequest
+	6,  // 47: duoflow.v1.Admin.Status:output_type -> duoflow.v1.StatusResponse
+	24, // 48: duoflow.v1.Admin.Switchover:output_type -> duoflow.v1.TransferResponse
+	24, // 49: duoflow.v1.Admin.Failover:output_type -> duoflow.v1.TransferResponse
+	24, // 50: duoflow.v1.Admin.Restart:output_type -> duoflow.v1.TransferResponse
+	19, // 51: duoflow.v1.Admin.Cancel:output_type -> duoflow.v1.CancelResponse
+	22, // 52: duoflow.v1.Admin.Pause:output_type -> duoflow.v1.PauseResponse
+	22, // 53: duoflow.v1.Admin.Resume:output_type -> duoflow.v1.PauseResponse
+	27, // 54: duoflow.v1.Admin.History:output_type -> duoflow.v1.HistoryResponse
+	30, // 55: duoflow.v1.Admin.Explain:output_type -> duoflow.v1.ExplainResponse
+	33, // 56: duoflow.v1.Admin.Logs:output_type -> duoflow.v1.LogsResponse
+	36, // 57: duoflow.v1.Admin.Progress:output_type -> duoflow.v1.ProgressResponse
+	39, // 58: duoflow.v1.Admin.Config:output_type -> duoflow.v1.ConfigResponse
+	41, // 59: duoflow.v1.Admin.Backup:output_type -> duoflow.v1.BackupResponse
+	43, // 60: duoflow.v1.Admin.Doctor:output_type -> duoflow.v1.DoctorResponse
+	47, // 61: duoflow.v1.Admin.ChangeMember:output_type -> duoflow.v1.ChangeMemberResponse
+	50, // 62: duoflow.v1.Admin.Version:output_type -> duoflow.v1.VersionResponse
+	2,  // 63: duoflow.v1.Admin.Spread:output_type -> duoflow.v1.SpreadResponse
+	47, // [47:64] is the sub-list for method output_type
+	30, // [30:47] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_duoflow_v1_admin_proto_init() }
@@ -4105,13 +4465,17 @@ func file_duoflow_v1_admin_proto_init() {
 	file_duoflow_v1_admin_proto_msgTypes[30].OneofWrappers = []any{}
 	file_duoflow_v1_admin_proto_msgTypes[35].OneofWrappers = []any{}
 	file_duoflow_v1_admin_proto_msgTypes[37].OneofWrappers = []any{}
+	file_duoflow_v1_admin_proto_msgTypes[44].OneofWrappers = []any{
+		(*ChangeMemberRequest_Add)(nil),
+		(*ChangeMemberRequest_Remove)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_duoflow_v1_admin_proto_rawDesc), len(file_duoflow_v1_admin_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   47,
+			NumMessages:   51,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -21,22 +21,23 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Admin_Status_FullMethodName     = "/duoflow.v1.Admin/Status"
-	Admin_Switchover_FullMethodName = "/duoflow.v1.Admin/Switchover"
-	Admin_Failover_FullMethodName   = "/duoflow.v1.Admin/Failover"
-	Admin_Restart_FullMethodName    = "/duoflow.v1.Admin/Restart"
-	Admin_Cancel_FullMethodName     = "/duoflow.v1.Admin/Cancel"
-	Admin_Pause_FullMethodName      = "/duoflow.v1.Admin/Pause"
-	Admin_Resume_FullMethodName     = "/duoflow.v1.Admin/Resume"
-	Admin_History_FullMethodName    = "/duoflow.v1.Admin/History"
-	Admin_Explain_FullMethodName    = "/duoflow.v1.Admin/Explain"
-	Admin_Logs_FullMethodName       = "/duoflow.v1.Admin/Logs"
-	Admin_Progress_FullMethodName   = "/duoflow.v1.Admin/Progress"
-	Admin_Config_FullMethodName     = "/duoflow.v1.Admin/Config"
-	Admin_Backup_FullMethodName     = "/duoflow.v1.Admin/Backup"
-	Admin_Doctor_FullMethodName     = "/duoflow.v1.Admin/Doctor"
-	Admin_Version_FullMethodName    = "/duoflow.v1.Admin/Version"
-	Admin_Spread_FullMethodName     = "/duoflow.v1.Admin/Spread"
+	Admin_Status_FullMethodName       = "/duoflow.v1.Admin/Status"
+	Admin_Switchover_FullMethodName   = "/duoflow.v1.Admin/Switchover"
+	Admin_Failover_FullMethodName     = "/duoflow.v1.Admin/Failover"
+	Admin_Restart_FullMethodName      = "/duoflow.v1.Admin/Restart"
+	Admin_Cancel_FullMethodName       = "/duoflow.v1.Admin/Cancel"
+	Admin_Pause_FullMethodName        = "/duoflow.v1.Admin/Pause"
+	Admin_Resume_FullMethodName       = "/duoflow.v1.Admin/Resume"
+	Admin_History_FullMethodName      = "/duoflow.v1.Admin/History"
+	Admin_Explain_FullMethodName      = "/duoflow.v1.Admin/Explain"
+	Admin_Logs_FullMethodName         = "/duoflow.v1.Admin/Logs"
+	Admin_Progress_FullMethodName     = "/duoflow.v1.Admin/Progress"
+	Admin_Config_FullMethodName       = "/duoflow.v1.Admin/Config"
+	Admin_Backup_FullMethodName       = "/duoflow.v1.Admin/Backup"
+	Admin_Doctor_FullMethodName       = "/duoflow.v1.Admin/Doctor"
+	Admin_ChangeMember_FullMethodName = "/duoflow.v1.Admin/ChangeMember"
+	Admin_Version_FullMethodName      = "/duoflow.v1.Admin/Version"
+	Admin_Spread_FullMethodName       = "/duoflow.v1.Admin/Spread"
 )
 
 // AdminClient is the client API for Admin service.
@@ -45,7 +46,7 @@ const (
 //
 // Admin is the operators' service. Roles come from the client's certificate (its OU): viewer for
 // Status, History, Explain, Progress and Version; operator for Switchover, Failover, Restart, Cancel, Pause, Resume, Logs, Backup and Doctor;
-// admin for Failover with force. A refusal is a gRPC error that carries a Problem as its status detail.
+// admin for Failover with force, Config and ChangeMember. A refusal is a gRPC error that carries a Problem as its status detail.
 type AdminClient interface {
 	// Status tells what the answering node knows of the whole cluster. It always answers, also without
 	// quorum: then the view says that it is the local one, and how old it is.
@@ -76,6 +77,8 @@ type AdminClient interface {
 	Backup(ctx context.Context, in *BackupRequest, opts ...grpc.CallOption) (*BackupResponse, error)
 	// Doctor examines the answering node. It performs a fence against a scratch role.
 	Doctor(ctx context.Context, in *DoctorRequest, opts ...grpc.CallOption) (*DoctorResponse, error)
+	// ChangeMember adds a node to the cluster, or removes one. Only the raft leader does that: another node refuses (MOVED) and names it.
+	ChangeMember(ctx context.Context, in *ChangeMemberRequest, opts ...grpc.CallOption) (*ChangeMemberResponse, error)
 	// Version names the program that answers.
 	Version(ctx context.Context, in *VersionRequest, opts ...grpc.CallOption) (*VersionResponse, error)
 	// Spread plans moves that bring the jobs to where they would be if all were granted anew, by priority and weight. It moves none:
@@ -231,6 +234,16 @@ func (c *adminClient) Doctor(ctx context.Context, in *DoctorRequest, opts ...grp
 	return out, nil
 }
 
+func (c *adminClient) ChangeMember(ctx context.Context, in *ChangeMemberRequest, opts ...grpc.CallOption) (*ChangeMemberResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ChangeMemberResponse)
+	err := c.cc.Invoke(ctx, Admin_ChangeMember_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *adminClient) Version(ctx context.Context, in *VersionRequest, opts ...grpc.CallOption) (*VersionResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(VersionResponse)
@@ -257,7 +270,7 @@ func (c *adminClient) Spread(ctx context.Context, in *SpreadRequest, opts ...grp
 //
 // Admin is the operators' service. Roles come from the client's certificate (its OU): viewer for
 // Status, History, Explain, Progress and Version; operator for Switchover, Failover, Restart, Cancel, Pause, Resume, Logs, Backup and Doctor;
-// admin for Failover with force. A refusal is a gRPC error that carries a Problem as its status detail.
+// admin for Failover with force, Config and ChangeMember. A refusal is a gRPC error that carries a Problem as its status detail.
 type AdminServer interface {
 	// Status tells what the answering node knows of the whole cluster. It always answers, also without
 	// quorum: then the view says that it is the local one, and how old it is.
@@ -288,6 +301,8 @@ type AdminServer interface {
 	Backup(context.Context, *BackupRequest) (*BackupResponse, error)
 	// Doctor examines the answering node. It performs a fence against a scratch role.
 	Doctor(context.Context, *DoctorRequest) (*DoctorResponse, error)
+	// ChangeMember adds a node to the cluster, or removes one. Only the raft leader does that: another node refuses (MOVED) and names it.
+	ChangeMember(context.Context, *ChangeMemberRequest) (*ChangeMemberResponse, error)
 	// Version names the program that answers.
 	Version(context.Context, *VersionRequest) (*VersionResponse, error)
 	// Spread plans moves that bring the jobs to where they would be if all were granted anew, by priority and weight. It moves none:
@@ -344,6 +359,9 @@ func (UnimplementedAdminServer) Backup(context.Context, *BackupRequest) (*Backup
 }
 func (UnimplementedAdminServer) Doctor(context.Context, *DoctorRequest) (*DoctorResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Doctor not implemented")
+}
+func (UnimplementedAdminServer) ChangeMember(context.Context, *ChangeMemberRequest) (*ChangeMemberResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ChangeMember not implemented")
 }
 func (UnimplementedAdminServer) Version(context.Context, *VersionRequest) (*VersionResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Version not implemented")
@@ -624,6 +642,24 @@ func _Admin_Doctor_Handler(srv interface{}, ctx context.Context, dec func(interf
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Admin_ChangeMember_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ChangeMemberRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).ChangeMember(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_ChangeMember_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).ChangeMember(ctx, req.(*ChangeMemberRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Admin_Version_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(VersionRequest)
 	if err := dec(in); err != nil {
@@ -722,6 +758,10 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Doctor",
 			Handler:    _Admin_Doctor_Handler,
+		},
+		{
+			MethodName: "ChangeMember",
+			Handler:    _Admin_ChangeMember_Handler,
 		},
 		{
 			MethodName: "Version",
