@@ -8,12 +8,12 @@ import (
 
 // Number is the version that this tree is, or is becoming: a release's, once the commit has the tag v + Number. scripts/package puts it
 // into the names of the packages.
-const Number = "0.1.0"
+const Number = "1.0.0-rc.1"
 
 // commitDigits are how many digits of a commit are shown.
 const commitDigits = 12
 
-// Text is Number with the commit, as 0.1.0+614db74dcb2f; ".dirty" follows when files were changed after it. linked is what the linker
+// Text is Number with the commit, as 1.0.0+614db74dcb2f; ".dirty" follows when files were changed after it. linked is what the linker
 // put into the program for a release, and wins; without it and without version control in the build, as in tests, it is Number alone.
 func Text(linked string) string {
 	if linked != "" {

@@ -10,19 +10,18 @@ import (
 	"github.com/duoflow/duoflow/cmd/release"
 )
 
-// changelog is the package's, with one entry: what CHANGELOG.md says of this version, or of the one to come.
+// changelog is the package's, with one entry: what CHANGELOG.md says of this version, under "Unreleased" as long as it is the one to come.
 func (j *job) changelog(name string) (string, error) {
 	raw, err := os.ReadFile(filepath.Join(j.root, "CHANGELOG.md"))
 	if err != nil {
 		return "", err
 	}
-	title := "Unreleased"
-	if j.stamp.tagged {
-		title = release.Number
+	points := pointsOf(string(raw), release.Number)
+	if len(points) == 0 && !j.stamp.tagged {
+		points = pointsOf(string(raw), "Unreleased")
 	}
-	points := pointsOf(string(raw), title)
 	if len(points) == 0 {
-		return "", fmt.Errorf("CHANGELOG.md says nothing under %q", title)
+		return "", fmt.Errorf("CHANGELOG.md says nothing under %q", release.Number)
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s (%s) unstable; urgency=medium\n\n", name, j.stamp.debian())
@@ -35,9 +34,9 @@ func (j *job) changelog(name string) (string, error) {
 
 // pointsOf are the list under a heading.
 func pointsOf(markdown, title string) []string {
-	_, after, found := strings.Cut(markdown, "\n## "+title)
-	if !found {
-		return nil
+	_, after, _ := strings.Cut(markdown, "\n## ")
+	for after != "" && !headed(after, title) {
+		_, after, _ = strings.Cut(after, "\n## ")
 	}
 	after, _, _ = strings.Cut(after, "\n## ")
 	var points []string
@@ -50,6 +49,12 @@ func pointsOf(markdown, title string) []string {
 		}
 	}
 	return points
+}
+
+// headed reports whether a section has a title, which a date may follow: 1.0.0 is not 1.0.0-rc.1.
+func headed(section, title string) bool {
+	after, found := strings.CutPrefix(section, title)
+	return found && strings.IndexAny(after, " \n") == 0
 }
 
 var marks = regexp.MustCompile("`|\\*\\*")

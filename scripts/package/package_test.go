@@ -177,12 +177,13 @@ func TestKeys(t *testing.T) {
 }
 
 func TestStamp(t *testing.T) {
+	number := strings.Replace(release.Number, "-", "~", 1) // what Debian sorts before the release itself
 	s := stamp{commit: strings.Repeat("ab", 20), at: time.Date(2026, 11, 30, 17, 46, 1, 0, time.UTC)}
-	if got := s.debian(); got != release.Number+"~git20261130174601.abababababab" {
+	if got := s.debian(); got != number+"~git20261130174601.abababababab" {
 		t.Errorf("a commit between releases becomes %s", got)
 	}
 	s.tagged = true
-	if got := s.debian(); got != release.Number {
+	if got := s.debian(); got != number {
 		t.Errorf("a release becomes %s", got)
 	}
 	s.dirty = true
@@ -199,10 +200,16 @@ func TestStamp(t *testing.T) {
 }
 
 func TestChangelog(t *testing.T) {
-	text := "# Changelog\n\n## Unreleased\n\n- One `thing`\n  and more.\n- " + strings.Repeat("word ", 40) + "\n\n## 0.0.1\n\n- Old.\n"
+	text := "# Changelog\n\n## Unreleased\n\n- One `thing`\n  and more.\n- " + strings.Repeat("word ", 40) + "\n\n## 0.0.1-rc.1 (2020-01-01)\n\n- Older.\n\n## 0.0.1\n\n- Old.\n"
 	points := pointsOf(text, "Unreleased")
 	if len(points) != 2 || points[0] != "One `thing` and more." {
 		t.Fatalf("%q", points)
+	}
+	if got := pointsOf(text, "0.0.1-rc.1"); len(got) != 1 || got[0] != "Older." {
+		t.Errorf("%q", got)
+	}
+	if got := pointsOf(text, "0.0.2"); got != nil {
+		t.Errorf("a version that is not there has %q", got)
 	}
 	if got := pointsOf(text, "0.0.1"); len(got) != 1 || got[0] != "Old." {
 		t.Errorf("%q", got)

@@ -47,14 +47,17 @@ func (s stamp) linked() string { return release.Of(s.commit, s.dirty) }
 // debian is the version of the packages: the release's, or one that comes before it and after those of older commits.
 func (s stamp) debian() string {
 	if s.tagged && !s.dirty {
-		return release.Number
+		return upstream()
 	}
-	text := release.Number + "~git" + s.at.Format("20060102150405") + "." + s.commit[:12]
+	text := upstream() + "~git" + s.at.Format("20060102150405") + "." + s.commit[:12]
 	if s.dirty {
 		text += "+dirty"
 	}
 	return text
 }
+
+// upstream is the release's number as Debian orders versions: a candidate, 1.0.0~rc.1, before the release.
+func upstream() string { return strings.ReplaceAll(release.Number, "-", "~") }
 
 // epoch is the time of all files, in the words of https://reproducible-builds.org.
 func (s stamp) epoch() string { return "SOURCE_DATE_EPOCH=" + strconv.FormatInt(s.at.Unix(), 10) }

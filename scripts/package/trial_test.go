@@ -192,7 +192,7 @@ func (w *world) version() string {
 	number, rest, _ := strings.Cut(strings.Split(filepath.Base(all[0]), "_")[1], "~git")
 	_, commit, _ := strings.Cut(rest, ".")
 	commit, _, _ = strings.Cut(commit, "+")
-	return strings.TrimSuffix(number+"+"+commit, "+")
+	return strings.TrimSuffix(strings.ReplaceAll(number, "~", "-")+"+"+commit, "+")
 }
 
 // documents: manual pages without complaint, and completion that a shell takes.
