@@ -133,6 +133,13 @@ func (w *watcher) lostNotes() []lostNote {
 	return slices.Clone(w.lost)
 }
 
+// told is how many rosters were told.
+func (w *watcher) told() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.rosters)
+}
+
 // changes is how many changes of leadership were told.
 func (w *watcher) changes() int {
 	w.mu.Lock()

@@ -248,11 +248,11 @@ func TestJoinerOfAGroupThatNeverChanged(t *testing.T) {
 func TestRemovedAsksForNoVote(t *testing.T) {
 	for _, removed := range []bool{false, true} {
 		r := alone(t)
-		step(t, r, &pb.Message{Type: pb.MsgHeartbeat.Enum(), Term: new(uint64(2)), Commit: new(uint64(SeedIndex))})
 		if removed {
 			r.PeerRemoved(2)
 			r.PeerRemoved(3)
 		}
+		step(t, r, &pb.Message{Type: pb.MsgHeartbeat.Enum(), Term: new(uint64(2)), Commit: new(uint64(SeedIndex))})
 		flush(t, r)
 		r.Lost(2)
 		notes := flush(t, r)
