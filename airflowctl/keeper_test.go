@@ -60,6 +60,23 @@ func awaitWarm(t *testing.T, l *life) {
 	}
 }
 
+// TestALineThatComesTwice: what the shim says may be said again by anything of the job's user that has its pipe.
+func TestALineThatComesTwice(t *testing.T) {
+	k, _ := handKeeper(t)
+	l := &life{job: k.job, warm: make(chan struct{}), running: make(chan struct{}), ended: make(chan struct{})}
+	for range 2 {
+		for _, line := range []string{"warm 7 0.1", "job 3", "loop", "note slow"} {
+			l.heard(line)
+		}
+	}
+	if !l.isWarm() {
+		t.Error("not warm")
+	}
+	if err := l.await(t.Context(), l.running, 30*time.Second); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestAChangeMustBeOver, and a takeover goes before a replacement.
 func TestAChangeMustBeOver(t *testing.T) {
 	k, config := handKeeper(t)

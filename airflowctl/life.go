@@ -210,15 +210,28 @@ func (l *life) heard(line string) {
 	}
 	switch report.Kind {
 	case shim.Warm:
-		l.job.logger.Info("standby is warm", "took", report.Took)
-		close(l.warm)
+		if closeOnce(l.warm) {
+			l.job.logger.Info("standby is warm", "took", report.Took)
+		}
 	case shim.Job:
 		l.job.noteJobRow(l, report.Job)
-		close(l.running)
+		closeOnce(l.running)
 	case shim.Loop:
 		l.job.logger.Info("scheduler loops", "epoch", l.epoch.Load())
 	case shim.Note:
 		l.job.logger.Warn("shim", "reason", report.Text)
+	}
+}
+
+// closeOnce closes a channel that only the listener of a life closes, and tells whether it was open. The job's user may write to the shim's pipe too, so
+// a line may come twice.
+func closeOnce(c chan struct{}) bool {
+	select {
+	case <-c:
+		return false
+	default:
+		close(c)
+		return true
 	}
 }
 

@@ -178,8 +178,8 @@ func SetupSQL(c Config) (string, error) { return warehouse.SetupSQL(layout(c)) }
 // Init makes the ledger, tables and views; harmless when they are there. It needs the rights of the database's administrator.
 func (p *Pipeline) Init(ctx context.Context) error { return p.target.Setup(ctx) }
 
-// Reset forgets a chunk, or with "" all of them: its rows, and its place in the ledger. What is in S3 stays, and is found
-// again by the next run.
+// Reset forgets the selection's Chunks, of which there must be one at least: their rows, and their places in the ledger. It returns those that it
+// forgot, after an error too. What is in S3 stays, and is found again by the next run.
 func (p *Pipeline) Reset(ctx context.Context, s Selection) ([]string, error) {
 	var names []string
 	for _, chunk := range s.Chunks {

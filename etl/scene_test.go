@@ -85,6 +85,13 @@ func (s *scene) refused(want refusal) {
 	if len(report.Chunks) == 0 || report.Failed == 0 {
 		s.t.Errorf("report: %+v", report)
 	}
+	for _, c := range report.Chunks {
+		for _, done := range c.Steps {
+			if c.State == etl.ChunkFailed && done.Step == want.step {
+				s.t.Errorf("the report calls %s of %s done, which failed", done.Step, c.Chunk)
+			}
+		}
+	}
 	if after := s.tables(); after != before {
 		s.t.Errorf("the tables have changed: %s, before %s", after, before)
 	}

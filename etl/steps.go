@@ -78,10 +78,10 @@ func (r *run) take(ctx context.Context, w *work, s step) error {
 	r.p.meter.enter(s.name, w.chunk)
 	err = s.do(ctx, w, &e)
 	e.Took = r.p.meter.leave(s.name, err == nil)
-	w.report.Steps = append(w.report.Steps, StepReport{Step: s.name, Took: e.Took, Rows: e.Rows})
 	if err != nil {
 		return r.failed(ctx, e, err)
 	}
+	w.report.Steps = append(w.report.Steps, StepReport{Step: s.name, Took: e.Took, Rows: e.Rows})
 	e.State = warehouse.Done
 	if s.name == StepLoad {
 		return nil // Load has entered it, in its own transaction

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -152,5 +153,21 @@ func TestACloseThatFailsIsLookedAt(t *testing.T) {
 	defer cancel()
 	if err := f.close(late, "user"); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("one that stays: %v", err)
+	}
+}
+
+// TestAdministrator: a list of tags since RabbitMQ 3.9, a text with commas before.
+func TestAdministrator(t *testing.T) {
+	for text, want := range map[string]bool{
+		`["administrator"]`: true, `["management","administrator"]`: true, `["management"]`: false, `[]`: false,
+		`"administrator"`: true, `"administrator,management"`: true, `"monitoring,administrator"`: true, `"administrators"`: false, `""`: false, `null`: false, `7`: false,
+	} {
+		var tags any
+		if err := json.Unmarshal([]byte(text), &tags); err != nil {
+			t.Fatal(err)
+		}
+		if got := administrator(tags); got != want {
+			t.Errorf("%s: %v", text, got)
+		}
 	}
 }

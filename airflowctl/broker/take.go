@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -258,9 +259,11 @@ func (f *Fence) Check(ctx context.Context) error {
 
 // administrator reads tags as servers since 3.9 write them, a list, and as older ones did, a text with commas.
 func administrator(tags any) bool {
-	list, ok := tags.([]any)
-	if !ok {
-		return tags == "administrator"
+	switch tags := tags.(type) {
+	case []any:
+		return slices.Contains(tags, any("administrator"))
+	case string:
+		return slices.Contains(strings.Split(tags, ","), "administrator")
 	}
-	return slices.Contains(list, any("administrator"))
+	return false
 }

@@ -23,14 +23,14 @@ func (g *Grid) Add(cells ...string) {
 	g.rows = append(g.rows, cells)
 }
 
-// Printable passes text on without control characters other than the end of a line: what a job or a
-// database wrote must not steer the operator's terminal.
+// Printable passes text on without control characters other than the end of a line, and without those that turn the direction of a text around:
+// what a job or a database wrote must neither steer the operator's terminal nor look like something else there.
 type Printable struct{ W io.Writer }
 
 // Write writes what is left of text. n counts what was left out, so that no caller takes it for a short write.
 func (p Printable) Write(text []byte) (int, error) {
 	clean := bytes.Map(func(r rune) rune {
-		if unicode.IsControl(r) && r != '\n' {
+		if unicode.IsControl(r) && r != '\n' || unicode.Is(unicode.Bidi_Control, r) {
 			return -1
 		}
 		return r

@@ -1,6 +1,7 @@
 package grid_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -24,5 +25,13 @@ func TestAge(t *testing.T) {
 func TestWords(t *testing.T) {
 	if got := grid.OrDash("") + grid.OrDash("x") + grid.YesNo(true) + grid.YesNo(false); got != "-xyesno" {
 		t.Error(got)
+	}
+}
+
+func TestPrintable(t *testing.T) {
+	var out strings.Builder
+	text := "a\x1b[31m\u202eb\u2066\u200f\r\x7f\u009bc é\n"
+	if n, err := (grid.Printable{W: &out}).Write([]byte(text)); err != nil || n != len(text) || out.String() != "a[31mbc é\n" {
+		t.Errorf("%q, %d of %d, %v", out.String(), n, len(text), err)
 	}
 }

@@ -45,7 +45,7 @@ def login() -> tuple[int, dict[str, str]]:
     """Return the epoch that the job has now, and an environment in which duoetl writes under it."""
     connection = Connection.get(CONNECTION)
     facts = json.loads(connection.extra or "{}")
-    names = {"dbname": "PGDATABASE", "target_session_attrs": "PGTARGETSESSIONATTRS"}
+    names = {"dbname": "PGDATABASE", "connect_timeout": "PGCONNECT_TIMEOUT"}  # the others are PG and the name without its underscores
     # What a worker has of its own could lead past the fence.
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "DUOFLOW_"))}
     for name, value in (facts["libpq"] | {"user": connection.login, "password": connection.password}).items():

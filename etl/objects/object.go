@@ -45,6 +45,8 @@ func (o Object) metadata() map[string]string {
 func (s *Store) Head(ctx context.Context, key string) (Object, error) {
 	out := Object{Key: key}
 	err := s.patience.again(ctx, "head "+s.URL(key), func(ctx context.Context) error {
+		ctx, cancel := s.limited(ctx, 0)
+		defer cancel()
 		head, err := s.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &s.config.Bucket, Key: aws.String(s.full(key)), ChecksumMode: types.ChecksumModeEnabled})
 		if err != nil {
 			return err

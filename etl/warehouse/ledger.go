@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -81,8 +82,13 @@ func (w *Warehouse) enter(ctx context.Context, tx pgx.Tx, e Entry) error {
 		return fmt.Errorf("encode manifests: %w", err)
 	}
 	_, err = tx.Exec(ctx, enterSQL, e.Pipeline, string(e.Chunk), e.Step, string(e.State), int64(w.config.Epoch), w.config.Node, e.SourceHash, sources,
-		e.UploadID, string(manifests), e.Rows, e.Strikes, e.Quarantined, e.Hash, e.Synthetic, e.Took.Milliseconds(), e.Error)
+		e.UploadID, string(manifests), e.Rows, e.Strikes, e.Quarantined, e.Hash, e.Synthetic, e.Took.Milliseconds(), storable(e.Error))
 	return err
+}
+
+// storable is a text as Postgres takes one. What a server or Spark has said is any bytes, and may be cut within a character.
+func storable(text string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD")
 }
 
 // Ledger returns all rows of the pipeline, by chunk and step.

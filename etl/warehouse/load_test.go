@@ -44,6 +44,19 @@ func TestLoadReplacesAChunk(t *testing.T) {
 	}
 }
 
+// TestAnErrorOfAnyBytesIsNoted: the ledger is to say failed, whatever the words are made of.
+func TestAnErrorOfAnyBytesIsNoted(t *testing.T) {
+	w := newHouse(t).epoch(1)
+	e := warehouse.Entry{Chunk: "2018", Step: "aggregate", State: warehouse.Failed, Error: "spark said: \x00\xff gro\xc3"}
+	if err := w.Note(t.Context(), e); err != nil {
+		t.Fatal(err)
+	}
+	ledger, err := w.Ledger(t.Context())
+	if err != nil || len(ledger) != 1 || ledger[0].State != warehouse.Failed || ledger[0].Error != "spark said: \uFFFD\uFFFD gro\uFFFD" {
+		t.Errorf("%+v, %v", ledger, err)
+	}
+}
+
 // What somebody did to the tables is not taken for what was loaded.
 func TestSameSourceIsLoadedAgainWhenRowsAreGone(t *testing.T) {
 	h := newHouse(t)
