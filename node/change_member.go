@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/duoflow/duoflow/node/admin"
@@ -25,13 +26,30 @@ func (o *Operators) ChangeMember(ctx context.Context, req *duoflowv1.ChangeMembe
 	c := memberChange{by: lease.Text(admin.CallerName(ctx)), dryRun: req.GetDryRun(), wait: req.GetWait()}
 	if add := req.GetAdd(); add != nil {
 		c.node = lease.NodeID(add.GetName())
-		peer := member{ID: c.node, Peer: add.GetPeer(), Gossip: add.GetGossip(), Witness: add.GetWitness()}.peer()
+		m := member{ID: c.node, Peer: add.GetPeer(), Gossip: add.GetGossip(), Witness: add.GetWitness()}
+		if problem := o.n.cfg.outside(m); problem != nil {
+			return nil, problem
+		}
+		peer := m.peer()
 		c.step.Add = &peer
 	} else {
 		c.node = lease.NodeID(req.GetRemove())
 		c.step.Remove = RaftID(c.node)
 	}
 	return o.n.changeMember(ctx, c)
+}
+
+// outside refuses, without TLS, a member that is not on this host, as the configuration does; nil when it may be added.
+func (c *Config) outside(m member) *admin.Problem {
+	for _, addr := range []string{m.Peer, m.Gossip} {
+		if host, _, err := net.SplitHostPort(addr); err == nil && c.InsecureLoopback && !loopback(host) {
+			return &admin.Problem{
+				Kind: duoflowv1.Problem_KIND_USAGE, What: fmt.Sprintf("node %s: %q is not a loopback address, which insecure_loopback asks for", m.ID, addr),
+				Mend: "a cluster over several hosts needs certificates: `duoctl tls init`",
+			}
+		}
+	}
+	return nil
 }
 
 func (n *Node) changeMember(ctx context.Context, c memberChange) (*duoflowv1.ChangeMemberResponse, error) {

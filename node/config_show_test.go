@@ -31,6 +31,33 @@ keyring: gossip.key # password: none here`
 	}
 }
 
+// TestSecretsInEveryForm has a secret in each form that YAML and connection strings have for one.
+func TestSecretsInEveryForm(t *testing.T) {
+	for _, text := range []string{
+		"env:\n  FERNET_KEY: |-\n    hunter2\n\n    hunter2\n  PATH: /usr/bin",
+		"env:\n  SMTP_PASSWORD:\n    hunter2\n  PATH: /usr/bin",
+		"env:\n  SMTP_PASSWORD: \"long\n    hunter2\"\n  PATH: /usr/bin",
+		"env:\n  # SMTP_PASSWORD: hunter2\n  PATH: /usr/bin",
+		"env: {SMTP_PASSWORD: hunter2, PATH: /usr/bin}",
+		"env: {PATH: /usr/bin, 'my_token': 'it''s, hunter2', b: \"c\"}",
+		`env: {API_KEY: "a\", hunter2", PATH: /usr/bin}`,
+		`dsn: "postgres://fencer_a:it'shunter2@db1/airflow" # PATH: /usr/bin`,
+		`dsn: "postgres://fencer_a:p@hunter2@db1/airflow" # PATH: /usr/bin`,
+		`dsn: "host=db1 password='it\'s hunter2' dbname=x" # PATH: /usr/bin`,
+		`dsn: 'host=db1 password=''it is hunter2'' dbname=x' # PATH: /usr/bin`,
+		`dsn: "host=db1 password=it's\ hunter2 dbname=x" # PATH: /usr/bin`,
+		"jobs:\n  token-sync:\n    kind: command\n    env: {MY_SECRET: hunter2}\n    dir: PATH: /usr/bin",
+	} {
+		got := withoutSecrets(text)
+		if strings.Contains(got, "hunter2") || strings.Count(got, "\n") != strings.Count(text, "\n") {
+			t.Errorf("a secret is shown:\n%s", got)
+		}
+		if !strings.Contains(got, "PATH: /usr/bin") || strings.Contains(text, "token-sync") && !strings.Contains(got, "kind: command") {
+			t.Errorf("what is no secret is gone:\n%s", got)
+		}
+	}
+}
+
 func TestCandidate(t *testing.T) {
 	dir := sound(t)
 	text := strings.ReplaceAll(soundText, "DIR", dir)

@@ -28,8 +28,8 @@ func (o *Operators) Explain(_ context.Context, req *duoflowv1.ExplainRequest) (*
 		}
 	}
 	t.answer.View, t.answer.Job = n.view(p), string(name)
-	if said := p.beats[job.Holder].Jobs[name]; epoch == job.Epoch && job.Phase == lease.Granted && said.State != control.Active {
-		t.remark("it is not running yet: %s is %s", job.Holder, said.State)
+	if epoch == job.Epoch && job.Phase == lease.Granted {
+		t.now(job, p.beats[job.Holder].Jobs[name])
 	}
 	return t.answer, nil
 }
@@ -97,6 +97,18 @@ func (t *tale) measured(name string, by lease.NodeID, took time.Duration, what s
 
 func (t *tale) remark(format string, args ...any) {
 	t.answer.Remarks = append(t.answer.Remarks, fmt.Sprintf(format, args...))
+}
+
+// now remarks on what the holder said last, when that is not that the job runs.
+func (t *tale) now(job lease.Job, said control.Report) {
+	switch {
+	case said.State == "":
+		t.remark("whether it is running is not known: %s was not heard", job.Holder)
+	case said.State != control.Active:
+		t.remark("it is not running yet: %s is %s", job.Holder, said.State)
+	case said.Epoch != job.Epoch:
+		t.remark("it is not running yet, as far as is known: %s was heard last under epoch %d", job.Holder, said.Epoch)
+	}
 }
 
 // transition is what the two nodes have measured, put one after the other.

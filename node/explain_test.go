@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/duoflow/duoflow/node/control"
 	"github.com/duoflow/duoflow/node/lease"
 	duoflowv1 "github.com/duoflow/duoflow/proto/duoflow/v1"
 )
@@ -97,6 +98,24 @@ whole 0, 0 in no step
 	} {
 		if got := retold(t, history, epoch); got != want {
 			t.Errorf("epoch %d:\n%s\nwant\n%s", epoch, got, want)
+		}
+	}
+}
+
+// TestWhetherItRuns: what the holder said last need not be of this epoch, and it need not have said anything.
+func TestWhetherItRuns(t *testing.T) {
+	job := lease.Job{Name: "scheduler", Epoch: 7, Holder: "b", Phase: lease.Granted}
+	for want, said := range map[string]control.Report{
+		"": {State: control.Active, Epoch: 7},
+		"whether it is running is not known: b was not heard":                       {},
+		"it is not running yet: b is standby":                                       {State: control.Standby},
+		"it is not running yet: b is fencing":                                       {State: control.Fencing, Epoch: 7},
+		"it is not running yet, as far as is known: b was heard last under epoch 5": {State: control.Active, Epoch: 5},
+	} {
+		told := &tale{answer: &duoflowv1.ExplainResponse{}}
+		told.now(job, said)
+		if got := strings.Join(told.answer.GetRemarks(), "; "); got != want {
+			t.Errorf("%+v: %q, want %q", said, got, want)
 		}
 	}
 }

@@ -74,7 +74,8 @@ func (l *ledger) Restore(snapshot []byte) error {
 	return nil
 }
 
-// picture is the whole state, encoded, and the index of the newest command in it; 0 = unknown.
+// picture is the whole state, encoded, and the index of the newest command that was applied to it here; 0 = none. A snapshot that came
+// since may be newer.
 func (l *ledger) picture() (state []byte, index uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -226,7 +226,7 @@ func (n *Node) left() bool {
 	return true
 }
 
-// configureEvery is how often the leader looks whether the cluster knows what the configuration says.
+// configureEvery is how often the leader looks whether the cluster has agreed on the voters and on the configuration's jobs.
 const configureEvery = time.Second
 
 // configure has the cluster agree on the voters and on the jobs of our configuration file, when it has not yet. Who votes is for the

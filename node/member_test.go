@@ -8,6 +8,7 @@ import (
 
 	"github.com/duoflow/duoflow/node/control"
 	"github.com/duoflow/duoflow/node/lease"
+	duoflowv1 "github.com/duoflow/duoflow/proto/duoflow/v1"
 	"github.com/duoflow/duoflow/raftstore"
 )
 
@@ -126,4 +127,23 @@ func TestRetirementIsTakenBack(t *testing.T) {
 	}
 	d.node.removing.Store(false)
 	d.await("the retirement is taken back", func() bool { return !leaves() })
+}
+
+// TestMembersStayOnThisHostWithoutTLS: what a configuration may not name cannot be added either.
+func TestMembersStayOnThisHostWithoutTLS(t *testing.T) {
+	cfg := Config{InsecureLoopback: true}
+	for _, m := range []member{{ID: "c", Peer: "10.0.0.4:7400"}, {ID: "c", Peer: "127.0.0.4:7400", Gossip: "db1:7401"}} {
+		o := (&Node{self: "a", cfg: cfg}).Operators()
+		add := &duoflowv1.NewMember{Name: string(m.ID), Peer: m.Peer, Gossip: m.Gossip}
+		_, err := o.ChangeMember(t.Context(), &duoflowv1.ChangeMemberRequest{Change: &duoflowv1.ChangeMemberRequest_Add{Add: add}})
+		if err == nil || !strings.Contains(err.Error(), "is not a loopback address") {
+			t.Errorf("%+v: %v", m, err)
+		}
+		if problem := (&Config{}).outside(m); problem != nil {
+			t.Errorf("%+v, with TLS: %v", m, problem)
+		}
+	}
+	if problem := cfg.outside(member{ID: "c", Peer: "127.0.0.4:7400", Gossip: "localhost:7401"}); problem != nil {
+		t.Error(problem)
+	}
 }

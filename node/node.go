@@ -77,7 +77,7 @@ type Node struct {
 	// disk is what the log last said of itself, made anew at diskAt.
 	disk   raftstore.Status
 	diskAt control.Instant
-	// configureAt is when a leader next compares the log's members with the configuration's.
+	// configureAt is when a leader next compares the nodes and jobs that are agreed on with the voters and the configuration's jobs.
 	configureAt control.Instant
 
 	// picture is what the surfaces show; written by the loop, read by anyone.

@@ -52,6 +52,17 @@ func TestBackup(t *testing.T) {
 	}
 }
 
+// TestBackupOfWhoHasQuorum: a node that is cut off, at the first endpoint, refuses for itself alone.
+func TestBackupOfWhoHasQuorum(t *testing.T) {
+	dir := makeCertificates(t)
+	alone, leading := newFakeCluster(), newFakeCluster()
+	alone.loseQuorum()
+	first := serve(t, alone, dir)
+	file := filepath.Join(t.TempDir(), "prod.backup")
+	operator(dir, first, closedPort(t)).run(t, "backup", file).want(t, exitNoQuorum, first, "no majority")
+	operator(dir, first, serve(t, leading, dir)).run(t, "backup", file).want(t, exitOK)
+}
+
 func TestBackupWithoutQuorum(t *testing.T) {
 	dir := makeCertificates(t)
 	cluster := newFakeCluster()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -150,16 +151,19 @@ func noAnswer(silent []error) error {
 type viewed interface{ GetView() *duoflowv1.View }
 
 // best asks the endpoints in turn until an answer is authoritative; else the first local view must do.
-// A refusal by a node ends it: the other nodes would say the same.
+// A refusal by a node ends it, for the other nodes would say the same; but one that has no quorum speaks for itself alone.
 func best[T viewed](
 	ctx context.Context, links []*link, call func(context.Context, duoflowv1.AdminClient) (T, error),
 ) (T, *link, error) {
 	var local T
 	var from *link
+	var alone error // the first refusal for want of a quorum
 	var silent []error
 	for i, l := range links {
 		answer, err := try(ctx, len(links)-i, l, call)
 		switch {
+		case problemOf(err).GetKind() == duoflowv1.Problem_KIND_NO_QUORUM:
+			alone = cmp.Or(alone, remote(l.endpoint, err))
 		case err != nil && !isSilent(err):
 			return local, l, remote(l.endpoint, err)
 		case err != nil:
@@ -170,10 +174,13 @@ func best[T viewed](
 			local, from = answer, l
 		}
 	}
-	if from == nil {
-		return local, nil, noAnswer(silent)
+	switch {
+	case from != nil:
+		return local, from, nil
+	case alone != nil:
+		return local, nil, alone
 	}
-	return local, from, nil
+	return local, nil, noAnswer(silent)
 }
 
 func statusCall(ctx context.Context, admin duoflowv1.AdminClient) (*duoflowv1.StatusResponse, error) {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -10,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -207,11 +205,8 @@ func replace(path string, text []byte) error {
 	if err != nil {
 		return fmt.Errorf("replace file: %w", err)
 	}
-	_, err = io.Copy(f, bytes.NewReader(text))
-	if owner, ok := before.Sys().(*syscall.Stat_t); ok && err == nil && int(owner.Uid) != os.Geteuid() {
-		err = f.Chown(int(owner.Uid), int(owner.Gid))
-	}
-	if err = errors.Join(err, f.Chmod(before.Mode().Perm()), f.Sync(), f.Close()); err == nil {
+	_, err = f.Write(text)
+	if err = errors.Join(err, sameOwner(f, before), f.Chmod(before.Mode().Perm()), f.Sync(), f.Close()); err == nil {
 		err = os.Rename(next, path)
 	}
 	if err != nil {

@@ -2,9 +2,11 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/duoflow/duoflow/gossip"
@@ -82,6 +84,31 @@ func TestGossipKeyRotates(t *testing.T) {
 		if strings.Contains(table.out, secret) {
 			t.Error("a key is shown")
 		}
+	}
+}
+
+// TestGossipKeyKeepsTheGroup: root's keyring may be read by the daemon's group, whoever changes it. Only root, or who is in a second
+// group, can try.
+func TestGossipKeyKeepsTheGroup(t *testing.T) {
+	path := filepath.Join(makeCertificates(t), "gossip.key")
+	group := 4242
+	if os.Geteuid() != 0 {
+		groups, err := os.Getgroups()
+		if err != nil {
+			t.Fatal(err)
+		}
+		group = append([]int{os.Getegid()}, groups...)[len(groups)]
+	}
+	if err := errors.Join(os.Chown(path, -1, group), os.Chmod(path, 0o640)); err != nil {
+		t.Fatal(err)
+	}
+	changeRing(t, path, "add")
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if owner := info.Sys().(*syscall.Stat_t); int(owner.Gid) != group || int(owner.Uid) != os.Geteuid() || info.Mode() != 0o640 {
+		t.Errorf("of user %d, group %d, mode %v", owner.Uid, owner.Gid, info.Mode())
 	}
 }
 

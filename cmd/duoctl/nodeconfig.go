@@ -154,6 +154,10 @@ func writeDifference(w io.Writer, answer *duoflowv1.ConfigResponse) {
 }
 
 func (a *app) editConfig(ctx context.Context, node, path string, yes, dryRun bool) error {
+	path, err := filepath.EvalSymlinks(path) // a rename would replace the link
+	if err != nil {
+		return fmt.Errorf("find configuration: %w", err)
+	}
 	before, err := os.ReadFile(path)
 	if err != nil {
 		return fmt.Errorf("read configuration: %w", err)
@@ -167,14 +171,14 @@ func (a *app) editConfig(ctx context.Context, node, path string, yes, dryRun boo
 	}
 	after, err := os.ReadFile(copied)
 	if err != nil {
-		return fmt.Errorf("read what was edited: %w", err)
+		return kept(fmt.Errorf("read what was edited: %w", err), copied)
 	}
 	if string(after) == string(before) {
 		return errors.Join(os.Remove(copied), failed("nothing was edited", ""))
 	}
 	answer, err := a.nodeConfig(ctx, node, after)
 	if err != nil {
-		return err
+		return kept(err, copied)
 	}
 	writeDifference(grid.Printable{W: a.err}, answer)
 	if err := sound(answer); err != nil {
@@ -191,7 +195,7 @@ func (a *app) editConfig(ctx context.Context, node, path string, yes, dryRun boo
 		}
 	}
 	if err := os.Rename(copied, path); err != nil {
-		return fmt.Errorf("put configuration in place: %w", err)
+		return kept(fmt.Errorf("put configuration in place: %w", err), copied)
 	}
 	return a.print(object{{"path", path}, {"node", answer.GetNode()}, {"kept", nil}, {"done", true}}, func(w io.Writer) {
 		fmt.Fprintf(w, "%s is in place; duoflowd reads it when it starts\n", path)

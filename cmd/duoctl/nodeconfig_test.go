@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -80,5 +81,25 @@ func TestConfigEditDry(t *testing.T) {
 	got.want(t, exitOK, "+detection: wan")
 	if text, err := os.ReadFile(file); err != nil || string(text) != before || !strings.Contains(got.out, "nothing is put in place") {
 		t.Errorf("%s\n%s, %v", got.out, text, err)
+	}
+}
+
+// TestConfigEditBehindALink: the file itself is replaced, and what was made is not lost when no node answers.
+func TestConfigEditBehindALink(t *testing.T) {
+	dir := makeCertificates(t)
+	folder := t.TempDir()
+	file, link := filepath.Join(folder, "node-a.yaml"), filepath.Join(folder, "node.yaml")
+	err := errors.Join(os.WriteFile(file, []byte("cluster: prod\ndetection: lan\n"), 0o640), os.Symlink("node-a.yaml", link))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctl := operator(dir, closedPort(t))
+	ctl.env["EDITOR"] = "sed -i s/lan/wan/"
+	ctl.run(t, "config", "edit", link, "--yes").want(t, exitFailed, "connection refused", "what you made is in "+folder)
+	ctl.env["DUOCTL_ENDPOINT"] = serve(t, newFakeCluster(), dir)
+	ctl.run(t, "config", "edit", link, "--yes").want(t, exitOK)
+	text, err := os.ReadFile(file)
+	if to, linked := os.Readlink(link); err != nil || linked != nil || to != "node-a.yaml" || !strings.Contains(string(text), "wan") {
+		t.Errorf("%s is %q, %v; the file is %q, %v", link, to, linked, text, err)
 	}
 }

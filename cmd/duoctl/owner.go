@@ -6,7 +6,7 @@ import (
 	"syscall"
 )
 
-// sameOwner gives a file to whom another one belongs.
+// sameOwner gives a file to the user and the group that another one belongs to.
 func sameOwner(file *os.File, like fs.FileInfo) error {
 	owner, known := like.Sys().(*syscall.Stat_t)
 	if !known {

@@ -40,6 +40,22 @@ func TestStatusWithoutQuorumIsMarked(t *testing.T) {
 	}
 }
 
+// TestPendingOfUnknownAge: a node does not know when a move was asked for.
+func TestPendingOfUnknownAge(t *testing.T) {
+	dir := makeCertificates(t)
+	cluster := newFakeCluster()
+	for _, job := range cluster.status.GetJobs() {
+		if job.GetPending() != nil {
+			job.Pending.AgeMs = 0
+		}
+	}
+	got := operator(dir, serve(t, cluster, dir)).run(t, "status")
+	got.want(t, exitOK)
+	if !strings.Contains(got.out, "switchover to b asked for\n") || strings.Contains(got.out, "asked 0 ms ago") {
+		t.Errorf("%s", got.out)
+	}
+}
+
 func TestStatusPrefersTheAuthoritativeEndpoint(t *testing.T) {
 	dir := makeCertificates(t)
 	alone, leading := newFakeCluster(), newFakeCluster()

@@ -114,7 +114,7 @@ func writeJob(w io.Writer, job *duoflowv1.JobStatus) {
 		fmt.Fprintf(w, "planned: %s\n", plannedText(p))
 	}
 	if p := job.GetPending(); p != nil {
-		fmt.Fprintf(w, "%s to %s asked %s ago\n", p.GetKind(), anyNode(p.GetTo()), ageText(p.GetAgeMs()))
+		fmt.Fprintln(w, pendingText(p))
 	}
 	for _, n := range job.GetNodes() {
 		if n.GetStatus() != "" {
@@ -139,6 +139,15 @@ func writeJob(w io.Writer, job *duoflowv1.JobStatus) {
 			fmt.Fprintf(w, "detection of %s after %d ms: %s\n", n.GetNode(), n.GetDetectionMs(), n.GetDetectionReason())
 		}
 	}
+}
+
+// pendingText is a move that is asked for; nodes of now do not say how long ago.
+func pendingText(p *duoflowv1.PendingTransfer) string {
+	text := fmt.Sprintf("%s to %s asked", p.GetKind(), anyNode(p.GetTo()))
+	if p.GetAgeMs() == 0 {
+		return text + " for"
+	}
+	return text + " " + ageText(p.GetAgeMs()) + " ago"
 }
 
 func jobKind(job *duoflowv1.JobStatus) string {

@@ -38,7 +38,7 @@ Exit codes:
   0  ended in order
   1  failed: something that it cannot do without broke, such as the disk of its log
   2  usage: the command line or the configuration is wrong
-  3  unsafe: a job's database or settings lack what the fence or the job needs`
+  3  unsafe: a job's database or settings lack what the fence or the job needs; or this node was removed from the cluster`
 
 type exitError struct {
 	code int

@@ -60,7 +60,7 @@ type Node interface {
 	Cancel(context.Context, *duoflowv1.CancelRequest) (*duoflowv1.CancelResponse, error)
 	Pause(context.Context, *duoflowv1.PauseRequest) (*duoflowv1.PauseResponse, error)
 	Resume(context.Context, *duoflowv1.ResumeRequest) (*duoflowv1.PauseResponse, error)
-	// ChangeMember is as Switchover; it is refused by all but the raft leader.
+	// ChangeMember is as Switchover; all but the raft leader refuse it, unless they know that it was done already.
 	ChangeMember(context.Context, *duoflowv1.ChangeMemberRequest) (*duoflowv1.ChangeMemberResponse, error)
 	History(context.Context, *duoflowv1.HistoryRequest) (*duoflowv1.HistoryResponse, error)
 	Explain(context.Context, *duoflowv1.ExplainRequest) (*duoflowv1.ExplainResponse, error)

@@ -550,7 +550,7 @@ type NodeStatus struct {
 	Witness       bool                   `protobuf:"varint,2,opt,name=witness,proto3" json:"witness,omitempty"`
 	Address       string                 `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`                                             // of the peer listener, host:port
 	Version       string                 `protobuf:"bytes,4,opt,name=version,proto3" json:"version,omitempty"`                                             // "" = not heard of yet
-	RaftRole      string                 `protobuf:"bytes,5,opt,name=raft_role,json=raftRole,proto3" json:"raft_role,omitempty"`                           // leader | follower | candidate | learner | doubtful; "" = unknown
+	RaftRole      string                 `protobuf:"bytes,5,opt,name=raft_role,json=raftRole,proto3" json:"raft_role,omitempty"`                           // leader | follower | learner; "" = unknown
 	GossipState   string                 `protobuf:"bytes,6,opt,name=gossip_state,json=gossipState,proto3" json:"gossip_state,omitempty"`                  // alive | suspect | dead | left; "" = unknown; a hint only
 	RttMs         float64                `protobuf:"fixed64,7,opt,name=rtt_ms,json=rttMs,proto3" json:"rtt_ms,omitempty"`                                  // by gossip; 0 = unknown
 	Connected     bool                   `protobuf:"varint,8,opt,name=connected,proto3" json:"connected,omitempty"`                                        // the answering node's peer stream to it is open; true for itself
@@ -1268,9 +1268,9 @@ func (x *FenceRow) GetNode() string {
 
 type PendingTransfer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"` // switchover | failover | restart
-	To            string                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`     // "" = the best eligible node
-	AgeMs         uint64                 `protobuf:"varint,3,opt,name=age_ms,json=ageMs,proto3" json:"age_ms,omitempty"`
+	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`                 // switchover | failover | restart
+	To            string                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`                     // "" = the best eligible node
+	AgeMs         uint64                 `protobuf:"varint,3,opt,name=age_ms,json=ageMs,proto3" json:"age_ms,omitempty"` // 0 = unknown
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2232,7 +2232,7 @@ type HistoryEntry struct {
 	Job           string                 `protobuf:"bytes,1,opt,name=job,proto3" json:"job,omitempty"`
 	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	Node          string                 `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
-	Kind          string                 `protobuf:"bytes,4,opt,name=kind,proto3" json:"kind,omitempty"` // grant | release | observe | pause | resume
+	Kind          string                 `protobuf:"bytes,4,opt,name=kind,proto3" json:"kind,omitempty"` // grant | release | observe | pause | resume | restore
 	Reason        string                 `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
 	AtUnixMs      int64                  `protobuf:"varint,6,opt,name=at_unix_ms,json=atUnixMs,proto3" json:"at_unix_ms,omitempty"` // for display only: no decision reads it; 0 = unknown
 	Phases        []*PhaseTook           `protobuf:"bytes,7,rep,name=phases,proto3" json:"phases,omitempty"`
@@ -3396,7 +3396,7 @@ type Finding struct {
 	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	Ok            bool                   `protobuf:"varint,3,opt,name=ok,proto3" json:"ok,omitempty"`
 	Detail        string                 `protobuf:"bytes,4,opt,name=detail,proto3" json:"detail,omitempty"`
-	Mend          string                 `protobuf:"bytes,5,opt,name=mend,proto3" json:"mend,omitempty"` // what to do; "" when ok
+	Mend          string                 `protobuf:"bytes,5,opt,name=mend,proto3" json:"mend,omitempty"` // what to do, or, of one that is ok, advice; "" = nothing
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }

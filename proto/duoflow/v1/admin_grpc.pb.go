@@ -45,7 +45,7 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // Admin is the operators' service. Roles come from the client's certificate (its OU): viewer for
-// Status, History, Explain, Progress and Version; operator for Switchover, Failover, Restart, Cancel, Pause, Resume, Logs, Backup and Doctor;
+// Status, History, Explain, Progress, Spread and Version; operator for Switchover, Failover, Restart, Cancel, Pause, Resume, Logs, Backup and Doctor;
 // admin for Failover with force, Config and ChangeMember. A refusal is a gRPC error that carries a Problem as its status detail.
 type AdminClient interface {
 	// Status tells what the answering node knows of the whole cluster. It always answers, also without
@@ -269,7 +269,7 @@ func (c *adminClient) Spread(ctx context.Context, in *SpreadRequest, opts ...grp
 // for forward compatibility.
 //
 // Admin is the operators' service. Roles come from the client's certificate (its OU): viewer for
-// Status, History, Explain, Progress and Version; operator for Switchover, Failover, Restart, Cancel, Pause, Resume, Logs, Backup and Doctor;
+// Status, History, Explain, Progress, Spread and Version; operator for Switchover, Failover, Restart, Cancel, Pause, Resume, Logs, Backup and Doctor;
 // admin for Failover with force, Config and ChangeMember. A refusal is a gRPC error that carries a Problem as its status detail.
 type AdminServer interface {
 	// Status tells what the answering node knows of the whole cluster. It always answers, also without
