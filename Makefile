@@ -25,7 +25,7 @@ FROM     ?= bench.json
 LISTEN   ?= 127.0.0.1:8050
 
 help: ## say what can be made
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo: ## the demo; CHECK=1 ends by itself and exits non-zero when a figure is wrong; KILLS=10 kills ten times; ENGINE=spark adds up with Spark
 	@scripts/setup all dash $(if $(filter spark,$(ENGINE)),spark)
@@ -45,11 +45,11 @@ lint: ## vet, the rules of the house, golangci-lint
 
 test-upgrade: ## node by node from a commit of before (UPGRADE_FROM, a960086) to this tree and back, while a job commits; wants git's history
 	@scripts/setup go services
-	@DUOFLOW_UPGRADE_FROM=$(UPGRADE_FROM) scripts/test upgrade
+	@$(SUDO) env DUOFLOW_UPGRADE_FROM=$(UPGRADE_FROM) scripts/test upgrade
 
 test-airflow2: ## a takeover of a real Airflow 2.11, the last of its line, as `make test` does it with 3.3
 	@scripts/setup go services
-	@scripts/test airflow2
+	@$(SUDO) scripts/test airflow2
 
 model: ## the fence with raft broken, and whether somebody is active in the end, searched by Spin (two minutes); MODEL='-events -only REVOKE'
 	@scripts/setup go model
