@@ -257,7 +257,8 @@ func TestMembersAreRead(t *testing.T) {
 	}
 	c.agree("1", "2", "3", "4", "5")
 	for _, m := range c.members {
-		if got := m.store.Status(); len(got.Members.Members) != 3 || len(m.watch.rosters) != 0 || got.Snapshot < 3 {
+		c.until("snapshot", func() bool { return m.store.Status().Snapshot >= 3 }) // it is told of after the machine has the commands
+		if got := m.store.Status(); len(got.Members.Members) != 3 || len(m.watch.rosters) != 0 {
 			t.Errorf("node %s: %+v, told %v", m.peer().Name, got.Members, m.watch.rosters)
 		}
 	}
