@@ -91,7 +91,8 @@ type Config struct {
 	Listening func()
 
 	ticking *atomic.Bool // a call of Tick is on its way to the loop
-	// now is the roster of the log; it holds nil until there is one.
+	// now is who is let in and connected to: the roster of the log, or until there is one the configured peers, and the guests. It
+	// holds nil until one of the two has been heard of.
 	now     *atomic.Pointer[Roster]
 	belongs *belonging
 }
@@ -195,7 +196,7 @@ func (c *Config) founding() Roster {
 	return list
 }
 
-// members is the roster in force.
+// members is the roster in force, and the guests: whoever is let in and connected to. See Store.agreed for the members alone.
 func (c *Config) members() Roster {
 	if c.now != nil {
 		if list := c.now.Load(); list != nil {

@@ -23,7 +23,7 @@ type Remains struct {
 	SnapshotAt uint64
 	// Members are those as of the log's end; without any when it has none of its own, and they are those of the configuration.
 	Members Roster
-	// Commands are all that come after it, also those after Commit: a majority may have agreed on them without this node
+	// Commands are all that come after the snapshot, also those after Commit: a majority may have agreed on them without this node
 	// having heard of it.
 	Commands []Command
 	// Commit is up to where this node's disk knows that a majority has agreed, Last where its log ends, Term the newest one it knows.

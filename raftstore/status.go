@@ -12,7 +12,7 @@ type Status struct {
 	Commit, Applied, Last uint64 // raft indexes
 	Snapshot              uint64 // raft index of the newest snapshot
 	Voters                []uint64
-	// Members is the roster in force, or that of the configuration. PeerStates are the members that this node knows, itself included.
+	// Members is the roster in force, or that of the configuration. PeerStates are those, this node included, and the guests.
 	Members    Roster
 	PeerStates []PeerState
 	// Removed: this node was a member and is none any more.
@@ -106,7 +106,7 @@ func (s *Store) waits() (doubt, leaving bool) {
 	return s.status.Doubt != "", s.status.Leaving
 }
 
-// standing is what a node in doubt has to know of this one: whether it is as good as new, and its term.
+// standing is what another node has to know of this one when they connect.
 func (s *Store) standing() standing {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -308,7 +308,7 @@ func TestOrdersRefused(t *testing.T) {
 		{"pause of no name", held, lease.Command{Hold: &lease.Hold{Job: "A"}}, `job name "A"`},
 		{"retirement of the holder", held, retire("a"), "a holds epoch 5 of it; move it to another node first"},
 		{"retirement of a stranger", held, retire("ghost"), "no such node: ghost"},
-		{"retirement of nobody", held, retire(""), "node name"},
+		{"retirement of nobody", held, retire(""), `node name ""`},
 		{"retirement of the last one", append(over[:2:2], retire("a")), retire("b"), "b is the only node that could run a job"},
 		{"no retirement is taken back", held, lease.Command{Retire: &lease.Retire{Node: "b", Undo: true}}, "b is not leaving"},
 		{"grant to who is leaving", append(over[:2:2], retire("b")), grant(5, 6, "b", tokenB), "b is leaving the cluster"},

@@ -97,8 +97,8 @@ func validHolder(j Job) error {
 	return fmt.Errorf("job %s: unknown phase %q", j.Name, j.Phase)
 }
 
-// validOrders refuses a pause that Hold would, or a plan, a pause or a wish that was given under a pause or in a number that
-// excludes it.
+// validOrders refuses a pause or a plan that the commands would refuse, one that Order does not count, and a move that is asked for
+// or planned while a pause has the job stopped.
 func validOrders(j Job) error {
 	if (j.Plan != nil || j.Pause != nil) && j.Order == 0 {
 		return fmt.Errorf("job %s: a plan or pause that no order has made", j.Name)

@@ -148,8 +148,15 @@ func (c Command) validate() error {
 }
 
 func validReporter(by NodeID) error {
-	if by != "" && !ValidName(string(by)) {
-		return fmt.Errorf("node name %q: want %s", by, nameForm)
+	if by == "" {
+		return nil
+	}
+	return validNode(by)
+}
+
+func validNode(node NodeID) error {
+	if !ValidName(string(node)) {
+		return fmt.Errorf("node name %q: want %s", node, nameForm)
 	}
 	return nil
 }
@@ -168,8 +175,8 @@ func validPhases(phases []Timing) error {
 
 func (c Configure) validate() error {
 	for i, n := range c.Nodes {
-		if !ValidName(string(n.ID)) {
-			return fmt.Errorf("node name %q: want %s", n.ID, nameForm)
+		if err := validNode(n.ID); err != nil {
+			return err
 		}
 		for _, other := range c.Nodes[:i] {
 			if other.ID == n.ID && other != n {
@@ -186,10 +193,7 @@ func (c Configure) validate() error {
 }
 
 func validLife(job JobName, node NodeID, token Token) error {
-	if !ValidName(string(node)) {
-		return fmt.Errorf("node name %q: want %s", node, nameForm)
-	}
-	return cmp.Or(validJob(job), validToken(token))
+	return cmp.Or(validNode(node), validJob(job), validToken(token))
 }
 
 func validJob(job JobName) error {

@@ -12,10 +12,7 @@ type Retire struct {
 }
 
 func (r Retire) validate() error {
-	if !ValidName(string(r.Node)) {
-		return validReporter(cmp.Or(r.Node, "-"))
-	}
-	return validText(r.By)
+	return cmp.Or(validNode(r.Node), validText(r.By))
 }
 
 func (s *State) retire(r Retire) Outcome {

@@ -28,17 +28,17 @@ var ErrFounder = errors.New("the cluster was made with this node and has never c
 // promoteStable is for how many election timeouts a learner must have been fit before it is made a voter.
 const promoteStable = 3
 
-// requestBytes is the length of what names a change, before the roster in the Context of its entry.
-const requestBytes = 8
+// changeHeader is the length, in bytes, of the number that names a change, before the roster in the Context of its entry.
+const changeHeader = 8
 
 // members is what a replica knows of who belongs to the group.
 type members struct {
 	roster roster.Roster
 	// logged: the roster comes from the log, not from a configuration. It then travels in snapshots.
 	logged bool
-	// changing: a change was proposed in this term and is not applied.
-	changing uint64 // the term; 0 = none
-	fit      int64  // ticks for which the learner has been fit to vote
+	// changing is the term in which a change was proposed that is not applied yet; 0 = none. One of an older term is nobody's any more.
+	changing uint64
+	fit      int64 // ticks for which the learner has been fit to vote
 	told     []Membership
 }
 
@@ -147,10 +147,10 @@ func (r *Replica) reconfigure(index uint64, change *pb.ConfChangeV2) error {
 	// The newest snapshot must have the members of now: raft has no use for one that does not name who it is sent to.
 	r.members.changing, r.snapshotDue = 0, true
 	context := change.GetContext()
-	if len(context) < requestBytes {
+	if len(context) < changeHeader {
 		return nil // of a version that only took members from the configuration
 	}
-	next, err := roster.Decode(context[requestBytes:])
+	next, err := roster.Decode(context[changeHeader:])
 	if err != nil {
 		return fmt.Errorf("change of members at index %d: %w", index, err)
 	}
@@ -222,8 +222,8 @@ func RosterAfter(entries []*pb.Entry) (list roster.Roster, changed bool, err err
 		if err := proto.Unmarshal(entry.GetData(), change); err != nil {
 			return roster.Roster{}, false, fmt.Errorf("change of members at index %d: %w", entry.GetIndex(), err)
 		}
-		if context := change.GetContext(); len(context) >= requestBytes {
-			list, err = roster.Decode(context[requestBytes:])
+		if context := change.GetContext(); len(context) >= changeHeader {
+			list, err = roster.Decode(context[changeHeader:])
 			return list, err == nil, err
 		}
 	}

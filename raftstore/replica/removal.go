@@ -1,10 +1,6 @@
 package replica
 
-import (
-	"slices"
-
-	"github.com/duoflow/duoflow/raftstore/roster"
-)
+import "github.com/duoflow/duoflow/raftstore/roster"
 
 // removalWait is how long a node that one peer called removed waits for the others to say so, in election timeouts (30 s with the
 // defaults). Those that it knows may be gone for good.
@@ -27,8 +23,17 @@ func (r *Replica) PeerRemoved(peer uint64) {
 		r.removal.told, r.removal.since = map[uint64]bool{}, r.now
 	}
 	r.removal.known, r.removal.told[peer] = true, true
-	others := slices.DeleteFunc(slices.Clone(r.conf.GetVoters()), func(id uint64) bool { return id == r.cfg.ID })
-	if len(r.removal.told) >= roster.Majority(len(others)) {
+	others, agree := 0, 0
+	for _, id := range r.conf.GetVoters() {
+		if id == r.cfg.ID {
+			continue
+		}
+		others++
+		if r.removal.told[id] { // a learner or a guest has applied the entry, too, and its vote is not what is counted on
+			agree++
+		}
+	}
+	if agree >= roster.Majority(others) {
 		r.removal.over = true
 	}
 	_ = r.node.ForgetLeader() // its time stands still, and a leader that was heard lately would keep it from voting for ever

@@ -18,6 +18,7 @@ func TestRemovedGivesItsLastVotes(t *testing.T) {
 		{"nobody says so", nil, 2 * removalWait, false},
 		{"one of two does, twice", []uint64{2, 2}, 0, false},
 		{"one of two does, and the other is gone for good", []uint64{2}, removalWait, true},
+		{"one of two does, and one that does not vote", []uint64{2, 4}, 0, false},
 		{"both do", []uint64{3, 2}, 0, true},
 	} {
 		r := alone(t)
