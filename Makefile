@@ -37,6 +37,7 @@ test: ## everything: lint, unit, race, simulator, real Postgres, real processes,
 	@$(SUDO) scripts/test $(STEPS)
 
 build: ## the programs: bin/duoflowd, duoctl, duoetl and duosandbox
+	@scripts/setup go
 	go build $(GO_FLAGS) -o bin/ ./cmd/...
 
 lint: ## vet, the rules of the house, golangci-lint
