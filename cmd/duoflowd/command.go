@@ -25,6 +25,8 @@ const (
 	exitFailed = 1
 	exitUsage  = 2
 	exitUnsafe = 3
+	// exitRemoved has a code that duoctl uses for nothing, so that systemd can be told of it.
+	exitRemoved = 7
 )
 
 const long = `duoflowd takes part in a cluster, and runs the jobs of which this node is the active one.
@@ -38,7 +40,8 @@ Exit codes:
   0  ended in order
   1  failed: something that it cannot do without broke, such as the disk of its log
   2  usage: the command line or the configuration is wrong
-  3  unsafe: a job's database or settings lack what the fence or the job needs; or this node was removed from the cluster`
+  3  unsafe: a job's database or settings lack what the fence or the job needs
+  7  removed: this node was removed from the cluster, and to start it again is of no use`
 
 type exitError struct {
 	code int

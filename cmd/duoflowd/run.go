@@ -76,7 +76,7 @@ func runAll(ctx context.Context, n *node.Node, operators *admin.Server, health *
 	err := group.Wait()
 	switch {
 	case errors.Is(err, node.ErrRemoved): // to start it again is of no use
-		return &exitError{exitUnsafe, err}
+		return &exitError{exitRemoved, err}
 	case err != nil:
 		return &exitError{exitFailed, err}
 	}

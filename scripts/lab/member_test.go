@@ -109,8 +109,8 @@ func gone(t *testing.T, n *lab.Node) {
 	t.Helper()
 	soon(t.Context(), t, "end of node "+n.Name, n.Process().Ended)
 	var exit *exec.ExitError
-	if err := n.Process().Err(); !errors.As(err, &exit) || exit.ExitCode() != 3 {
-		t.Errorf("node %s ended with %v, want exit code 3", n.Name, err)
+	if err := n.Process().Err(); !errors.As(err, &exit) || exit.ExitCode() != 7 {
+		t.Errorf("node %s ended with %v, want exit code 7", n.Name, err)
 	}
 	if text := string(read(t, n.LogPath())); !strings.Contains(text, "was removed from the cluster") {
 		t.Errorf("node %s does not say that it was removed: %s", n.Name, text)
