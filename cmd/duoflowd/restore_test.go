@@ -58,14 +58,18 @@ func (s said) want(t *testing.T, code int, words ...string) {
 	}
 }
 
-func closedPort(t *testing.T) string {
+// closedPorts are all different: they were all open at once.
+func closedPorts(t *testing.T, count int) (ports []string) {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range count {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer listener.Close()
+		ports = append(ports, listener.Addr().String())
 	}
-	defer listener.Close()
-	return listener.Addr().String()
+	return ports
 }
 
 // taken is a backup of a cluster whose scheduler is at epoch 12, at index 120 of term 7.
@@ -88,19 +92,21 @@ func taken(t *testing.T) string {
 
 // site is the configurations of three nodes, each with a folder of its own.
 type site struct {
-	t             *testing.T
-	dir           string
-	ports, gossip map[string]string
-	nodes         string
+	t     *testing.T
+	dir   string
+	ports map[string]string   // for peers
+	rest  map[string][]string // for gossip, operators and HTTP
+	nodes string
 }
 
 func hosts(t *testing.T) *site {
 	t.Helper()
-	s := &site{t: t, dir: t.TempDir(), ports: map[string]string{}, gossip: map[string]string{}}
+	s := &site{t: t, dir: t.TempDir(), ports: map[string]string{}, rest: map[string][]string{}}
 	var nodes []string
-	for _, name := range []string{"a", "b", "t"} {
-		s.ports[name], s.gossip[name] = closedPort(t), closedPort(t)
-		nodes = append(nodes, fmt.Sprintf("%s: {peer: %q, gossip: %q, witness: %t}", name, s.ports[name], s.gossip[name], name == "t"))
+	ports := closedPorts(t, 12)
+	for i, name := range []string{"a", "b", "t"} {
+		s.ports[name], s.rest[name] = ports[4*i], ports[4*i+1:4*i+4]
+		nodes = append(nodes, fmt.Sprintf("%s: {peer: %q, gossip: %q, witness: %t}", name, s.ports[name], s.rest[name][0], name == "t"))
 	}
 	if err := os.WriteFile(filepath.Join(s.dir, "gossip.key"), []byte(base64.StdEncoding.EncodeToString(make([]byte, 32))+"\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -118,7 +124,7 @@ func (s *site) config(name string) string {
 	}
 	text := fmt.Sprintf("cluster: prod\nnode: %s\nwitness: %t\ndata_dir: %s\ninsecure_loopback: true\ngossip: {keyring: gossip.key}\n"+
 		"listen: {peer: %q, gossip: %q, admin: %q, http: %q}\nnodes: {%s}\njobs: {scheduler: {kind: command, command: [/bin/true]%s}}\n",
-		name, name == "t", s.data(name), s.ports[name], s.gossip[name], closedPort(s.t), closedPort(s.t), s.nodes, fence)
+		name, name == "t", s.data(name), s.ports[name], s.rest[name][0], s.rest[name][1], s.rest[name][2], s.nodes, fence)
 	path := filepath.Join(s.dir, name+".yaml")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		s.t.Fatal(err)
