@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"time"
 
 	"github.com/duoflow/duoflow/node/admin"
@@ -42,9 +41,9 @@ func (o *Operators) ChangeMember(ctx context.Context, req *duoflowv1.ChangeMembe
 // outside refuses, without TLS, a member that is not on this host, as the configuration does; nil when it may be added.
 func (c *Config) outside(m member) *admin.Problem {
 	for _, addr := range []string{m.Peer, m.Gossip} {
-		if host, _, err := net.SplitHostPort(addr); err == nil && c.InsecureLoopback && !loopback(host) {
+		if why := c.exposed(addr); why != "" {
 			return &admin.Problem{
-				Kind: duoflowv1.Problem_KIND_USAGE, What: fmt.Sprintf("node %s: %q is not a loopback address, which insecure_loopback asks for", m.ID, addr),
+				Kind: duoflowv1.Problem_KIND_USAGE, What: fmt.Sprintf("node %s: %s", m.ID, why),
 				Mend: "a cluster over several hosts needs certificates: `duoctl tls init`",
 			}
 		}

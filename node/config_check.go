@@ -3,6 +3,7 @@ package node
 import (
 	"bytes"
 	"crypto/x509"
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -77,8 +78,8 @@ func (c *Config) validateNodes(p *Problems) {
 			p.add(key+".gossip", "%q; want host:port", m.Gossip)
 		}
 		for _, a := range []address{{key + ".peer", m.Peer}, {key + ".gossip", m.Gossip}} {
-			if host, _, err := net.SplitHostPort(a.addr); err == nil && c.InsecureLoopback && !loopback(host) {
-				p.add(a.key, "%q is not a loopback address, which insecure_loopback asks for", a.addr)
+			if why := c.exposed(a.addr); why != "" {
+				p.add(a.key, "%s", why)
 			}
 		}
 		if !m.Witness {
@@ -99,13 +100,13 @@ func (c *Config) listens() []address {
 func (c *Config) validateListen(p *Problems) {
 	var seen []address
 	for _, l := range c.listens() {
-		host, port, err := net.SplitHostPort(l.addr)
+		_, port, err := net.SplitHostPort(l.addr)
 		if err != nil || port == "" {
 			p.add(l.key, "%q; want host:port", l.addr)
 			continue
 		}
-		if c.InsecureLoopback && !loopback(host) {
-			p.add(l.key, "%q is not a loopback address, which insecure_loopback asks for", l.addr)
+		if why := c.exposed(l.addr); why != "" {
+			p.add(l.key, "%s", why)
 		}
 		if i := slices.IndexFunc(seen, func(s address) bool { return port != "0" && s.clashes(l) }); i >= 0 {
 			p.add(l.key, "%q; %s listens there already; choose another port", l.addr, seen[i].key)
@@ -179,6 +180,14 @@ func (c *Config) validateAddresses(p *Problems) {
 func reachable(addr string) bool {
 	host, port, err := net.SplitHostPort(addr)
 	return err == nil && host != "" && port != "" && port != "0"
+}
+
+// exposed says why an address must not be used without TLS; empty when it may be, or is none.
+func (c *Config) exposed(addr string) string {
+	if host, _, err := net.SplitHostPort(addr); err != nil || !c.InsecureLoopback || loopback(host) {
+		return ""
+	}
+	return fmt.Sprintf("%q is not a loopback address, which insecure_loopback asks for", addr)
 }
 
 func loopback(host string) bool {
